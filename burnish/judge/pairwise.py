@@ -1,0 +1,88 @@
+"""Two answers compared, always in both orders: by a model that is asked or by the gold rule. Knows no model.
+
+A preference that flips with the order is position bias, not a preference: it counts as a tie and is called inconsistent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from burnish.judge.rubric import Rubric
+from burnish.types import Generator, Message, Prompt, Sampling
+
+INSTRUCTION = (
+    "You compare two answers to the same customer. Judge whether the question is answered, whether the facts are right "
+    "for the customer's region, and whether the tone is warm and brief. Length is no merit, nor is the order in which "
+    "the answers are shown. Reply with exactly one word: A, B or tie."
+)
+
+
+class Reply(Enum):
+    """One reply of the judge, for the two answers in the order they were shown."""
+
+    FIRST = 1
+    TIE = 0
+    SECOND = -1
+    UNREADABLE = None
+    """The reply was none of "A", "B", "tie". It counts as a tie and is reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """a against b, both orders together."""
+
+    outcome: float
+    """Mean over both orders: +1 a is better, -1 b is; +0.5 or -0.5 where one order said tie."""
+    consistent: bool
+    """Whether both orders said the same."""
+    readable: bool = True
+    """Whether both replies could be read."""
+
+
+def compare_by_rule(rubric: Rubric, prompt: Prompt, a: str, b: str) -> Comparison:
+    """The gold rule's preference, asked in both orders. It sees one answer at a time, so the orders agree."""
+    forward = _sign(rubric.grade(prompt, a).total - rubric.grade(prompt, b).total)
+    backward = _sign(rubric.grade(prompt, b).total - rubric.grade(prompt, a).total)
+    return _combine(Reply(forward), Reply(backward))
+
+
+def compare_by_model(
+    judge: Generator, pairs: Sequence[tuple[Prompt, str, str]], sampling: Sampling | None = None
+) -> list[Comparison]:
+    """Each (prompt, a, b) put to the judge twice, a first and b first. Greedy unless told otherwise."""
+    sampling = sampling or Sampling(temperature=0.0, max_new_tokens=4)
+    questions = [question(prompt, *order) for prompt, a, b in pairs for order in ((a, b), (b, a))]
+    replies = [parse(answers[0].text) for answers in judge.generate(questions, sampling)]
+    return [_combine(forward, backward) for forward, backward in zip(replies[::2], replies[1::2], strict=True)]
+
+
+def question(prompt: Prompt, first: str, second: str) -> list[Message]:
+    """The judge's messages. Answers are quoted as text: what they say cannot end the quotation's frame."""
+    turns = "\n".join(f"{turn.role}: {_quoted(turn.content)}" for turn in prompt.messages)
+    body = f"Conversation:\n{turns}\n\nAnswer A:\n{_quoted(first)}\n\nAnswer B:\n{_quoted(second)}\n\nBetter answer:"
+    return [Message(role="system", content=INSTRUCTION), Message(role="user", content=body)]
+
+
+def parse(reply: str) -> Reply:
+    """Strict: one word, "A", "B" or "tie", perhaps with a full stop or quotes around it."""
+    word = re.fullmatch(r"[\s\"'*(]*(A|B|[Tt]ie|TIE)[\s\"'*.)]*", reply)
+    return {"a": Reply.FIRST, "b": Reply.SECOND, "tie": Reply.TIE}[word[1].lower()] if word else Reply.UNREADABLE
+
+
+def _combine(forward: Reply, backward: Reply) -> Comparison:
+    """`backward` was asked with b first, so its sign turns."""
+    ours, theirs = forward.value or 0, -(backward.value or 0)
+    readable = Reply.UNREADABLE not in (forward, backward)
+    return Comparison(outcome=(ours + theirs) / 2, consistent=readable and ours == theirs, readable=readable)
+
+
+def _quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.splitlines() or [""])
+
+
+def _sign(difference: float) -> int:
+    """Differences below 1e-9 are rounding."""
+    return 0 if abs(difference) < 1e-9 else (1 if difference > 0 else -1)

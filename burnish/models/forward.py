@@ -1,0 +1,119 @@
+"""The one trainable module: a backbone, its LM head where tokens are predicted, and scalar heads. The only place that
+calls a backbone or an LM head. Knows packed trees; knows no loss and no method.
+
+Suffixes as in batches: T tokens, N targets, B answers; C hidden width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from burnish.batches import Batch
+from burnish.losses.tokens import target_logprobs
+from burnish.models.attention import TreeAttention
+
+CHUNK = 512
+"""Rows of logits that exist at once: 512 x 49,152 fp32 is 100 MB. The backward pass computes them again."""
+
+
+class Layout(Enum):
+    """How a batch reaches the backbone."""
+
+    TREE = "tree"
+    """Packed, branches sharing their prompt: the probe found it exact for this architecture."""
+    ROWS = "rows"
+    """One sequence at a time with the architecture's own attention: slow, and right for any decoder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What a forward pass gives; None where the module has no such head."""
+
+    logprobs_N: Tensor | None = None
+    entropy_N: Tensor | None = None
+    values_N: Tensor | None = None
+    scores_B: Tensor | None = None
+
+
+class Trainable(nn.Module):
+    """Backbone and heads. `lm` predicts tokens, `value` reads each target's source, `score` reads each answer's end."""
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        lm: nn.Linear | None = None,
+        value: nn.Linear | None = None,
+        score: nn.Linear | None = None,
+        layout: Layout = Layout.TREE,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.lm = lm
+        self.value = value
+        self.score = score
+        self.layout = layout
+
+    def forward(self, batch: Batch) -> Output:
+        hidden_TC = self.hidden(batch)
+        source_NC = hidden_TC[batch.source_N]
+        logprobs_N = entropy_N = values_N = scores_B = None
+        if self.lm is not None and batch.source_N.numel():
+            logprobs_N, entropy_N = self._predict(source_NC, batch)
+        if self.value is not None:
+            values_N = self.value(source_NC.float()).squeeze(-1)
+        if self.score is not None:
+            scores_B = self.score(hidden_TC[batch.last_B].float()).squeeze(-1)
+        return Output(logprobs_N=logprobs_N, entropy_N=entropy_N, values_N=values_N, scores_B=scores_B)
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Hidden states after the last norm. Shape T, C."""
+        if self.layout is Layout.TREE:
+            output: Any = self.backbone(
+                input_ids=batch.ids_T[None],
+                position_ids=batch.positions_T[None],
+                attend=TreeAttention(batch),
+                use_cache=False,
+            )
+            return output.last_hidden_state[0]
+        return self._hidden_by_rows(batch)
+
+    def _hidden_by_rows(self, batch: Batch) -> Tensor:
+        found: list[Tensor | None] = [None] * batch.tokens
+        for path in batch.paths():
+            output: Any = self.backbone(
+                input_ids=batch.ids_T[path][None], position_ids=batch.positions_T[path][None], use_cache=False
+            )
+            for index, state_C in zip(path.tolist(), output.last_hidden_state[0], strict=True):
+                if found[index] is None:
+                    found[index] = state_C
+        return torch.stack([state_C for state_C in found if state_C is not None])
+
+    def _predict(self, source_NC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        parts = [
+            checkpoint(self._predict_chunk, rows_NC, target_N, batch.temperature, use_reentrant=False)
+            if torch.is_grad_enabled()
+            else self._predict_chunk(rows_NC, target_N, batch.temperature)
+            for rows_NC, target_N in zip(source_NC.split(CHUNK), batch.target_N.split(CHUNK), strict=True)
+        ]
+        logprobs, entropies = zip(*parts, strict=True)
+        return torch.cat(logprobs), torch.cat(entropies)
+
+    def _predict_chunk(self, rows_NC: Tensor, target_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        assert self.lm is not None
+        logits_NV = self.lm(rows_NC)
+        return target_logprobs(logits_NV if temperature == 1.0 else logits_NV.float() / temperature, target_N)
+
+
+def scalar_head(width: int, *, std: float) -> nn.Linear:
+    """A linear map to one number, kept in fp32. `std` 0 for values (they start at 0), 1/√(width+1) for scores."""
+    head = nn.Linear(width, 1, dtype=torch.float32)
+    nn.init.normal_(head.weight, std=std) if std else nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return head

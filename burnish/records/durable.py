@@ -1,0 +1,196 @@
+"""Files that are whole or absent, and the digests that say so. Knows bytes and folders, nothing of what they mean.
+
+A file is written aside, flushed to the disk and renamed; a folder likewise, with a manifest of SHA-256 digests as the
+last thing inside it. A reader that finds a folder without its manifest, or with one byte changed, refuses it. Nothing
+else in burnish opens a file for writing that a later step reads, but for logs that grow line by line (`append_line`).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import DataError, MachineError, Problem
+
+MANIFEST = "manifest.json"
+ASIDE = ".tmp-"
+"""Prefix of what is being written; a run that finds such a leftover removes it."""
+
+
+def canonical(value: Any) -> bytes:
+    """The one JSON text of a value: sorted keys, no spaces, UTF-8, no NaN. Digests of settings are taken of it."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_value(value: Any) -> str:
+    """SHA-256 of a JSON value's canonical text."""
+    return digest_bytes(canonical(value))
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in pieces."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """The file holds exactly `data`, or what it held before. Raises MachineError when the disk refuses."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{ASIDE}{path.name}")
+    with _disk_errors(path, len(data)):
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+        _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON with a final newline; keys keep their order."""
+    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
+    """One JSON value a line."""
+    text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+    write_bytes(path, text.encode())
+
+
+def append_line(path: Path, value: Any) -> None:
+    """One line added to a log. A kill can leave the last line half written: `read_log` drops such a tail."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        file.write(canonical(value) + b"\n")
+
+
+def read_log(path: Path) -> list[Any]:
+    """Every whole line of a log written by `append_line`; [] where there is none yet."""
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def truncate_log(path: Path, keep: int) -> None:
+    """Keep the first `keep` whole lines: what a resumed run will write again must not stand there twice."""
+    if path.exists():
+        rows = read_log(path)[:keep]
+        write_bytes(path, b"".join(canonical(row) + b"\n" for row in rows))
+
+
+@contextmanager
+def folder(path: Path) -> Iterator[Path]:
+    """Fill the yielded folder; on leaving it gets its manifest, reaches the disk and takes the name `path`.
+
+    A folder that stands there already is replaced only then. An exception inside leaves `path` as it was.
+    """
+    aside = path.with_name(f"{ASIDE}{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        with _disk_errors(path, 0):
+            yield aside
+            seal(aside)
+            if path.exists():
+                outgoing = path.with_name(f"{ASIDE}old-{path.name}")
+                shutil.rmtree(outgoing, ignore_errors=True)
+                os.rename(path, outgoing)
+                os.rename(aside, path)
+                shutil.rmtree(outgoing, ignore_errors=True)
+            else:
+                os.rename(aside, path)
+            _sync_folder(path.parent)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+
+
+def seal(path: Path) -> dict[str, str]:
+    """Flush every file of the folder and write its manifest: relative name -> SHA-256."""
+    digests = _digests(path)
+    for name in digests:
+        with open(path / name, "rb") as file:
+            os.fsync(file.fileno())
+    write_json(path / MANIFEST, {"files": digests})
+    _sync_folder(path)
+    return digests
+
+
+def verify(path: Path) -> dict[str, str]:
+    """The digests of a sealed folder, after checking every byte. Raises DataError naming each file that differs."""
+    manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise DataError(Problem(str(path), f"no {MANIFEST} here: the folder is unfinished or not one of burnish's"))
+    try:
+        claimed: dict[str, str] = json.loads(manifest.read_bytes())["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(Problem(str(manifest), "the manifest is damaged and names no files")) from error
+    found = _digests(path)
+    problems = [
+        Problem(str(path / name), "changed since it was written" if name in found else "missing")
+        for name, digest in claimed.items()
+        if found.get(name) != digest
+    ]
+    problems += [Problem(str(path / name), "not in the manifest") for name in found.keys() - claimed.keys()]
+    if problems:
+        raise DataError(*problems)
+    return claimed
+
+
+def digest_folder(path: Path) -> str:
+    """One digest for a sealed folder: that of its manifest's file list."""
+    return digest_value(json.loads((path / MANIFEST).read_bytes())["files"])
+
+
+def sweep(path: Path) -> list[str]:
+    """Remove what an interrupted write left beside `path`'s children; returns the names removed."""
+    left = [child for child in path.glob(f"{ASIDE}*")] if path.is_dir() else []
+    for child in left:
+        shutil.rmtree(child) if child.is_dir() else child.unlink()
+    return sorted(child.name for child in left)
+
+
+def _digests(path: Path) -> dict[str, str]:
+    names = sorted(child for child in path.rglob("*") if child.is_file() or child.is_symlink())
+    for name in names:
+        if name.is_symlink():
+            raise DataError(Problem(str(name), "a link inside a sealed folder"))
+    return {name.relative_to(path).as_posix(): digest_file(name) for name in names if name.name != MANIFEST}
+
+
+def _sync_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _disk_errors(path: Path, size: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EDQUOT, errno.EPERM):
+            raise
+        free = shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free
+        needed = f", needs {size:,} bytes" if size else ""
+        raise MachineError(
+            Problem(
+                str(path),
+                f"cannot be written ({os.strerror(error.errno)}); {free:,} bytes are free{needed}",
+                "Make room or choose another folder with --out, then run the same command: it continues.",
+            )
+        ) from error

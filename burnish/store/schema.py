@@ -1,0 +1,171 @@
+"""The tables of the preference database. Knows their shape and what must hold of them, asks nothing of them.
+
+Judgements and events are append-only: a second thought is a new row that names the one it supersedes, and triggers made
+by the first migration refuse to change or delete either. What SQL can promise stands here as a constraint, so that no
+two processes can break it between a question and a write.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Every constraint has a name, so that a later migration can change it on any database."""
+
+
+class Moment(TypeDecorator[datetime]):
+    """A point in time: aware in Python, UTC in the database (SQLite keeps no zones)."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMES)
+
+
+class CampaignRow(Base):
+    """A question put to several people about the answers to many prompts."""
+
+    __tablename__ = "campaign"
+    __table_args__ = (
+        CheckConstraint("kind in ('pairwise', 'ranking')", name="kind"),
+        CheckConstraint("overlap >= 1", name="overlap"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), unique=True)
+    """The content key of the stage that made it: a rerun finds its own campaign and no other's labels."""
+    name: Mapped[str] = mapped_column(String(200))
+    question: Mapped[str]
+    kind: Mapped[str] = mapped_column(String(20))
+    overlap: Mapped[int]
+    """How many people judge each item."""
+    created: Mapped[datetime] = mapped_column(Moment)
+
+
+class AnnotatorRow(Base):
+    """Someone who judges."""
+
+    __tablename__ = "annotator"
+    __table_args__ = (CheckConstraint("kind in ('person', 'simulated', 'model')", name="kind"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    kind: Mapped[str] = mapped_column(String(20))
+    created: Mapped[datetime] = mapped_column(Moment)
+
+
+class ItemRow(Base):
+    """One prompt of a campaign."""
+
+    __tablename__ = "item"
+    __table_args__ = (UniqueConstraint("campaign_id", "prompt_id"), UniqueConstraint("campaign_id", "position"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    prompt_id: Mapped[str] = mapped_column(String(200))
+    messages: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    meta: Mapped[dict[str, Any]] = mapped_column(JSON)
+    position: Mapped[int]
+
+
+class AnswerRow(Base):
+    """One answer to an item's prompt. `model` is never shown to those who judge."""
+
+    __tablename__ = "answer"
+    __table_args__ = (UniqueConstraint("item_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    position: Mapped[int]
+    text: Mapped[str]
+    model: Mapped[str] = mapped_column(String(200))
+    ids: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+
+
+class AssignmentRow(Base):
+    """An item lent to one person for a while, with the order in which that person sees its answers."""
+
+    __tablename__ = "assignment"
+    __table_args__ = (UniqueConstraint("item_id", "annotator_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    order: Mapped[list[int]] = mapped_column("shown_order", JSON)
+    """order[i] is the position of the answer shown in place i."""
+    shown: Mapped[datetime] = mapped_column(Moment)
+    leased_until: Mapped[datetime] = mapped_column(Moment)
+
+
+class JudgementRow(Base):
+    """What one person said of one item, or why not. Append-only."""
+
+    __tablename__ = "judgement"
+    __table_args__ = (
+        CheckConstraint("(ranks is null) <> (skip is null)", name="ranks_or_skip"),
+        Index(
+            "uq_judgement_first",
+            "assignment_id",
+            unique=True,
+            sqlite_where=text("supersedes is null"),
+            postgresql_where=text("supersedes is null"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    submission: Mapped[str] = mapped_column(String(100), unique=True)
+    """Made by the client before it sends: the same click sent twice is one row."""
+    assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"), index=True)
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+    """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
+    skip: Mapped[str | None] = mapped_column(String(200))
+    seconds: Mapped[float]
+    created: Mapped[datetime] = mapped_column(Moment)
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)
+
+
+class EventRow(Base):
+    """One line of the audit log; its hash covers the line before. Append-only."""
+
+    __tablename__ = "event"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[datetime] = mapped_column(Moment)
+    actor: Mapped[str] = mapped_column(String(200))
+    verb: Mapped[str] = mapped_column(String(50))
+    target: Mapped[str] = mapped_column(String(200))
+    payload: Mapped[dict[str, Any]] = mapped_column(JSON)
+    previous: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))

@@ -1,0 +1,103 @@
+"""What the preference database hands out: frozen values that outlive the transaction. Knows no SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from burnish.types import Prompt
+
+CampaignKind = Literal["pairwise", "ranking"]
+AnnotatorKind = Literal["person", "simulated", "model"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Campaign:
+    """A question put to several people about the answers to many prompts."""
+
+    id: int
+    key: str
+    name: str
+    question: str
+    kind: CampaignKind
+    overlap: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotator:
+    """Someone who judges."""
+
+    id: int
+    name: str
+    kind: AnnotatorKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One prompt of a campaign with its answers in their own order."""
+
+    id: int
+    prompt: Prompt
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """An item lent to one person. Who wrote which answer is not in it."""
+
+    id: int
+    """The assignment's id; `submit` takes it."""
+    campaign: int
+    annotator: int
+    prompt: Prompt
+    answers: tuple[str, ...]
+    """In the order in which this person sees them."""
+    order: tuple[int, ...]
+    """order[i] is the answer's own position of the one shown in place i."""
+    shown: datetime
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What one person said of one item (ranks), or why not (skip)."""
+
+    id: str
+    submission: str
+    task: int
+    item: int
+    prompt_id: str
+    annotator: str
+    ranks: tuple[int, ...] | None
+    """In the answers' own order; 1 is best, equal numbers are a tie, no gaps."""
+    skip: str | None
+    seconds: float
+    created: datetime
+    supersedes: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """How far a campaign is."""
+
+    items: int
+    wanted: int
+    """Judgements that full overlap would take: items x overlap."""
+    judged: int
+    skipped: int
+    left: int
+    """Judgements still to come: 0 when every item is full, or was skipped by as many as should have judged it."""
+    by_annotator: Mapping[str, int]
+    """Judgements, skips not counted, by the annotator's name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """How far one person is."""
+
+    done: int
+    """Judged or skipped by this person."""
+    left: int
+    """Items that this person could still be given now."""

@@ -1,0 +1,160 @@
+"""The nouns that cross areas, and the protocols between them. Standard library only; knows no file, model or database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Literal, Protocol
+
+Role = Literal["system", "user", "assistant", "tool"]
+ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Role
+    content: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What a model is asked: turns that end with the user's."""
+
+    id: str
+    messages: tuple[Message, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the row says (language, region, what a right answer must state); scorers read it, models never do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A conversation to learn from: turns that end with the assistant's. Every assistant turn is learned."""
+
+    id: str
+    messages: tuple[Message, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranking:
+    """A prompt, K answers and their order. A pair of answers is a ranking with K = 2."""
+
+    prompt: Prompt
+    completions: tuple[str, ...]
+    ranks: tuple[int, ...]
+    """1 is best; equal numbers are a tie."""
+    judgements: tuple[str, ...] = ()
+    """Ids of the judgements that this order was agreed from: the trail from weights back to clicks."""
+    weight: float = 1.0
+
+
+class Stop(Enum):
+    """How an answer ended."""
+
+    EOS = "eos"
+    """The model ended it."""
+    LENGTH = "length"
+    """The budget ended it: the text is cut."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How answers are drawn. Temperature 0 is greedy."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_new_tokens: int = 64
+    seed: int = 0
+    """The same seed, prompt and weights give the same answer, whatever else is in the batch."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """One answer. `ids` are what the model said; `text` is a view of them."""
+
+    text: str
+    stop: Stop
+    ids: tuple[int, ...] = ()
+    """Token ids, the end token included where the model gave it; empty when the text came from an endpoint."""
+    logprobs: tuple[float, ...] = ()
+    """The sampler's log-probability of each id, in nats, at the sampling temperature."""
+    version: int = 0
+    """Which weights said it: the trainer's step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with what is needed to read it."""
+
+    value: float
+    low: float
+    """Lower end of the 95% interval."""
+    high: float
+    n: int
+    """Independent units behind it (prompts, not rows)."""
+    mde: float
+    """Smallest effect that this n would detect with 80% power (two-sided, 5%), in the figure's own unit."""
+
+    def as_json(self) -> dict[str, float]:
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "mde": self.mde}
+
+
+class Verdict(Enum):
+    """What a gate says."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+class Generator(Protocol):
+    """Anything that answers: our engine, a scripted stand-in, or an endpoint."""
+
+    def generate(
+        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+    ) -> list[list[Completion]]:
+        """n answers to each prompt, in the prompts' order."""
+        ...
+
+
+class Scorer(Protocol):
+    """Anything that can say how likely a given text is."""
+
+    def loglikelihood(self, prompt: Sequence[Message], continuation: str) -> float:
+        """Sum of the continuation's token log-probabilities after the prompt, in nats."""
+        ...
+
+
+class Reward(Protocol):
+    """Anything that scores answers; higher is better."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
+        """One number per (prompt, completion)."""
+        ...
+
+
+class Progress(Protocol):
+    """Where long work says how far it is. The command line draws it; tests ignore it."""
+
+    def start(self, label: str, total: int) -> None: ...
+    def advance(self, done: int = 1, note: str = "") -> None: ...
+    def finish(self, note: str = "") -> None: ...
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def start(self, label: str, total: int) -> None:
+        pass
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        pass
+
+    def finish(self, note: str = "") -> None:
+        pass
