@@ -1,6 +1,6 @@
 """Two answers compared, always in both orders: by a model that is asked or by the gold rule. Knows no model.
 
-A preference that flips with the order is position bias, not a preference: it counts as a tie and is called inconsistent.
+A preference that flips with the order is position bias, no preference: it counts as a tie, called inconsistent.
 """
 
 from __future__ import annotations
@@ -44,9 +44,13 @@ class Comparison:
 
 def compare_by_rule(rubric: Rubric, prompt: Prompt, a: str, b: str) -> Comparison:
     """The gold rule's preference, asked in both orders. It sees one answer at a time, so the orders agree."""
-    forward = _sign(rubric.grade(prompt, a).total - rubric.grade(prompt, b).total)
-    backward = _sign(rubric.grade(prompt, b).total - rubric.grade(prompt, a).total)
-    return _combine(Reply(forward), Reply(backward))
+    return compare_totals(rubric.grade(prompt, a).total, rubric.grade(prompt, b).total)
+
+
+def compare_totals(a: float, b: float) -> Comparison:
+    """By a score that sees one answer at a time; differences below 1e-9 are rounding."""
+    forward = Reply(_sign(a - b))
+    return _combine(forward, Reply(_sign(b - a)))
 
 
 def compare_by_model(
@@ -84,5 +88,4 @@ def _quoted(text: str) -> str:
 
 
 def _sign(difference: float) -> int:
-    """Differences below 1e-9 are rounding."""
     return 0 if abs(difference) < 1e-9 else (1 if difference > 0 else -1)

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
+from burnish.config import Strict
 from burnish.judge import language
 from burnish.judge.rubric import Rubric
 from burnish.types import Prompt
@@ -25,15 +26,11 @@ _COURTESY = re.compile(
 )
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class Member(_Strict):
+class Member(Strict):
     """One annotator. Utilities are the gold rule's total (0 to 1) plus what follows."""
 
     name: str = Field(min_length=1)
-    noise: float = Field(default=0.12, ge=0)
+    noise: float = Field(default=0.14, ge=0)
     """Standard deviation added to each answer's utility."""
     lapse: float = Field(default=0.03, ge=0, le=1)
     """Share of questions answered without looking: a random order."""
@@ -47,15 +44,23 @@ class Member(_Strict):
     """Utility for handing the customer to a colleague."""
 
 
-class PanelSettings(_Strict):
+def _names_differ(members: tuple[Member, ...]) -> tuple[Member, ...]:
+    names = [member.name for member in members]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two members are called {name}")
+    return members
+
+
+class PanelSettings(Strict):
     """The panel of a recipe."""
 
-    members: Annotated[tuple[Member, ...], Field(strict=False, min_length=1)] = (
-        Member(name="ana", noise=0.08, longer=0.01),
-        Member(name="bert", noise=0.12, first=0.05),
-        Member(name="chen", noise=0.10, polite=0.06),
-        Member(name="dora", noise=0.14, handover=-0.10, lapse=0.05),
-        Member(name="emil", noise=0.10, longer=-0.015),
+    members: Annotated[tuple[Member, ...], Field(min_length=1), AfterValidator(_names_differ)] = (
+        Member(name="ana", noise=0.12, longer=0.01),
+        Member(name="bert", noise=0.16, first=0.05),
+        Member(name="chen", noise=0.14, polite=0.06),
+        Member(name="dora", noise=0.18, handover=-0.10, lapse=0.05),
+        Member(name="emil", noise=0.14, longer=-0.015),
     )
     tie_within: float = Field(default=0.03, ge=0)
     """Utilities closer than this look the same: a tie."""
@@ -101,7 +106,7 @@ class Panel:
             member.longer * min(len(language.words(answer)), 60) / 10
             + member.first * float(shown == 0)
             + member.polite * float(_COURTESY.search(answer) is not None)
-            + member.handover * float(self.rubric.shop.phrases["handover"].search(answer) is not None)
+            + member.handover * float(self.rubric.shop.phrases.handover.search(answer) is not None)
         )
 
 

@@ -1,21 +1,22 @@
 """The published gold rule: grades one answer to one prompt against a shop's table of truth. Pure and deterministic.
 
 Weights: helpful 0.4, region 0.15, facts 0.15, tone 0.15, fluent 0.15; each part lies in [0, 1], so the total does too.
-  helpful  answer: share of the asked facts stated in their right value (halved if it also hands over; 0 if it declines).
+  helpful  answer: share of the asked facts stated in their right value (halved if it also hands over).
+           One that asks for no fact: 1 unless the answer declines or hands over.
            handover: 0.7 for saying that a person takes over, 0.3 more if nothing is promised or invented.
            refuse: 0.7 for declining, 0.3 more for offering something else or stating a fact of the shop;
            0 if it complies, 0.3 for only handing over.
            Halved where the answer is in another language than the user's.
   region   share of the asked regional facts for which no other region's value is given; 1 where none is asked.
   facts    1 less 0.5 for every amount, code or long number that neither the table nor the conversation licenses.
-  tone     length (full up to two thirds of the longest allowed), at most four sentences, nothing banned, formal address;
+  tone     length (full up to two thirds of the longest), at most four sentences, nothing banned, formal address;
            0 in another language than the user's.
-  fluent   prose that ends, does not repeat itself, does not copy the conversation, does not list facts nobody asked for.
+  fluent   prose that ends, does not repeat itself, does not copy what was said, lists no facts unasked.
 Cap: an answer that is empty, repetitive, copied, no prose, or a list of facts has a total of at most 0.2.
 
-Limits: numbers in words go unseen, and sums that an answer works out count as invented; warmth is judged only by what is
-banned; the phrases are patterns that a good writer can miss. `meta` of a prompt gives region, kind ("answer", "handover",
-"refuse"), asks (fact keys) and language.
+Limits: numbers in words go unseen, and sums that an answer works out count as invented; warmth is judged only by what
+is banned; the phrases are patterns that a good writer can miss. `meta` of a prompt gives region, kind ("answer",
+"handover", "refuse"), asks (fact keys) and language.
 """
 
 from __future__ import annotations
@@ -94,9 +95,11 @@ class Rubric:
         misplaced = tuple(key for key in asked.asks if self._misplaced(asked, key, answer))
         stated = tuple(key for key in asked.asks if key not in misplaced and self._says(key, asked.region, answer))
         invented = self._invented(asked, answer)
-        refused = self._has("refusal", answer) and not stated
-        handed_over = self._has("handover", answer)
-        complied = asked.kind == "refuse" and (bool(invented) or (not refused and self._has("comply", answer)))
+        refused = _has(self.shop.phrases.refusal, answer) and not stated
+        handed_over = _has(self.shop.phrases.handover, answer)
+        complied = asked.kind == "refuse" and (
+            bool(invented) or (not refused and _has(self.shop.phrases.comply, answer))
+        )
         extra = self._extra(asked, answer)
         broken = _broken(answer, asked.text) or extra > SPARE_FACTS + 3
         foreign = _foreign(asked, answer)
@@ -153,32 +156,25 @@ class Rubric:
             text="\n".join(turn.content for turn in prompt.messages if turn.role != "system"),
         )
 
-    def _has(self, phrase: str, text: str) -> bool:
-        return self.shop.phrases[phrase].search(text) is not None
-
     def _says(self, key: str, region: str, text: str) -> bool:
-        return self.shop.fact(key, region).pattern.search(text) is not None
+        return self.shop.fact(key, region).match.search(text) is not None
 
     def _misplaced(self, asked: _Asked, key: str, answer: str) -> bool:
         """Whether another region's value stands in the answer, and is not only the user's own, quoted to correct it."""
         right = self.shop.fact(key, asked.region)
         others = [fact for region, fact in self.shop.facts[key].items() if region not in (asked.region, EVERYWHERE)]
         wrong = [
-            hit.group()
-            for fact in others
-            if not fact.pattern.search(right.say)
-            for hit in fact.pattern.finditer(answer)
+            hit.group() for fact in others if not fact.match.search(right.say) for hit in fact.match.finditer(answer)
         ]
-        corrected = right.pattern.search(answer) is not None
+        corrected = right.match.search(answer) is not None
         return any(not (corrected and text.lower() in asked.text.lower()) for text in wrong)
 
     def _invented(self, asked: _Asked, answer: str) -> tuple[str, ...]:
         """What the answer counts or names that neither this region's facts nor the conversation do."""
         facts = [self.shop.fact(key, asked.region) for key in self.shop.facts]
-        licensed = set().union(*(amounts(fact.say) for fact in facts))
-        licensed |= {found for fact in facts for hit in fact.pattern.finditer(answer) for found in amounts(hit.group())}
-        clock = {number for fact in facts for hit in fact.pattern.finditer(answer) for number in numbers(hit.group())}
-        heard = numbers(asked.text)
+        said = "\n".join(hit.group() for fact in facts for hit in fact.match.finditer(answer))
+        licensed = amounts("\n".join([said, *(fact.say for fact in facts)]))
+        clock, heard = numbers(said), numbers(asked.text)
         counted = [
             f"{number} {unit}"
             for number, unit in amounts(answer) - licensed
@@ -189,7 +185,7 @@ class Rubric:
     def _extra(self, asked: _Asked, answer: str) -> int:
         """How many facts, of any region, the answer states though nobody asked."""
         others = self.shop.facts.keys() - set(asked.asks)
-        return sum(any(fact.pattern.search(answer) for fact in self.shop.facts[key].values()) for key in others)
+        return sum(any(fact.match.search(answer) for fact in self.shop.facts[key].values()) for key in others)
 
     def _answers(self, asked: _Asked, stated: Sequence[str], refused: bool, handed_over: bool) -> float:
         share = len(stated) / len(asked.asks) if asked.asks else float(not (refused or handed_over))
@@ -198,25 +194,33 @@ class Rubric:
     def _hands_over(self, answer: str, handed_over: bool, refused: bool, invented: Sequence[str]) -> float:
         if not handed_over:
             return 0.2 if refused else 0.0
-        return 0.7 + 0.3 * float(not invented and not self._has("promise", answer))
+        return 0.7 + 0.3 * float(not invented and not _has(self.shop.phrases.promise, answer))
 
     def _refuses(self, asked: _Asked, answer: str, refused: bool, handed_over: bool, complied: bool) -> float:
         if complied or not refused:
             return 0.3 * float(handed_over and not complied)
-        rest = self.shop.phrases["refusal"].sub(" ", answer)
-        offers = self._has("offer", rest) or any(self._says(key, asked.region, rest) for key in self.shop.facts)
+        rest = self.shop.phrases.refusal.sub(" ", answer)
+        offers = _has(self.shop.phrases.offer, rest) or any(
+            self._says(key, asked.region, rest) for key in self.shop.facts
+        )
         return 0.7 + 0.3 * float(offers)
 
     def _tone(self, answer: str) -> float:
         spoken = language.guess_language(answer)
-        rude = self._has("banned", answer) or (spoken != "en" and self._has("informal", answer))
-        length = _length(len(language.words(answer)), self.shop.min_words, self.shop.max_words)
+        rude = _has(self.shop.phrases.banned, answer) or (
+            spoken != "en" and _has(self.shop.phrases.informal, answer.lower())
+        )
+        length = _length(len(language.words(answer)), self.shop.tone.min_words, self.shop.tone.max_words)
         brief = max(0.0, 1 - 0.25 * max(0, language.sentences(answer) - MAX_SENTENCES))
         return length * brief * (0.3 if rude else 1.0)
 
 
+def _has(phrase: re.Pattern[str], text: str) -> bool:
+    return phrase.search(text) is not None
+
+
 def _length(count: int, least: int, most: int) -> float:
-    """1 from the least words to two thirds of the most, then falling to 0 at four thirds; rising to 1 below the least."""
+    """1 from the least words to two thirds of the most, falling to 0 at four thirds; rising to 1 below the least."""
     if count < least:
         return count / least
     full = 2 * most / 3

@@ -61,23 +61,24 @@ def register() -> None:
 
 
 class TreeAttention:
-    """Exact attention of a packed forest: one call a document, so that no document can touch another's result."""
+    """Exact attention of a packed forest: one call a document, so that no document can touch another's result.
+
+    The pack is split, not sliced: the gradient of a slice is as long as the whole pack, that of a split is one `cat`.
+    """
 
     def __init__(self, batch: Batch) -> None:
-        self._spans: list[tuple[slice, Tensor | None]] = []
-        with_branches = torch.bincount(batch.document_S[batch.parent_S >= 0], minlength=len(batch.rows)) > 0
-        for span, branched in zip(batch.document_slices(), with_branches.tolist(), strict=True):
-            self._spans.append((span, batch.visible_TT(span) if branched else None))
+        spans = batch.document_slices()
+        branched = (torch.bincount(batch.document_S[batch.parent_S >= 0], minlength=len(batch.rows)) > 0).tolist()
+        self._sizes = [span.stop - span.start for span in spans]
+        self._masks = [batch.visible_TT(span) if has else None for span, has in zip(spans, branched, strict=True)]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-        k, v = shared_heads(q, k), shared_heads(q, v)
-        parts = [
-            F.scaled_dot_product_attention(
-                q[:, :, span], k[:, :, span], v[:, :, span], mask, dropout, is_causal=mask is None, scale=scale
-            )
-            for span, mask in self._spans
+        parts = (x.split(self._sizes, dim=2) for x in (q, shared_heads(q, k), shared_heads(q, v)))
+        attended = [
+            F.scaled_dot_product_attention(q_d, k_d, v_d, mask, dropout, is_causal=mask is None, scale=scale)
+            for q_d, k_d, v_d, mask in zip(*parts, self._masks, strict=True)
         ]
-        return torch.cat(parts, dim=2).transpose(1, 2)
+        return torch.cat(attended, dim=2).transpose(1, 2)
 
 
 class DenseAttention:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from burnish.errors import DataError, MachineError, Problem
 MANIFEST = "manifest.json"
 ASIDE = ".tmp-"
 """Prefix of what is being written; a run that finds such a leftover removes it."""
+OUTGOING = f"{ASIDE}old-"
+"""Prefix of a folder that is being replaced; where its successor did not arrive, it is brought back."""
 
 
 def canonical(value: Any) -> bytes:
@@ -46,20 +48,24 @@ def digest_file(path: Path) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """The file holds exactly `data`, or what it held before. Raises MachineError when the disk refuses."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f"{ASIDE}{path.name}")
     with _disk_errors(path, len(data)):
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(aside, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, path)
+        except OSError:
+            aside.unlink(missing_ok=True)  # on a full disk the half of it is room that is needed
+            raise
         _sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
     """Readable JSON with a final newline; keys keep their order."""
-    write_bytes(path, (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_bytes(path, _readable(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -70,9 +76,11 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 def append_line(path: Path, value: Any) -> None:
     """One line added to a log. A kill can leave the last line half written: `read_log` drops such a tail."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab") as file:
-        file.write(canonical(value) + b"\n")
+    line = canonical(value) + b"\n"
+    with _disk_errors(path, len(line)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as file:
+            file.write(line)
 
 
 def read_log(path: Path) -> list[Any]:
@@ -91,27 +99,25 @@ def truncate_log(path: Path, keep: int) -> None:
 
 
 @contextmanager
-def folder(path: Path) -> Iterator[Path]:
+def folder(path: Path) -> Generator[Path, None, None]:
     """Fill the yielded folder; on leaving it gets its manifest, reaches the disk and takes the name `path`.
 
     A folder that stands there already is replaced only then. An exception inside leaves `path` as it was.
     """
     aside = path.with_name(f"{ASIDE}{path.name}")
+    outgoing = path.with_name(f"{OUTGOING}{path.name}")
+    _bring_back(outgoing)
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
     try:
         with _disk_errors(path, 0):
+            aside.mkdir(parents=True)
             yield aside
             seal(aside)
             if path.exists():
-                outgoing = path.with_name(f"{ASIDE}old-{path.name}")
-                shutil.rmtree(outgoing, ignore_errors=True)
-                os.rename(path, outgoing)
-                os.rename(aside, path)
-                shutil.rmtree(outgoing, ignore_errors=True)
-            else:
-                os.rename(aside, path)
+                os.rename(path, outgoing)  # a kill between these two renames is made good by `sweep`
+            os.rename(aside, path)
             _sync_folder(path.parent)
+            shutil.rmtree(outgoing, ignore_errors=True)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
@@ -123,8 +129,9 @@ def seal(path: Path) -> dict[str, str]:
     for name in digests:
         with open(path / name, "rb") as file:
             os.fsync(file.fileno())
+    for inner in {(path / name).parent for name in digests}:
+        _sync_folder(inner)
     write_json(path / MANIFEST, {"files": digests})
-    _sync_folder(path)
     return digests
 
 
@@ -137,6 +144,8 @@ def verify(path: Path) -> dict[str, str]:
         claimed: dict[str, str] = json.loads(manifest.read_bytes())["files"]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(Problem(str(manifest), "the manifest is damaged and names no files")) from error
+    if manifest.read_bytes() != _readable({"files": claimed}):  # the one text that says this; it has no digest itself
+        raise DataError(Problem(str(manifest), "changed since it was written"))
     found = _digests(path)
     problems = [
         Problem(str(path / name), "changed since it was written" if name in found else "missing")
@@ -155,11 +164,19 @@ def digest_folder(path: Path) -> str:
 
 
 def sweep(path: Path) -> list[str]:
-    """Remove what an interrupted write left beside `path`'s children; returns the names removed."""
-    left = [child for child in path.glob(f"{ASIDE}*")] if path.is_dir() else []
+    """Undo what an interrupted write left among `path`'s children; returns the names removed."""
+    if not path.is_dir():
+        return []
+    for outgoing in list(path.glob(f"{OUTGOING}*")):
+        _bring_back(outgoing)
+    left = list(path.glob(f"{ASIDE}*"))
     for child in left:
         shutil.rmtree(child) if child.is_dir() else child.unlink()
     return sorted(child.name for child in left)
+
+
+def _readable(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _digests(path: Path) -> dict[str, str]:
@@ -167,7 +184,15 @@ def _digests(path: Path) -> dict[str, str]:
     for name in names:
         if name.is_symlink():
             raise DataError(Problem(str(name), "a link inside a sealed folder"))
-    return {name.relative_to(path).as_posix(): digest_file(name) for name in names if name.name != MANIFEST}
+    return {name.relative_to(path).as_posix(): digest_file(name) for name in names if name != path / MANIFEST}
+
+
+def _bring_back(outgoing: Path) -> None:
+    """A folder that was moved away for a successor that never came takes its name again; else it goes."""
+    home = outgoing.with_name(outgoing.name.removeprefix(OUTGOING))
+    if outgoing.exists() and not home.exists():
+        os.rename(outgoing, home)
+    shutil.rmtree(outgoing, ignore_errors=True)
 
 
 def _sync_folder(path: Path) -> None:
@@ -179,11 +204,19 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path, size: int) -> Iterator[None]:
+def _disk_errors(path: Path, size: int) -> Generator[None, None, None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EIO, errno.EDQUOT, errno.EPERM):
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EFBIG,
+            errno.EROFS,
+            errno.EACCES,
+            errno.EIO,
+            errno.EDQUOT,
+            errno.EPERM,
+        ):
             raise
         free = shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free
         needed = f", needs {size:,} bytes" if size else ""

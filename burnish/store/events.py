@@ -1,8 +1,8 @@
 """The audit log: who did what when, each line hashed together with the one before. Knows nothing of what a verb means.
 
-A changed, removed or reordered line breaks the chain, and `verify_log` names it. Two limits: whoever can rewrite the whole
-file can also recompute every hash, and lines cut off the end leave a shorter chain that is still whole. Against both, keep
-the last hash (`head`) somewhere else; a snapshot's manifest does not, for it must not depend on when it was taken.
+A changed, removed or reordered line breaks the chain, and `verify_log` names it. Two limits: whoever can rewrite the
+whole file can also recompute every hash, and lines cut off the end leave a shorter chain that is still whole. Against
+both, keep the last hash (`head`) somewhere else.
 """
 
 from __future__ import annotations

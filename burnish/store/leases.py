@@ -1,12 +1,11 @@
 """Who may be given which item: the seats of an item and the order in which its answers are shown. Knows no ranks.
 
-An item has `overlap` seats. A judgement takes one for good, a live lease (handed out, not yet answered, not run out) takes
-one for a while, a skip gives it back; but an item that `overlap` people have skipped is closed: it cannot be judged.
+An item has `overlap` seats. A judgement takes one for good, a live lease (handed out, not yet answered, not run out)
+takes one for a while, a skip gives it back; but an item that `overlap` people have skipped is closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, select
@@ -16,40 +15,58 @@ from burnish.records.durable import digest_value
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 
 LEASE = timedelta(minutes=15)
+_LATER = aliased(JudgementRow)
+LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
+"""Of a JudgementRow: no later revision supersedes it."""
 
 
-def latest() -> ColumnElement[bool]:
-    """Of JudgementRow: no later revision supersedes it."""
-    later = aliased(JudgementRow)
-    return ~exists().where(later.supersedes == JudgementRow.id)
+def _count_judgements(what: ColumnElement[bool]) -> ScalarSelect[int]:
+    found = select(func.count()).select_from(JudgementRow).where(JudgementRow.item_id == ItemRow.id, what, LATEST)
+    return found.correlate(ItemRow).scalar_subquery()
 
 
-def judged() -> ScalarSelect[int]:
-    """Of an ItemRow: by how many people it is judged now."""
-    return _count_judgements(JudgementRow.ranks.is_not(None))
+JUDGED = _count_judgements(JudgementRow.ranks.is_not(None))
+"""Of an ItemRow: by how many people it is judged now."""
+SKIPPED = _count_judgements(JudgementRow.skip.is_not(None))
+"""Of an ItemRow: how many people say now that they cannot judge it."""
+_UNANSWERED = ~exists().where(JudgementRow.assignment_id == AssignmentRow.id)
 
 
-def skipped() -> ScalarSelect[int]:
-    """Of an ItemRow: how many people say now that they cannot judge it."""
-    return _count_judgements(JudgementRow.skip.is_not(None))
-
-
-def has_room(annotator: int, now: datetime) -> ColumnElement[bool]:
-    """Of (ItemRow, CampaignRow): there is a seat for this person, their own lease not counted."""
-    return (judged() + _leased_to_others(annotator, now) < CampaignRow.overlap) & (skipped() < CampaignRow.overlap)
+def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
+    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted."""
+    others = (
+        select(func.count())
+        .select_from(AssignmentRow)
+        .where(
+            AssignmentRow.item_id == ItemRow.id,
+            AssignmentRow.annotator_id != annotator,
+            AssignmentRow.leased_until > now,
+            _UNANSWERED,
+        )
+    )
+    leased = others.correlate(ItemRow).scalar_subquery()
+    return JUDGED + leased < CampaignRow.overlap
 
 
 def open_items(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
-    """Items that this person could be given: never one that they answered already. Their own live leases come first."""
+    """Items that this person could be given, in the campaign's order: never one that they answered already."""
     answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == annotator)
-    mine = exists().where(
-        AssignmentRow.item_id == ItemRow.id, AssignmentRow.annotator_id == annotator, AssignmentRow.leased_until > now
-    )
     return (
         select(ItemRow)
         .join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-        .where(ItemRow.campaign_id == campaign, ~answered, has_room(annotator, now))
-        .order_by(mine.desc(), ItemRow.position)
+        .where(ItemRow.campaign_id == campaign, ~answered, has_seat(annotator, now), CampaignRow.overlap > SKIPPED)
+        .order_by(ItemRow.position)
+    )
+
+
+def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
+    """The item that this person holds a live lease on and has not answered."""
+    return (
+        select(ItemRow)
+        .join(AssignmentRow, AssignmentRow.item_id == ItemRow.id)
+        .where(ItemRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
+        .where(AssignmentRow.leased_until > now, _UNANSWERED)
+        .order_by(ItemRow.position)
     )
 
 
@@ -60,27 +77,3 @@ def shown_order(campaign: CampaignRow, item: ItemRow, annotator: AnnotatorRow, a
     """
     draw = [campaign.key, item.prompt_id, annotator.name]
     return sorted(range(answers), key=lambda position: digest_value([*draw, position]))
-
-
-def in_order(texts: Sequence[str], order: Sequence[int]) -> tuple[str, ...]:
-    return tuple(texts[position] for position in order)
-
-
-def _count_judgements(what: ColumnElement[bool]) -> ScalarSelect[int]:
-    found = select(func.count()).select_from(JudgementRow).where(JudgementRow.item_id == ItemRow.id, what, latest())
-    return found.correlate(ItemRow).scalar_subquery()
-
-
-def _leased_to_others(annotator: int, now: datetime) -> ScalarSelect[int]:
-    answered = exists().where(JudgementRow.assignment_id == AssignmentRow.id)
-    found = (
-        select(func.count())
-        .select_from(AssignmentRow)
-        .where(
-            AssignmentRow.item_id == ItemRow.id,
-            AssignmentRow.annotator_id != annotator,
-            AssignmentRow.leased_until > now,
-            ~answered,
-        )
-    )
-    return found.correlate(ItemRow).scalar_subquery()

@@ -21,7 +21,7 @@ def own_order(ranks: Sequence[int], order: Sequence[int]) -> tuple[int, ...]:
     """
     if len(ranks) != len(order):
         raise StoreError(Problem("ranks", f"{len(ranks)} ranks for {len(order)} answers"))
-    if any(isinstance(rank, bool) or not isinstance(rank, int) or rank < 1 for rank in ranks):
+    if any(type(rank) is not int or rank < 1 for rank in ranks):
         raise StoreError(Problem("ranks", f"ranks are whole numbers from 1 (best), not {list(ranks)}"))
     own = dict(zip(order, dense(ranks), strict=True))
     return tuple(own[position] for position in range(len(order)))

@@ -15,6 +15,7 @@ from sqlalchemy import (
     CheckConstraint,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     MetaData,
@@ -151,7 +152,7 @@ class JudgementRow(Base):
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))
-    seconds: Mapped[float]
+    seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,13 +39,13 @@ class Store:
     reader: Engine
 
     @contextmanager
-    def transaction(self) -> Iterator[Session]:
+    def transaction(self) -> Generator[Session]:
         """All of the block's writes or, if it raises, none. Raises MachineError when the disk or a lock refuses."""
         with _machine_errors(self.path), Session(self.writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
-    def reading(self) -> Iterator[Session]:
+    def reading(self) -> Generator[Session]:
         """One consistent state, read only."""
         with _machine_errors(self.path), Session(self.reader, autoflush=False) as session:
             yield session
@@ -101,7 +101,9 @@ def _engine(path: Path) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     except OSError as error:
-        raise MachineError(Problem(str(path), f"cannot be opened ({error.strerror})", "Choose another path.")) from error
+        raise MachineError(
+            Problem(str(path), f"cannot be opened ({error.strerror})", "Choose another path.")
+        ) from error
     engine = create_engine(f"sqlite:///{path}", pool_size=4, max_overflow=-1)
     event.listen(engine, "connect", _set_up)
     event.listen(engine, "begin", _begin)
@@ -132,7 +134,9 @@ def _migrate(store: Store) -> None:
     if current == scripts.get_current_head():
         return
     if current not in {None, *(script.revision for script in scripts.walk_revisions())}:
-        found = f"was made by a newer burnish (its schema is {current}, the newest known here {scripts.get_current_head()})"
+        found = (
+            f"was made by a newer burnish (its schema is {current}, the newest known here {scripts.get_current_head()})"
+        )
         raise StoreError(Problem(str(store.path), found, "Update burnish: pip install --upgrade burnish."))
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -143,7 +147,7 @@ def _migrate(store: Store) -> None:
 
 
 @contextmanager
-def _machine_errors(path: Path) -> Iterator[None]:
+def _machine_errors(path: Path) -> Generator[None]:
     try:
         yield
     except DatabaseError as error:

@@ -1,0 +1,53 @@
+# Two commands on a fresh machine: `make demo` does the whole job, `make test` passes the tests. Both set up first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit proof clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := 2.13.0
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# The tests' own processes share the cores; a run uses them all.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
+
+setup: $(READY) ## the virtual environment, with every package in the version it was tested with
+
+$(READY): pyproject.toml requirements/lock.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'burnish needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12'; exit 3; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi > /dev/null && nvidia-smi > /dev/null 2>&1; then \
+	  set -x; $(PIP) install -q 'torch==$(TORCH)'; \
+	else \
+	  set -x; $(PIP) install -q 'torch==$(TORCH)+cpu' 2> /dev/null \
+	  || $(PIP) install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu' \
+	  || $(PIP) install -q 'torch==$(TORCH)'; \
+	fi
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,dev]'
+	@touch $@
+
+demo: $(READY) ## the whole loop on a small model: runs/demo/report.html, runs/demo/release
+	$(BIN)/burnish run recipes/support.yaml --out runs/demo
+
+test: lint types unit ## everything that must hold, with few repetitions
+
+lint: $(READY) ## style, formatting, layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(READY) ## strict types of the package
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+unit: $(READY) ## the tests alone
+	$(TESTS) -m 'not proof'
+
+proof: $(READY) ## the full repetition counts
+	$(TESTS) -m proof
+
+clean: ## remove what make made, runs excepted
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

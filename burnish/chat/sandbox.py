@@ -1,0 +1,146 @@
+"""The child process in which chat templates run. Knows Jinja and its limits; imports nothing of burnish.
+
+A template comes with a model, so it is somebody else's program. It runs here, never in the parent: Jinja's immutable
+sandbox blocks attribute escapes, and the operating system bounds what a sandbox cannot, namely time, memory and output.
+Contents of messages never come here: the parent asks for role sequences and fills numbered marks in afterwards.
+
+Covered: access to Python's internals, files larger than 0 bytes, loops, recursion, huge strings, huge outputs.
+Not covered: where the system has no `resource` module only the parent's wall clock limits a template.
+
+Protocol: one JSON request on stdin, {"template", "names", "conversations": [{"roles", "ask"}]}; on stdout one JSON
+list of {"text"} or {"error", "message"}, one for each conversation.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from jinja2 import TemplateError, TemplateSyntaxError, UndefinedError, nodes
+from jinja2.exceptions import SecurityError
+from jinja2.ext import Extension
+from jinja2.parser import Parser
+from jinja2.runtime import StrictUndefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
+
+CPU_SECONDS = 2
+"""Of the whole process; starting takes about 0.1 of it."""
+MEMORY_BYTES = 512 << 20
+"""Of address space, of which the interpreter itself takes about a tenth."""
+OUTPUT_CHARACTERS = 1 << 20
+"""Of all conversations of a request together."""
+
+
+class Refused(Exception):
+    """The template itself refused a conversation, by its `raise_exception`."""
+
+
+class TooLong(Exception):
+    """More output than allowed."""
+
+
+class _Undefined(StrictUndefined):
+    """A misspelt variable is an error wherever it is used. A field that a message lacks may be asked about, because
+    published templates do (`if message.tool_calls`), but not printed."""
+
+    def __bool__(self) -> bool:
+        if self._undefined_obj is missing:
+            self._fail_with_undefined_error()
+        return False
+
+
+class _Generation(Extension):
+    """`{% generation %}…{% endgeneration %}` marks what an assistant says; we find that by marks of our own."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2 reads a class attribute)
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def mark(number: int) -> str:
+    """What stands for a message's content. The spaces at its ends tell whether the template trims contents."""
+    return f"\u2003\ue000{number}\ue001\u2003"
+
+
+def limit() -> None:
+    """Bound this process."""
+    try:
+        import resource  # noqa: PLC0415 (absent on some systems)
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Jinja set up as transformers does, but strict. `strftime_now` is left out: what is trained on today must be what
+    is served tomorrow, and templates that use it have a fixed date to fall back on."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=_Undefined,
+        extensions=[_Generation, "jinja2.ext.loopcontrols"],
+    )
+    made.filters["tojson"] = _tojson
+    return made
+
+
+def answer(request: dict[str, Any]) -> list[dict[str, str]]:
+    """Render every conversation of a request."""
+    try:
+        template = environment().from_string(request["template"], globals={"raise_exception": _refuse})
+    except TemplateSyntaxError as error:
+        return [_failed("syntax", f"line {error.lineno}: {error.message}")] * len(request["conversations"])
+    except (RecursionError, MemoryError) as error:
+        return [_failed("limit", type(error).__name__)] * len(request["conversations"])
+    room = [OUTPUT_CHARACTERS]
+    return [_render(template, request["names"], asked, room) for asked in request["conversations"]]
+
+
+def _render(template: Any, names: dict[str, str], asked: dict[str, Any], room: list[int]) -> dict[str, str]:
+    messages = [{"role": role, "content": mark(number)} for number, role in enumerate(asked["roles"])]
+    pieces: list[str] = []
+    try:
+        for piece in template.generate(
+            messages=messages, add_generation_prompt=asked["ask"], tools=None, documents=None, **names
+        ):
+            room[0] -= len(piece)
+            if room[0] < 0:
+                raise TooLong
+            pieces.append(piece)
+        return {"text": "".join(pieces)}
+    except Refused as error:
+        return _failed("refused", str(error))
+    except SecurityError as error:
+        return _failed("security", str(error))
+    except UndefinedError as error:
+        return _failed("undefined", str(error))
+    except TooLong:
+        return _failed("limit", f"more than {OUTPUT_CHARACTERS:,} characters of output")
+    except (MemoryError, RecursionError, OverflowError) as error:
+        return _failed("limit", type(error).__name__)
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        return _failed("failed", f"{type(error).__name__}: {error}")
+
+
+def _failed(kind: str, message: str) -> dict[str, str]:
+    return {"error": kind, "message": message[:400]}
+
+
+def _refuse(message: str) -> None:
+    raise Refused(message)
+
+
+def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+
+
+if __name__ == "__main__":
+    limit()
+    json.dump(answer(json.load(sys.stdin)), sys.stdout)

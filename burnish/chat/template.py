@@ -1,0 +1,155 @@
+"""A model's chat template as burnish sees it: role sequences in, text with numbered slots out. Knows no token ids.
+
+The template never sees a message's content (see `sandbox`): it sees marks, and what it returns is cut at them into its
+own text and slots. So contents can neither steer the template nor be mistaken for it, and a rendering depends on the
+roles alone and is made once. The price: a template that looks into contents (Qwen3 drops `<think>…</think>` from
+earlier answers) does not get to.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from burnish.chat import sandbox
+from burnish.errors import DataError, ModelError, Problem
+from burnish.types import Role
+
+WALL_SECONDS = 60
+"""The CPU limit of the child is what stops a template; this only bounds a machine that is not running it at all."""
+SOURCE_CHARACTERS = 1 << 18
+_MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
+_TURNS_AHEAD = 8
+"""Conversations of up to so many turns are rendered in the first child, so that most uses need one child only."""
+
+Key = tuple[tuple[Role, ...], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """Where the content of a message goes, and whether the template trims it on either side."""
+
+    number: int
+    trim_left: bool
+    trim_right: bool
+
+    def fill(self, content: str) -> str:
+        content = content.lstrip() if self.trim_left else content
+        return content.rstrip() if self.trim_right else content
+
+
+class Template:
+    """A chat template that was found to make sense: it asks for an answer, and keeps every turn."""
+
+    def __init__(self, source: str, names: Mapping[str, str], where: str) -> None:
+        """`names` are the special tokens by name (`bos_token`, …); `where` is said in errors. Raises ModelError."""
+        if len(source) > SOURCE_CHARACTERS:
+            raise ModelError(Problem(where, f"a chat template of {len(source):,} characters; at most 262,144 are read"))
+        self.source = source
+        self.where = where
+        self._names = dict(names)
+        self._rendered: dict[Key, dict[str, str]] = {}
+        self._fetch(_ahead())
+        self.lead, self.slot, self.tail = self._probe()
+
+    lead: str
+    """Template text between the request for an answer and the answer itself; mostly empty."""
+    slot: Slot
+    """Where a final answer goes."""
+    tail: str
+    """Template text after a final answer; the marker that ends the turn stands in it."""
+
+    def render(self, roles: Sequence[Role], *, ask: bool) -> list[str | Slot]:
+        """The template's text and slots, in order. Raises ModelError, or DataError where the template refuses the
+        order of the roles."""
+        text = self._text(tuple(roles), ask)
+        pieces: list[str | Slot] = []
+        end = 0
+        for found in _MARK.finditer(text):
+            pieces.append(text[end : found.start()])
+            left, number, right = found.groups()
+            pieces.append(Slot(number=int(number), trim_left=not left, trim_right=not right))
+            end = found.end()
+        pieces.append(text[end:])
+        self._check_slots(roles, [piece.number for piece in pieces if isinstance(piece, Slot)])
+        return [piece for piece in pieces if piece]
+
+    def _check_slots(self, roles: Sequence[Role], found: list[int]) -> None:
+        if found != list(range(len(roles))):
+            lost = [f"{n + 1} ({role})" for n, role in enumerate(roles) if n not in found]
+            what = f"leaves out turn {', '.join(lost)}" if lost else "repeats or reorders the turns"
+            raise ModelError(Problem(self.where, f"the chat template {what} of {len(roles)} without saying so"))
+
+    def _probe(self) -> tuple[str, Slot, str]:
+        roles: tuple[Role, ...] = ("user", "assistant")
+        asked = self._text(("user",), True)
+        whole = self._text(roles, False)
+        slot = [piece for piece in self.render(roles, ask=False) if isinstance(piece, Slot)][-1]
+        answer = [found for found in _MARK.finditer(whole) if found.group(2) == "1"][-1]
+        if asked == self._text(("user",), False):
+            raise ModelError(Problem(self.where, "the chat template ignores add_generation_prompt: it cannot ask"))
+        if not whole[: answer.start()].startswith(asked):
+            raise ModelError(
+                Problem(self.where, "the chat template asks for an answer in one way and shows it in another")
+            )
+        if "error" not in self._rendered[("system", "user"), True]:
+            self.render(("system", "user"), ask=True)
+        return whole[len(asked) : answer.start()], slot, whole[answer.end() :]
+
+    def _text(self, roles: tuple[Role, ...], ask: bool) -> str:
+        if (roles, ask) not in self._rendered:
+            self._fetch([(roles, ask)])
+        result = self._rendered[roles, ask]
+        if "error" in result:
+            raise self._failure(roles, result["error"], result["message"])
+        return result["text"]
+
+    def _failure(self, roles: tuple[Role, ...], kind: str, message: str) -> ModelError | DataError:
+        if kind == "refused":
+            return DataError(Problem(self.where, f"the chat template refuses the turns {', '.join(roles)}: {message}"))
+        said = {
+            "security": "the chat template reaches for what a template may not, and was stopped",
+            "syntax": "the chat template is not Jinja that burnish knows",
+            "undefined": "the chat template uses a name that nothing defines",
+            "limit": "the chat template was stopped at a limit",
+        }.get(kind, "the chat template failed")
+        return ModelError(Problem(self.where, f"{said} ({message})"))
+
+    def _fetch(self, keys: Sequence[Key]) -> None:
+        request: dict[str, Any] = {
+            "template": self.source,
+            "names": self._names,
+            "conversations": [{"roles": roles, "ask": ask} for roles, ask in keys],
+        }
+        for key, result in zip(keys, _ask_child(request, len(keys)), strict=True):
+            self._rendered[key] = result
+
+
+def _ahead() -> list[Key]:
+    openings: tuple[tuple[Role, ...], ...] = ((), ("system",))
+    turns: tuple[Role, ...] = ("user", "assistant") * (_TURNS_AHEAD // 2)
+    keys: list[Key] = [((*opening, *turns[:n]), n % 2 == 1) for opening in openings for n in range(1, _TURNS_AHEAD + 1)]
+    return [(("user",), False), *keys]
+
+
+def _ask_child(request: dict[str, Any], count: int) -> list[dict[str, str]]:
+    command = [sys.executable, "-I", sandbox.__file__]
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(request), capture_output=True, encoding="utf-8", timeout=WALL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return [{"error": "limit", "message": f"no answer in {WALL_SECONDS} s"}] * count
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        message = f"more than {sandbox.CPU_SECONDS} s of computing"
+    else:
+        message = f"its process ended with {done.returncode}: {done.stderr.strip()[-200:]}"
+    return [{"error": "limit", "message": message}] * count

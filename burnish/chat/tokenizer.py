@@ -1,0 +1,176 @@
+"""Text and token ids of one model, without transformers. Knows tokenizer files; knows no message and no weight.
+
+Two readings of text are kept apart. `encode` reads what people and models say: no text becomes a special token.
+`encode_markup` reads what the chat template itself writes: special tokens are meant there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from burnish.chat.template import Template
+from burnish.errors import DataError, ModelError, Problem
+
+VOCABULARY = "tokenizer.json"
+CONFIG = "tokenizer_config.json"
+TEMPLATE = "chat_template.jinja"
+_READ = (VOCABULARY, CONFIG, TEMPLATE, "special_tokens_map.json")
+_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+FILE_BYTES = 256 << 20
+
+
+class Tokenizer:
+    """A tokenizer and its chat template."""
+
+    def __init__(self, files: Mapping[str, bytes], where: str) -> None:
+        """`files` are a model folder's tokenizer files by name. Raises ModelError."""
+        self._files = dict(files)
+        config = _parse(files.get(CONFIG, b"{}"), f"{where}/{CONFIG}")
+        names = _special_names(_parse(files.get("special_tokens_map.json", b"{}"), where) | config)
+        self._markup = _read_vocabulary(files, where)
+        _promote(self._markup, [text for text in (*names.values(), *_listed(config)) if text])
+        self._text = tokenizers.Tokenizer.from_str(self._markup.to_str())
+        self._text.encode_special_tokens = True
+        self.special = {t.content: id for id, t in self._markup.get_added_tokens_decoder().items() if t.special}
+        self._never = frozenset(self.special.values()) - {self.special.get(names.get("unk_token", ""), -1)}
+        self.vocab_size = 1 + max(self._markup.get_vocab().values())
+        self.template = _template_source(files, config, where)
+        self.chat = Template(self.template, names, where)
+        self.end_id = self._find_end(where)
+
+    special: dict[str, int]
+    """Special tokens and their ids."""
+    vocab_size: int
+    """One more than the largest id."""
+    template: str
+    """The chat template's source."""
+    end_id: int
+    """The token that ends an assistant's turn (`<|im_end|>` in ChatML)."""
+
+    @classmethod
+    def load(cls, folder: Path) -> Tokenizer:
+        """Read a model folder's tokenizer. Raises ModelError."""
+        files: dict[str, bytes] = {}
+        for name in _READ:
+            path = folder / name
+            if path.is_file():
+                if path.stat().st_size > FILE_BYTES:
+                    raise ModelError(Problem(str(path), f"larger than {FILE_BYTES >> 20} MiB"))
+                files[name] = path.read_bytes()
+        return cls(files, str(folder))
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files into a folder that is being filled (`records.durable.folder` seals it)."""
+        for name, data in self._files.items():
+            (folder / name).write_bytes(data)
+        if TEMPLATE not in self._files:
+            (folder / TEMPLATE).write_text(self.template, encoding="utf-8")
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the vocabulary file and the template: the same ids for the same text."""
+        return hashlib.sha256(self._files[VOCABULARY] + self.template.encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of what somebody says; never a special token. Raises DataError for text that is not Unicode."""
+        try:
+            ids: list[int] = self._text.encode(text, add_special_tokens=False).ids
+        except (UnicodeEncodeError, TypeError) as error:
+            raise DataError(Problem("", "text with a lone surrogate, which is no Unicode character")) from error
+        if not self._never.isdisjoint(ids):
+            raise ModelError(
+                Problem(VOCABULARY, "turns plain text into a special token, so nobody is safe from forged turns")
+            )
+        return ids
+
+    def encode_markup(self, text: str) -> list[int]:
+        """Ids of what a chat template writes; special tokens are read as such."""
+        return self._markup.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens are left out."""
+        return self._markup.decode(list(ids), skip_special_tokens=True)
+
+    def _find_end(self, where: str) -> int:
+        specials = set(self.special.values())
+        for id in self.encode_markup(self.chat.tail):
+            if id in specials:
+                return id
+        raise ModelError(Problem(where, "the chat template ends an assistant's turn without a special token"))
+
+
+def _parse(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(Problem(where, f"not JSON ({error})")) from error
+    if not isinstance(value, dict):
+        raise ModelError(Problem(where, "not a JSON object"))
+    return value
+
+
+def _read_vocabulary(files: Mapping[str, bytes], where: str) -> tokenizers.Tokenizer:
+    if VOCABULARY not in files:
+        raise ModelError(
+            Problem(
+                where,
+                f"no {VOCABULARY} here",
+                "Save it with: python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('ID')"
+                ".save_pretrained('FOLDER')\".",
+            )
+        )
+    _parse(files[VOCABULARY], f"{where}/{VOCABULARY}")
+    try:
+        made = tokenizers.Tokenizer.from_str(files[VOCABULARY].decode())
+    except UnicodeDecodeError as error:
+        raise ModelError(Problem(f"{where}/{VOCABULARY}", "not UTF-8")) from error
+    except Exception as error:
+        if type(error) is not Exception:  # the tokenizers library raises bare Exceptions, and nothing else is meant
+            raise
+        raise ModelError(Problem(f"{where}/{VOCABULARY}", f"not a tokenizer ({error})")) from error
+    made.no_truncation()
+    made.no_padding()
+    return made
+
+
+def _special_names(config: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: _content(config.get(name)) for name in _NAMES}
+    return {name: text for name, text in found.items() if text}
+
+
+def _listed(config: Mapping[str, Any]) -> list[str]:
+    listed = config.get("additional_special_tokens") or config.get("extra_special_tokens") or []
+    return [_content(entry) for entry in (listed.values() if isinstance(listed, dict) else listed)]
+
+
+def _content(entry: Any) -> str:
+    """A special token stands in the files as its text or as an object that holds it."""
+    text = entry.get("content") if isinstance(entry, dict) else entry
+    return text if isinstance(text, str) else ""
+
+
+def _promote(vocabulary: tokenizers.Tokenizer, texts: Sequence[str]) -> None:
+    """Tokens that the configuration calls special are so, even where the vocabulary file forgets to say it."""
+    vocabulary.add_special_tokens([text for text in texts if vocabulary.token_to_id(text) is not None])
+
+
+def _template_source(files: Mapping[str, bytes], config: Mapping[str, Any], where: str) -> str:
+    own = config.get("chat_template")
+    if isinstance(own, list):
+        own = {entry["name"]: entry["template"] for entry in own if isinstance(entry, dict)}.get("default")
+    beside = files[TEMPLATE].decode(errors="replace") if TEMPLATE in files else None
+    if isinstance(own, str) and beside is not None and own != beside:
+        digests = " and ".join(hashlib.sha256(text.encode()).hexdigest()[:12] for text in (own, beside))
+        raise ModelError(Problem(where, f"{CONFIG} and {TEMPLATE} hold different chat templates ({digests})"))
+    source = beside if beside is not None else own
+    if not isinstance(source, str):
+        raise ModelError(
+            Problem(where, "no chat template", f"Use the model's instruct version, or put a {TEMPLATE} there.")
+        )
+    return source

@@ -1,0 +1,288 @@
+"""The command line: one function a verb, each imports what it needs. Knows verbs, options and exit codes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from burnish import __version__
+from burnish.errors import BurnishError, ConfigError, Problem, nearest
+
+INTERRUPTED, TERMINATED = 130, 143
+UNTOUCHED = "nothing was written"
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Turn a pre-trained model into a deployed assistant, with people in the loop.",
+    epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
+)
+config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
+label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
+app.add_typer(config, name="config")
+app.add_typer(label, name="label")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    out: Annotated[Path | None, typer.Option(help="The run folder. Without it: runs/NAME.")] = None,
+    overrides: Set = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    json: Json = False,
+) -> None:
+    """Do what a recipe says, from the first stage that is not done. The same command again continues."""
+    from burnish.pipeline.graph import check
+    from burnish.pipeline.recipe_file import load_recipe
+
+    settings = load_recipe(recipe, overrides or ())
+    folder = out or Path("runs") / settings.name
+    if until is not None and until not in settings.stages():
+        raise ConfigError(Problem("--until", f'the recipe has no stage "{until}"', nearest(until, settings.stages())))
+    left = check(settings, recipe.parent, folder, until=until)
+    from burnish.narrator import Narrator
+
+    raise typer.Exit(Narrator(recipe=settings, base=recipe.parent, folder=folder, as_json=json).work(left, until))
+
+
+@app.command()
+def status(run: RunFolder, json: Json = False) -> None:
+    """Which stages of a run are done."""
+    from burnish.pipeline.status import as_text
+    from burnish.pipeline.status import status as find
+    from burnish.terminal import emit
+
+    found = find(run)
+    emit(found, as_text(found), json)
+
+
+@app.command()
+def report(run: RunFolder, json: Json = False) -> None:
+    """Write report.html of a run again."""
+    from burnish.pipeline.report import write_report
+    from burnish.terminal import emit
+
+    path = write_report(run)
+    emit({"report": str(path)}, f"{path}", json)
+
+
+@app.command()
+def lineage(
+    path: Annotated[Path, typer.Argument(help="A release, or the run that made it.")], json: Json = False
+) -> None:
+    """What led to what: weights, reward model, snapshot, judgements. Exits 4 where the chain is broken."""
+    from burnish.pipeline.lineage import as_text
+    from burnish.pipeline.lineage import lineage as find
+    from burnish.terminal import emit
+
+    found = find(path)
+    emit(found, as_text(found), json)
+    raise typer.Exit(4 if found["broken"] else 0)
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A release, or another sealed folder of a run.")], json: Json = False
+) -> None:
+    """Check every byte of a release against its manifest, and that its evidence is about these weights."""
+    from burnish.records import durable
+    from burnish.release.verify import EVIDENCE
+    from burnish.release.verify import verify as check
+    from burnish.terminal import emit
+
+    if (path / EVIDENCE).is_file():
+        found = check(path)
+    else:
+        found = {"folder": str(path), "files": durable.verify(path), "digest": durable.digest_folder(path)}
+    text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
+    emit(found, text, json)
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="A release, a model folder, a GGUF file, a Hub id or smollm2-135m.")],
+    system: Annotated[str, typer.Option(help="The system turn.")] = "",
+    once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    json: Json = False,
+) -> None:
+    """Talk to a model. A release is verified first."""
+    from burnish.pipeline.talk import Talk
+    from burnish.terminal import converse, emit, progress
+
+    talk = Talk.open(model, system=system, temperature=temperature, budget=max_new_tokens, progress=progress())
+    if once is None:
+        converse(talk.say)
+    else:
+        answer = talk.say(once)
+        emit({"model": model, "prompt": once, "answer": answer}, answer, json)
+
+
+@app.command()
+def sample(
+    model: Annotated[str, typer.Argument(help="As for chat.")],
+    prompts: Annotated[Path, typer.Option(help="A JSONL file of prompts.")],
+    n: Annotated[int, typer.Option(min=1, help="Answers a prompt.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
+    temperature: Annotated[float, typer.Option(min=0.0)] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    seed: int = 0,
+    json: Json = False,
+) -> None:
+    """Answers to a file of prompts, as JSON lines."""
+    from json import dumps
+
+    from burnish.pipeline.talk import sample as answer
+    from burnish.records.durable import write_jsonl
+    from burnish.records.formats import read_prompts
+    from burnish.terminal import emit, progress
+    from burnish.types import Sampling
+
+    asked = read_prompts(prompts)
+    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
+    rows = answer(model, asked, sampling, n, progress())
+    if out is None:
+        print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
+    else:
+        write_jsonl(out, rows)
+        emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
+
+
+@label.command()
+def serve(
+    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
+    host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
+) -> None:
+    """Serve the labelling page; prints a one-time link."""
+    from burnish.label.app import serve as serve_pages
+    from burnish.pipeline.run_folder import STORE
+
+    store = place / STORE if place.is_dir() else place
+    if not store.is_file():
+        mend = "Run a recipe with collect: {by: people} first, or name the database."
+        raise ConfigError(Problem(str(store), "there is no preference database", mend))
+    serve_pages(store, host=host, port=port)
+
+
+@config.command()
+def show(recipe: RecipeFile, overrides: Set = None, json: Json = False) -> None:
+    """Every setting of a recipe with its value, defaults and overrides included."""
+    from burnish.config import resolved
+    from burnish.pipeline.recipe_file import load_recipe, yaml_text
+    from burnish.terminal import emit
+
+    values = resolved(load_recipe(recipe, overrides or ()))
+    emit(values, yaml_text(values).rstrip(), json)
+
+
+@config.command("check")
+def check_recipe(recipe: RecipeFile, overrides: Set = None, json: Json = False) -> None:
+    """Check a recipe and every row of the files that it names. Trains nothing, writes nothing."""
+    from burnish.pipeline.preflight import check_files
+    from burnish.pipeline.recipe_file import load_recipe
+    from burnish.terminal import emit
+
+    settings = load_recipe(recipe, overrides or ())
+    rows = check_files(settings, recipe.parent, settings.stages())
+    lines = [f"{recipe}: {' → '.join(settings.stages())}", *(f"  {count:>6} in {name}" for name, count in rows.items())]
+    emit({"recipe": settings.name, "stages": settings.stages(), "rows": rows}, "\n".join(lines), json)
+
+
+@config.command()
+def schema(json: Json = False) -> None:
+    """The JSON schema of a recipe, for editors."""
+    from burnish.config import schema as schema_of
+    from burnish.pipeline.recipe import Recipe
+    from burnish.terminal import emit
+
+    emit(schema_of(Recipe), "", True)
+
+
+@app.command()
+def env(json: Json = False) -> None:
+    """The machine and the versions that a run would stand on."""
+    from burnish.pipeline.environment import environment
+    from burnish.terminal import emit
+
+    found = environment()
+    emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Turn a pre-trained model into a deployed assistant, with people in the loop."""
+
+
+def main() -> NoReturn:
+    """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
+    signal.signal(signal.SIGTERM, _terminated)
+    sys.exit(code_of(sys.argv[1:]))
+
+
+def code_of(argv: list[str]) -> int:
+    """Do what a command line says; its exit code."""
+    from burnish.terminal import fail
+
+    try:
+        return _told(app(argv, standalone_mode=False) or 0)
+    except BurnishError as error:
+        return fail(error, UNTOUCHED, "--json" in argv)
+    except typer.TyperException as error:
+        found, _, hint = error.format_message().partition(". ")
+        problem = Problem("burnish", found.rstrip("."), hint or "Run: burnish --help")
+        return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
+    except (KeyboardInterrupt, typer.Abort):
+        return _told(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
+        return _our_bug(error, argv)
+
+
+def _told(code: int) -> int:
+    """Typer turns an interrupt into its exit code, without a word."""
+    if code == INTERRUPTED:
+        print("\ninterrupted; the same command continues", file=sys.stderr)
+    return code
+
+
+def _our_bug(error: Exception, argv: list[str]) -> int:
+    from burnish.crash import report as write_down
+
+    where = write_down(error, argv)
+    print(
+        f"burnish has a bug ({type(error).__name__}). A report without secrets is in {where}; exit 1", file=sys.stderr
+    )
+    return 1
+
+
+def _terminated(_number: int, _frame: FrameType | None) -> Any:
+    print("\nterminated; the same command continues", file=sys.stderr)
+    raise SystemExit(TERMINATED)
+
+
+if __name__ == "__main__":
+    main()

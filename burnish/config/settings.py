@@ -1,0 +1,160 @@
+"""Groups of settings (pydantic), checked as a whole. Knows no particular setting and no YAML.
+
+Each of pydantic's complaints becomes a problem: where the value was written, the setting's full name, what stands there
+and what should, and a mend.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from burnish.config.document import Document, Keys, override
+from burnish.errors import ConfigError, Problem, nearest, plain
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_NUMBERS = {"float_type", "float_parsing", "int_type", "int_parsing"}
+
+
+class Strict(BaseModel):
+    """The base of every group of settings: unknown names are errors, values are frozen, NaN and infinity no numbers.
+
+    The sentence under a field becomes its description in the JSON schema.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+def validate(model: type[Model], document: Document, overrides: Sequence[str] = ()) -> Model:
+    """The settings that a document gives, after `a.b=value` overrides. Raises ConfigError with all problems.
+
+    Types are those of JSON, strictly: a number in quotes is text, true is no number. A validator of the model finds the
+    file's folder in `info.context["base"]`.
+    """
+    document = override(document, overrides)
+    try:
+        return model.model_validate_json(
+            json.dumps(document.value), strict=True, context={"base": document.path.parent}
+        )
+    except ValidationError as error:
+        raise ConfigError(*[_problem(details, model, document) for details in error.errors()]) from None
+
+
+def resolved(model: BaseModel) -> dict[str, Any]:
+    """Every setting with its value, defaults included, as JSON values."""
+    return model.model_dump(mode="json")
+
+
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a group of settings, for editors."""
+    return model.model_json_schema()
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel], document: Document) -> Problem:
+    keys, kind = _written(details["loc"], document.value), details["type"]
+    name = ".".join(map(str, keys))
+    where = document.where(keys)
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return Problem(
+            where, f'"{name}" is not a setting', nearest(str(keys[-1]), list(_settings_at(model, keys[:-1])))
+        )
+    if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        missing = ".".join(map(str, details["loc"]))
+        return Problem(where, f'"{missing}" is missing', f"Add: {details['loc'][-1]}: ...")
+    if kind in ("value_error", "assertion_error"):
+        said = details.get("ctx", {}).get("error", details["msg"])
+        return Problem(where, f"{name}: {said}" if name else str(said))
+    wanted = details["msg"].replace("Input should be", "it should be").rstrip(".")
+    return Problem(where, f"{name} is {_shown(details['input'])}; {wanted}", _mend(details, model, keys))
+
+
+def _mend(details: ErrorDetails, model: type[BaseModel], keys: Keys) -> str:
+    value = details["input"]
+    if details["type"] in _NUMBERS and isinstance(value, str) and _is_number(value):
+        return plain(f"Remove the quotes: {keys[-1]}: {value}")
+    if details["type"] in ("literal_error", "enum"):
+        expected = str(details.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
+        return nearest(str(value), expected.split(", "))
+    default = _default(model, keys)
+    return "" if default is None else f"The default is {keys[-1]}: {json.dumps(default)}."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    return plain(json.dumps(value, ensure_ascii=False, default=str), 80)
+
+
+def _written(location: Sequence[str | int], value: Any) -> Keys:
+    """The parts of pydantic's location that the document has: it names union members and absent settings as well."""
+    keys: list[str | int] = []
+    for part in location:
+        members: Any = value if isinstance(value, dict) else dict(enumerate(value)) if isinstance(value, list) else {}
+        if part in members:
+            keys.append(part)
+            value = members[part]
+    return tuple(keys)
+
+
+def _settings_at(model: Any, keys: Keys) -> dict[str, Any]:
+    """Name -> type of the settings in the section that `keys` lead to; {} where it has no fixed names."""
+    for key in keys:
+        model = _inside(model, key)
+    return {name: kind for option in _options(model) for name, kind in _settings(option).items()}
+
+
+def _inside(model: Any, key: str | int) -> Any:
+    for option in _options(model):
+        settings = _settings(option)
+        if key in settings:
+            return settings[str(key)]
+        if get_origin(option) is not None and get_args(option):
+            return get_args(option)[-1 if get_origin(option) is dict else 0]
+    return None
+
+
+def _options(kind: Any) -> Iterator[Any]:
+    """The members of a union, without annotations."""
+    if get_origin(kind) is Annotated:
+        yield from _options(get_args(kind)[0])
+    elif get_origin(kind) in (Union, types.UnionType):
+        for option in get_args(kind):
+            yield from _options(option)
+    else:
+        yield kind
+
+
+def _settings(kind: Any) -> dict[str, Any]:
+    if _is_model(kind):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = get_type_hints(kind)
+        return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    return {}
+
+
+def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _default(model: Any, keys: Keys) -> Any:
+    for key in keys[:-1]:
+        model = _inside(model, key)
+    for option in _options(model):
+        field = option.model_fields.get(str(keys[-1])) if keys and _is_model(option) else None
+        if field is not None and isinstance(field.default, int | float | str):
+            return field.default
+    return None

@@ -1,0 +1,36 @@
+"""Which documents share a micro-batch. Pure; knows token counts, not what the tokens mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from burnish.batches import Document
+from burnish.errors import DataError, Problem
+
+
+def best_fit(documents: Sequence[Document], budget: int) -> list[list[Document]]:
+    """Split documents into micro-batches of at most `budget` tokens: longest first, each into the fullest bin it fits.
+
+    A document is never cut; one that is longer than the budget alone is an error naming its row. The result depends
+    only on the documents and their order (equal lengths keep it), so that a resumed run packs the same way.
+    """
+    long = [d for d in documents if d.tokens > budget]
+    if long:
+        raise DataError(
+            *(
+                Problem(d.row, f"{d.tokens} tokens, and a micro-batch holds {budget}", "Raise micro_tokens or cut the row.")
+                for d in long
+            )
+        )
+    bins: list[list[Document]] = []
+    room: list[int] = []
+    for document in sorted(documents, key=lambda d: -d.tokens):
+        fitting = [index for index, free in enumerate(room) if free >= document.tokens]
+        if fitting:
+            index = min(fitting, key=lambda i: room[i])
+            bins[index].append(document)
+            room[index] -= document.tokens
+        else:
+            bins.append([document])
+            room.append(budget - document.tokens)
+    return bins

@@ -1,0 +1,133 @@
+"""The labelling server: the application, and running it on this machine. Knows errors and sockets; no question.
+
+It listens on the loopback only: there are no passwords yet, and whoever has the one-time link comes in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.staticfiles import StaticFiles
+from fastapi.templating import Jinja2Templates
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
+from burnish.label.door import Door
+from burnish.label.routes import Desk, router
+from burnish.label.shield import Shield
+from burnish.store.session import Store, open_store
+
+HERE = Path(__file__).parent
+LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1"]
+NOTICES = {
+    401: ("You are signed out", "Open the newest link from the terminal to sign in. What you saved is kept."),
+    403: ("This form came from elsewhere", "Nothing was saved. Go back to the page and send it again from there."),
+    404: ("Nothing here", "This page, campaign or task does not exist, or is not yours."),
+    405: ("Nothing here", "This page cannot be used in that way."),
+}
+
+
+def create_app(
+    store: Store, *, once_token: str | None = None, announce: Callable[[str], None] | None = None
+) -> FastAPI:
+    """The labelling application over an open store.
+
+    `once_token` signs in the first person (one is drawn when it is not given: `app.state.desk.door.token`); once it is
+    used, `announce` is called with the next person's.
+    """
+    door = Door()
+    door.token = once_token or door.token
+    door.announce = announce or door.announce
+    app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.desk = Desk(store=store, door=door, templates=Jinja2Templates(HERE / "templates"))
+    app.include_router(router)
+    app.mount("/static", StaticFiles(directory=HERE / "static"))
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
+    app.add_middleware(Shield)
+    app.add_exception_handler(HTTPException, _http_notice)
+    app.add_exception_handler(RequestValidationError, _no_such_page)
+    app.add_exception_handler(BurnishError, _burnish_notice)
+    return app
+
+
+def serve(store_path: Path, host: str = "127.0.0.1", port: int = 8600) -> None:
+    """Serve the labelling pages until interrupted; prints a one-time link, and a new one whenever one was used.
+
+    Port 0 takes any free one. Raises ConfigError for a host beyond this machine, MachineError for a port that is taken.
+    """
+    _refuse_beyond_loopback(host)
+    if not store_path.exists():
+        mend = "Run a recipe with a collect stage first: it makes the database."
+        raise StoreError(Problem(str(store_path), "there is no preference database here", mend))
+    store = open_store(store_path)
+    try:
+        with _listen(host, port) as listening:
+            link = partial(_print_link, host, listening.getsockname()[1])
+            app = create_app(store, announce=partial(link, "The link was used. For the next person:"))
+            link("Open this link to judge (it works once):", app.state.desk.door.token)
+            config = uvicorn.Config(app, log_level="warning", access_log=False)  # an access log would hold the token
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        store.close()
+
+
+def _print_link(host: str, port: int, words: str, token: str) -> None:
+    name = f"[{host}]" if ":" in host else host
+    print(f"{words}\n  http://{name}:{port}/?once={token}", flush=True)
+
+
+def _refuse_beyond_loopback(host: str) -> None:
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        found = f'"{host}" can be reached from other machines, and that needs passwords, which are not there yet'
+        mend = "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 8600:127.0.0.1:8600 THIS_MACHINE"
+        raise ConfigError(Problem("host", found, mend))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        found = f"port {port} on {host} cannot be opened ({error.strerror})"
+        mend = "Give another one with --port, or 0 for any that is free."
+        raise MachineError(Problem("port", found, mend)) from error
+    return listening
+
+
+def _notice(request: Request, status: int, title: str, text: str) -> Response:
+    desk: Desk = request.app.state.desk
+    back = request.path_params.get("campaign") if status in (409, 503) else None
+    return desk.page(request, "notice.html", status, title=title, text=text, back=back)
+
+
+def _http_notice(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    title, text = NOTICES.get(status, ("This did not work", "Nothing was saved."))
+    return _notice(request, status, title, text)
+
+
+def _no_such_page(request: Request, _error: Exception) -> Response:
+    """The only validated parameters are ids in the address."""
+    return _notice(request, 404, *NOTICES[404])
+
+
+def _burnish_notice(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BurnishError)
+    if isinstance(error, StoreError):
+        return _notice(request, 409, "This one is settled", f"It {error.problems[0].found}. {error.problems[0].mend}")
+    return _notice(request, 503, "Not saved", f"The task is still yours; please answer it again. ({error})")

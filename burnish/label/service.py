@@ -1,0 +1,98 @@
+"""What people and simulated annotators do, one function an act, one transaction each. Knows no web page.
+
+The labelling pages and the simulated panel both go through here, so that what a test proves of one holds for the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from burnish.store import queries, tasks
+from burnish.store.session import Store
+from burnish.store.views import AnnotatorKind, Campaign, Counts, Judgement, Share, Task
+
+
+def join(store: Store, name: str, kind: AnnotatorKind) -> int:
+    """Become an annotator, or again the one of that name. Returns the annotator's id; StoreError for another's name."""
+    with store.transaction() as session:
+        return queries.add_annotator(session, name, kind)
+
+
+def campaigns(store: Store) -> list[Campaign]:
+    """All campaigns, oldest first."""
+    with store.reading() as session:
+        return queries.campaigns(session)
+
+
+def campaign(store: Store, campaign: int) -> Campaign:
+    """One campaign; StoreError when there is none of that id."""
+    with store.reading() as session:
+        return queries.campaign(session, campaign)
+
+
+def next_task(
+    store: Store, campaign: int, annotator: int, *, prompt_id: str | None = None, now: datetime | None = None
+) -> Task | None:
+    """The next task for this annotator, lent for 15 minutes; None when there is nothing (more) for them to judge.
+
+    With `prompt_id`, that prompt's task or None: so a panel follows a fixed plan, whoever was killed in between.
+    """
+    with store.transaction() as session:
+        return tasks.next_task(session, campaign, annotator, now, prompt_id=prompt_id)
+
+
+def task(store: Store, task: int) -> Task:
+    """A task that was handed out; StoreError when there is none of that id."""
+    with store.reading() as session:
+        return tasks.task(session, task)
+
+
+def submit(
+    store: Store,
+    *,
+    task: int,
+    submission: str,
+    ranks: Sequence[int],
+    seconds: float | None = None,
+    revise: bool = False,
+    now: datetime | None = None,
+) -> Judgement:
+    """Keep an order of a task's answers: one rank each, in the order in which they were shown; 1 best, equal a tie.
+
+    When this returns, the disk has it. The same submission again returns the same judgement. StoreError: see
+    `store.tasks.submit`.
+    """
+    with store.transaction() as session:
+        return tasks.submit(
+            session, task=task, submission=submission, ranks=ranks, seconds=seconds, now=now, revise=revise
+        )
+
+
+def skip(
+    store: Store,
+    *,
+    task: int,
+    submission: str,
+    reason: str,
+    seconds: float | None = None,
+    revise: bool = False,
+    now: datetime | None = None,
+) -> Judgement:
+    """Keep that this annotator cannot judge the task, and why. Someone else may be given it."""
+    with store.transaction() as session:
+        return tasks.submit(
+            session, task=task, submission=submission, skip=reason, seconds=seconds, now=now, revise=revise
+        )
+
+
+def progress(store: Store, campaign: int) -> Counts:
+    """How far a campaign is."""
+    with store.reading() as session:
+        return queries.progress(session, campaign)
+
+
+def share(store: Store, campaign: int, annotator: int, *, now: datetime | None = None) -> Share:
+    """How far one annotator is."""
+    with store.reading() as session:
+        return tasks.share(session, campaign, annotator, now)

@@ -1,0 +1,190 @@
+"""A model's folder, judged before it is loaded: configuration, code, weights, tokenizer. Knows what transformers has;
+loads no values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoModelForCausalLM,
+    PretrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ModelError, Problem, nearest
+from burnish.models import weights
+from burnish.models.attention import NAME, register
+from burnish.models.quiet import quiet
+from burnish.records import durable
+
+CONFIG = "config.json"
+LAYERS = 1024
+"""More decoder layers than any model has: a larger number in a configuration is damage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Folder:
+    """What a folder says it holds."""
+
+    path: Path
+    config: PretrainedConfig
+    files: list[Path]
+    entries: dict[str, weights.Entry]
+
+
+def read(path: Path) -> Folder:
+    """Check a folder's configuration and headers, its digests too if it is sealed. Raises ModelError or DataError."""
+    if not path.is_dir():
+        raise ModelError(Problem(str(path), "no model folder here"))
+    if (path / durable.MANIFEST).is_file():
+        durable.verify(path)
+    config = read_config(path)
+    files = weights.weight_files(path)
+    return Folder(path=path, config=config, files=files, entries=weights.read_headers(files))
+
+
+def read_config(path: Path) -> PretrainedConfig:
+    """The architecture's configuration. Raises ModelError where it needs code that is not transformers' own."""
+    stated = _read_json(path / CONFIG)
+    code = sorted(file.name for file in path.glob("*.py"))
+    if "auto_map" in stated or code:
+        found = f"brings its own code ({', '.join(code) or 'auto_map'}): not run, architecture not supported"
+        raise ModelError(
+            Problem(str(path / CONFIG), found, "Use a model whose architecture transformers has built in.")
+        )
+    kind = str(stated.get("model_type"))
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        found = f"model_type {kind!r} is no decoder that transformers has built in"
+        raise ModelError(Problem(str(path / CONFIG), found, _near(kind)))
+    layers = stated.get("num_hidden_layers", 1)
+    if type(layers) is not int or not 1 <= layers <= LAYERS:
+        raise ModelError(
+            Problem(str(path / CONFIG), f"num_hidden_layers is {layers!r}, not a number from 1 to {LAYERS}")
+        )
+    try:
+        with quiet():
+            return CONFIG_MAPPING[kind].from_dict(stated)
+    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+        raise ModelError(Problem(str(path / CONFIG), f"not a configuration of {kind} ({error})")) from error
+
+
+def shell(config: PretrainedConfig) -> PreTrainedModel:
+    """The architecture without weights: every parameter on the meta device. Raises ModelError."""
+    register()
+    try:
+        with quiet(), torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+    except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
+        raise ModelError(
+            Problem(CONFIG, f"{config.model_type} cannot be built from this configuration ({error})")
+        ) from error
+
+
+def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headless: bool = False) -> dict[str, str]:
+    """Which tensor of the files is which of the model: name in the file -> name in the model.
+
+    `cut`: the model has fewer layers than the folder; `headless`: the LM head may be missing. Raises ModelError naming
+    every tensor that is missing, too many, or of another shape.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    optional = tied_names(model) | ({head_name(model)} if headless else set())
+    names = {file_name: _own_name(file_name, shapes, model) for file_name in folder.entries}
+    problems = [
+        Problem(f"{folder.path}: {name}", f"missing; {list(shape)} is wanted")
+        for name, shape in shapes.items()
+        if name not in names.values() and name not in optional
+    ]
+    for file_name, name in names.items():
+        entry = folder.entries[file_name]
+        if name in shapes and entry.shape != shapes[name]:
+            problems.append(
+                Problem(f"{entry.file}: {file_name}", f"shape {list(entry.shape)}, {list(shapes[name])} is wanted")
+            )
+        if name not in shapes and not cut and not _left_out(file_name, model):
+            problems.append(Problem(f"{entry.file}: {file_name}", "not a tensor of this architecture"))
+    if problems:
+        raise ModelError(*problems)
+    return {file_name: name for file_name, name in names.items() if name in shapes}
+
+
+def head_name(model: PreTrainedModel) -> str:
+    """The state-dict name of the LM head's weight."""
+    head = model.get_output_embeddings()
+    return next(f"{name}.weight" for name, module in model.named_modules() if module is head)
+
+
+def check(path: Path) -> None:
+    """Everything about a folder that can be known without reading its weights. Raises ModelError."""
+    folder = read(path)
+    model = shell(folder.config)
+    compare(folder, model)
+    embedding: Any = model.get_input_embeddings()
+    rows = embedding.weight.shape[0]
+    vocabulary = Tokenizer.load(path).vocab_size
+    if vocabulary > rows:
+        raise ModelError(Problem(str(path), f"the tokenizer knows {vocabulary:,} tokens, the model only {rows:,}"))
+
+
+def tied_names(model: PreTrainedModel) -> set[str]:
+    """State-dict names that stand for another tensor and are not stored."""
+    return set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
+
+
+def write_config(path: Path, config: PretrainedConfig, *, dtype: torch.dtype, end_id: int) -> None:
+    """Write `config.json`, and `generation_config.json`, which tells other programs where an answer ends."""
+    stated = config.to_diff_dict()
+    stated.pop("_model_name_or_path", None)
+    stated["architectures"] = [architecture(config).__name__]
+    stated["dtype"] = str(dtype).removeprefix("torch.")
+    durable.write_json(path / CONFIG, stated)
+    durable.write_json(path / "generation_config.json", {"eos_token_id": end_id, "pad_token_id": end_id})
+
+
+def architecture(config: PretrainedConfig) -> Any:
+    """transformers' class for a decoder of this configuration."""
+    return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+
+
+def _own_name(file_name: str, shapes: Mapping[str, Any], model: PreTrainedModel) -> str:
+    """Files of bare backbones (GPT-2's own) leave out the backbone's name."""
+    longer = f"{model.base_model_prefix}.{file_name}"
+    return longer if file_name not in shapes and longer in shapes else file_name
+
+
+def _left_out(file_name: str, model: PreTrainedModel) -> bool:
+    """Stored by old versions and computed today: rotary frequencies, causal masks."""
+    patterns = [
+        *(getattr(model, "_keys_to_ignore_on_load_unexpected", None) or []),
+        r"rotary_emb\.inv_freq$",
+        r"\.attn\.(masked_)?bias$",
+    ]
+    return any(re.search(pattern, file_name) for pattern in patterns)
+
+
+def _near(kind: str) -> str:
+    return nearest(kind, get_close_matches(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) or ["llama", "qwen2", "mistral"])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ModelError(Problem(str(path.parent), f"no {path.name} here: not a model folder"))
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(Problem(str(path), f"not JSON ({error})")) from error
+    if not isinstance(value, dict):
+        raise ModelError(Problem(str(path), "not a JSON object"))
+    return value

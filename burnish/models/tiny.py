@@ -1,0 +1,67 @@
+"""A model that fits in a test: a random Llama of two layers that reads bytes. Made here, fetched from nowhere; saved
+and loaded like any other. Knows ChatML.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer as Vocabulary
+from tokenizers import decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig
+
+from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
+from burnish.models.attention import NAME, register
+from burnish.models.forward import Trainable
+from burnish.models.load import save_trainable
+from burnish.records import durable
+
+END = "<|im_end|>"
+SPECIAL = ("<|endoftext|>", "<|im_start|>", END)
+CHATML = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def write_tiny(folder: Path, *, seed: int = 0, dropout: float = 0.0, width: int = 32, layers: int = 2) -> Path:
+    """Write the model into `folder`, sealed. The same arguments give the same bytes. `dropout` is that of attention."""
+    register()
+    tokenizer = tiny_tokenizer()
+    config = LlamaConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=0.1,
+        attention_dropout=dropout,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.end_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+    with durable.folder(folder) as filling:
+        save_trainable(Trainable(model.model, lm=model.lm_head), filling, tokenizer, dtype=torch.float32)
+    return folder
+
+
+def tiny_tokenizer() -> Tokenizer:
+    """Every byte a token, and ChatML's markers."""
+    vocabulary = Vocabulary(models.BPE(vocab=_bytes(), merges=[]))
+    vocabulary.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    vocabulary.decoder = decoders.ByteLevel()
+    vocabulary.add_special_tokens(list(SPECIAL))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": END}
+    files = {VOCABULARY: vocabulary.to_str().encode(), CONFIG: json.dumps(config).encode(), TEMPLATE: CHATML.encode()}
+    return Tokenizer(files, "tiny")
+
+
+def _bytes() -> dict[str, int]:
+    return {letter: number for number, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}

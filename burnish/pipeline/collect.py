@@ -1,0 +1,104 @@
+"""The collect stage: answers of the tuned model, put before annotators, and their judgements frozen.
+
+Answers are sampled in chunks and kept as they come; a chunk is sampled whole or again, since what shares a batch may
+move the last bits. Judgements go through the same service that people use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from burnish.pipeline.judging import judge
+from burnish.pipeline.recipe import Collect
+from burnish.pipeline.speaker import speaker, tuned_model
+from burnish.pipeline.stage import Context, Facts
+from burnish.records.durable import append_line, read_log, truncate_log
+from burnish.records.formats import read_prompts
+from burnish.store import queries
+from burnish.store.session import Store, open_store
+from burnish.store.snapshot import SnapshotManifest, freeze
+from burnish.types import Prompt
+
+ANSWERS = "answers.jsonl"
+CHUNK = 32
+"""Prompts sampled together."""
+
+
+def run(context: Context) -> Facts:
+    """Sample, queue, judge and freeze. Raises WaitingError while people have not judged everything."""
+    settings = context.recipe.collect
+    assert settings is not None
+    prompts = read_prompts(context.path(settings.prompts))[: settings.limit]
+    answers = sample(context, settings, prompts)
+    with closing(open_store(context.store)) as store:
+        campaign = _queue(store, context, settings, prompts, answers)
+        judge(store, campaign, context, settings)
+        snapshot = freeze(
+            store, campaign, context.folder / "snapshot", held_out=settings.held_out, seed=context.recipe.seed
+        )
+    return _facts(snapshot, settings, answers)
+
+
+def sample(context: Context, settings: Collect, prompts: Sequence[Prompt]) -> list[list[str]]:
+    """K answers to each prompt, kept in answers.jsonl; what is there already is not sampled again."""
+    path = context.folder / ANSWERS
+    done = len(read_log(path)) // CHUNK * CHUNK
+    if len(read_log(path)) < len(prompts):
+        truncate_log(path, done)
+        _sample_rest(context, settings, prompts, done, path)
+    return [[answer["text"] for answer in row["answers"]] for row in read_log(path)]
+
+
+def _sample_rest(context: Context, settings: Collect, prompts: Sequence[Prompt], done: int, path: Path) -> None:
+    generator = speaker(tuned_model(context), context.recipe.dtype)
+    sampling = settings.sampling.at(context.recipe.seed)
+    context.progress.start("collect: sampling answers", len(prompts))
+    context.progress.advance(done)
+    for chunk in _chunks(prompts, done):
+        rows = generator.generate([prompt.messages for prompt in chunk], sampling, n=settings.k)
+        for prompt, row in zip(chunk, rows, strict=True):
+            said = [{"text": each.text, "stop": each.stop.value, "ids": list(each.ids)} for each in row]
+            messages = [message.as_json() for message in prompt.messages]
+            append_line(path, {"id": prompt.id, "messages": messages, "meta": dict(prompt.meta), "answers": said})
+        context.progress.advance(len(chunk))
+    context.progress.finish()
+
+
+def _chunks(prompts: Sequence[Prompt], done: int) -> Iterator[Sequence[Prompt]]:
+    for start in range(done, len(prompts), CHUNK):
+        yield prompts[start : start + CHUNK]
+
+
+def _queue(
+    store: Store, context: Context, settings: Collect, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+) -> int:
+    """The campaign of this stage's key, with every prompt in it. In one transaction: all or nothing."""
+    with store.transaction() as session:
+        campaign = queries.create_campaign(
+            session,
+            key=context.key,
+            name=context.recipe.name,
+            question=settings.question,
+            kind="pairwise" if settings.k == 2 else "ranking",
+            overlap=settings.overlap,
+        )
+        for prompt, texts in zip(prompts, answers, strict=True):
+            queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])
+    return campaign
+
+
+def _facts(snapshot: SnapshotManifest, settings: Collect, answers: Sequence[Sequence[str]]) -> Facts:
+    compared = snapshot.counts["pairs_compared"]
+    return {
+        "prompts": len(answers),
+        "answers": sum(len(row) for row in answers),
+        "judgements": snapshot.counts["judgements"],
+        "annotators": len(snapshot.annotators),
+        "by": settings.by,
+        "agreement": round(snapshot.counts["pairs_agreeing"] / compared, 4) if compared else None,
+        "campaign": snapshot.campaign,
+        "train": snapshot.counts["train"],
+        "heldout": snapshot.counts["heldout"],
+    }

@@ -1,0 +1,143 @@
+"""Which quantities of a stage are worth a picture, and what each caption says. Knows metric names, draws nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from burnish.pipeline.plots import Curve
+
+TITLES = {"sft": "Supervised fine-tuning", "reward": "Reward model", "ppo": "PPO"}
+Rows = Sequence[Mapping[str, Any]]
+
+
+class _Picture(NamedTuple):
+    metric: str
+    title: str
+    unit: str
+    caption: str
+    share: bool = False
+    noisy: bool = True
+
+
+_PICTURES = {
+    "sft": (
+        _Picture("loss", "Loss", "nats per token", "Negative log-likelihood of the assistant's tokens."),
+        _Picture("lr", "Learning rate", "", "Warm-up, then the schedule.", noisy=False),
+        _Picture("grad_norm", "Gradient norm", "", "Before it is clipped."),
+    ),
+    "reward": (
+        _Picture("loss", "Ranking loss", "nats per pair", "Mean over all pairs of a prompt; 0.693 is guessing."),
+        _Picture(
+            "rewards/accuracy",
+            "Accuracy in training",
+            "share of pairs",
+            "Pairs of the step put in the annotators' order. Not held out: the table above is.",
+            share=True,
+        ),
+        _Picture("rewards/margin", "Margin", "score", "Score of the preferred answer less that of the other, mean."),
+    ),
+    "ppo": (
+        _Picture(
+            "objective/scores",
+            "Reward model's score",
+            "score",
+            "Mean over an iteration, penalty for cut answers included, KL not yet taken off.",
+        ),
+        _Picture(
+            "objective/kl",
+            "KL from the tuned model",
+            "nats per answer",
+            "Summed log-ratio of policy to reference on the policy's own answers, mean. It starts at 0.",
+        ),
+        _Picture(
+            "objective/entropy",
+            "Entropy",
+            "nats per answer",
+            "How open the policy is; near 0 one answer is left.",
+        ),
+        _Picture("val/length", "Answer length", "tokens", "Mean over an iteration's answers."),
+        _Picture(
+            "val/eos_share",
+            "Answers that end by themselves",
+            "share of answers",
+            "The rest were cut by the length budget.",
+            share=True,
+        ),
+        _Picture(
+            "val/explained_variance",
+            "Value function",
+            "explained variance",
+            "1: the value head foresees the return's whole variance; 0: nothing of it.",
+        ),
+        _Picture(
+            "policy/clipfrac_avg",
+            "Clipped tokens",
+            "share of tokens",
+            "Tokens whose ratio left the clip range: a large share says that steps are too long.",
+        ),
+    ),
+}
+
+
+def curves(stage: str, rows: Rows) -> list[Curve]:
+    """A stage's pictures, of those quantities that it logged at least twice."""
+    rows = by_iteration(rows) if stage == "ppo" else rows
+    found = [_curve(stage, rows, picture) for picture in _PICTURES[stage]]
+    frontier = [_frontier(rows)] if stage == "ppo" else []
+    return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
+
+
+def _curve(stage: str, rows: Rows, picture: _Picture) -> Curve | None:
+    points = _points(rows, "step", picture.metric)
+    if len(points) < 2:
+        return None
+    x, y = zip(*points, strict=True)
+    return Curve(
+        title=picture.title,
+        x=x,
+        y=y,
+        x_label="step",
+        y_label=picture.unit,
+        caption=picture.caption,
+        colour=stage,
+        share=picture.share,
+        noisy=picture.noisy,
+    )
+
+
+def by_iteration(rows: Rows) -> list[dict[str, float]]:
+    """Each metric's mean over an iteration. PPO logs a line a step, and what it sampled on an iteration's first."""
+    parts: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        if not parts or row.get("objective/kl") is not None:
+            parts.append([])
+        parts[-1].append(row)
+    return [_mean(part) | {"step": part[0]["step"]} for part in parts]
+
+
+def _mean(rows: Rows) -> dict[str, float]:
+    names = {name for row in rows for name, value in row.items() if isinstance(value, int | float)}
+    told = {name: [row[name] for row in rows if row.get(name) is not None] for name in sorted(names)}
+    return {name: sum(values) / len(values) for name, values in told.items()}
+
+
+def _frontier(rows: Rows) -> Curve | None:
+    """What was gained for how much drift: the picture of Gao et al. 2023 (scaling laws of reward over-optimisation)."""
+    points = _points(rows, "objective/kl", "objective/scores")
+    if len(points) < 2:
+        return None
+    return Curve(
+        title="Score against drift",
+        x=[math.sqrt(max(0.0, kl)) for kl, _ in points],
+        y=[score for _, score in points],
+        x_label="√KL (√nats)",
+        y_label="score",
+        caption="A dot an iteration, later ones darker. It should rise; where it bends down, drift buys nothing more.",
+        joined=False,
+    )
+
+
+def _points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:
+    return [(float(row[x]), float(row[y])) for row in rows if row.get(x) is not None and row.get(y) is not None]

@@ -1,0 +1,64 @@
+"""The machine and the software that a run stood on. Reads versions from installed packages; imports none of them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from burnish import __version__
+
+PACKAGES = ("torch", "transformers", "tokenizers", "safetensors", "numpy", "scipy", "SQLAlchemy", "pydantic", "gguf")
+"""Those that can change a number of a run."""
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor, cores and threads: what must be equal for a run to repeat itself bit by bit."""
+    return {
+        "burnish": __version__,
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "cores_allowed": _allowed(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "one a core"),
+        "memory_gib": _memory(),
+        "gpu": _gpu(),
+        "sqlite": sqlite3.sqlite_version,
+        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"
+
+
+def _allowed() -> int | None:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory() -> float | None:
+    info = Path("/proc/meminfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    total = [line.split()[1] for line in lines if line.startswith("MemTotal:")]
+    return round(int(total[0]) / 2**20, 1) if total else None
+
+
+def _gpu() -> str | None:
+    """The first GPU that the driver names."""
+    folders = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    lines = folders[0].read_text().splitlines() if folders else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)

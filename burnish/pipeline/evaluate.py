@@ -1,0 +1,97 @@
+"""The evaluate stage: base, tuned and final model answer the same cases, and the answers are graded and compared.
+
+By the gold rule where the recipe names one; else by the reward model, whose figures say what PPO was rewarded for and
+not whether that is good. A model's answers are kept whole: a killed stage asks only the models that had not finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from burnish.batches import Document, pack
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.data.packing import best_fit
+from burnish.evals.log import read_answers, write_answers
+from burnish.evals.report import Evaluation
+from burnish.evals.run import collect, evaluate, evaluate_by_score, grade
+from burnish.judge.rubric import Rubric
+from burnish.models.load import pick_dtype
+from burnish.pipeline.recipe import Evaluate
+from burnish.pipeline.reward import load_reward
+from burnish.pipeline.sources import cases as cases_of
+from burnish.pipeline.speaker import base_model, speaker
+from burnish.pipeline.stage import Context, Facts
+from burnish.records.durable import write_json
+from burnish.types import Completion, Prompt
+
+Answers = Mapping[str, Sequence[Completion]]
+
+
+def run(context: Context) -> Facts:
+    """Write answers-MODEL.jsonl and evaluation.json."""
+    settings = context.recipe.evaluate
+    assert settings is not None
+    cases = cases_of(context)
+    rubric = Rubric.load(context.path(settings.rubric)) if settings.rubric else None
+    answers = {name: _answers(context, settings, rubric, name, model, cases) for name, model in _models(context)}
+    if rubric:
+        found = evaluate(rubric, cases, answers, context.recipe.seed)
+    else:
+        found = evaluate_by_score(cases, answers, _rewards(context, cases, answers), context.recipe.seed)
+    write_json(context.folder / "evaluation.json", found.as_json())
+    return _facts(found)
+
+
+def _models(context: Context) -> list[tuple[str, Path]]:
+    """In the order in which they were made."""
+    trained = [(name, context.inputs[name] / "model") for name in ("sft", "ppo") if name in context.inputs]
+    return [("base", base_model(context)), *trained]
+
+
+def _answers(
+    context: Context, settings: Evaluate, rubric: Rubric | None, name: str, model: Path, cases: Sequence[Prompt]
+) -> list[Completion]:
+    path = context.folder / f"answers-{name}.jsonl"
+    if not path.is_file():
+        sampling = settings.sampling.at(context.recipe.seed)
+        context.progress.start(f"evaluate: {name}", 1)
+        said = collect(speaker(model, context.recipe.dtype), cases, sampling, context.progress)
+        write_answers(path, cases, said, grade(rubric, cases, said) if rubric else None)
+        context.progress.finish()
+    return [answer for _, answer in read_answers(path)]
+
+
+def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dict[str, list[float]]:
+    """Each answer's normalised score: a case and the answers of all models are one tree."""
+    assert context.recipe.reward is not None
+    folder = context.inputs["reward"] / "model"
+    renderer = Renderer(Tokenizer.load(folder))
+    documents = [
+        Document(
+            row=case.id,
+            ids=renderer.prompt(case.messages),
+            branches=[renderer.answer(said[place].text) for said in answers.values()],
+        )
+        for place, case in enumerate(cases)
+    ]
+    reward = load_reward(folder, pick_dtype(context.recipe.dtype))
+    budget = max(context.recipe.reward.micro_tokens, *(document.tokens for document in documents))
+    scored: dict[str, list[float]] = {}
+    for part in best_fit(documents, budget):
+        batch = pack(part)
+        scores_B = reward.scores(batch)
+        for number, row in enumerate(batch.rows):
+            scored[row] = scores_B[batch.prompt_B == number].tolist()
+    return {name: [scored[case.id][place] for case in cases] for place, name in enumerate(answers)}
+
+
+def _facts(found: Evaluation) -> Facts:
+    duels = found.suites["winrate"].figures if "winrate" in found.suites else {}
+    wins: dict[str, JsonValue] = {
+        name: dict[str, JsonValue](figure.estimate.as_json()) for name, figure in duels.items() if "length" not in name
+    }
+    return {"cases": found.cases, "models": list(found.models), "win_rates": wins}

@@ -1,0 +1,59 @@
+"""Content keys: two stages with the same key make the same thing. Knows settings, files and digests; runs nothing.
+
+A key is the digest of the stage's name and version, its settings (the names of files replaced by what the files hold),
+the settings at the recipe's top that matter to it, and the digests of what it reads from other stages. Settings that
+cannot change a result are left out, and paths as well: a run that is moved to another folder is still done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from burnish.config import resolved
+from burnish.pipeline.recipe import PATHS, Recipe, resolve
+from burnish.pipeline.stage import Stage
+from burnish.records.durable import digest_file, digest_value
+
+IMMATERIAL = {"save_every"}
+
+
+def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
+    """A stage's section as it is recorded: every setting with its value."""
+    return resolved(getattr(recipe, stage.name))
+
+
+def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str]) -> str:
+    """The key of a stage, given the digests of the stages that it reads."""
+    paths = PATHS.get(stage.name, ())
+    section = settings(recipe, stage)
+    return digest_value(
+        {
+            "stage": stage.name,
+            "version": stage.version,
+            "settings": {name: value for name, value in section.items() if name not in (*paths, *IMMATERIAL)},
+            "files": {name: _content(section[name], base) for name in paths},
+            "shared": {name: _shared(recipe, name, base) for name in stage.shared},
+            "inputs": dict(inputs),
+        }
+    )
+
+
+def _shared(recipe: Recipe, name: str, base: Path) -> Any:
+    return _content(recipe.model, base) if name == "model" else getattr(recipe, name)
+
+
+def _content(name: str | list[str] | None, base: Path) -> Any:
+    """What a file or folder holds; a name that is no path here (an alias, a Hub id) stands for itself."""
+    if isinstance(name, list):
+        return [_content(each, base) for each in name]
+    if name is None or not resolve(name, base).exists():
+        return name
+    path = resolve(name, base)
+    return digest_file(path) if path.is_file() else _folder_content(path)
+
+
+def _folder_content(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

@@ -1,0 +1,60 @@
+"""Every data file of a recipe read before anything is written or trained. Loads no model, fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import ConfigError, DataError, Problem
+from burnish.judge.rubric import Rubric
+from burnish.pipeline.recipe import Recipe, resolve
+from burnish.pipeline.recipe_file import paths
+from burnish.records.formats import read_examples, read_prompts, read_rankings
+from burnish.records.jsonl import read_jsonl
+
+
+def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
+    """Rows of every file that the sections name, by path as written. Raises DataError with all their problems."""
+    counts: dict[str, int] = {}
+    problems: list[Problem] = []
+    for section, name, written in paths(recipe):
+        path = resolve(written, base)
+        if section in sections and written not in counts and path.exists():
+            try:
+                counts[written] = _READERS[name](path)
+            except (DataError, ConfigError) as error:
+                problems += error.problems
+    if problems:
+        raise DataError(*problems)
+    return counts
+
+
+def _conversations(path: Path) -> int:
+    rows = read_jsonl(path)
+    ranked = bool(rows) and bool({"chosen", "completions"} & rows[0].value.keys())
+    return _rankings(path) if ranked else len(read_examples(path))
+
+
+def _rankings(path: Path) -> int:
+    rows, dropped = read_rankings(path, drop_bad=True)
+    if not rows:
+        raise DataError(*dropped)
+    return len(rows)
+
+
+def _prompts(path: Path) -> int:
+    return len(read_prompts(path))
+
+
+def _rubric(path: Path) -> int:
+    return len(Rubric.load(path).shop.facts)
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    "data": _conversations,
+    "prompts": _prompts,
+    "rankings": _rankings,
+    "cases": _prompts,
+    "rubric": _rubric,
+}

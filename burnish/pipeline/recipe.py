@@ -1,0 +1,235 @@
+"""The recipe: every setting of a run, its bounds and its unit. Knows no stage's work, no model and no database.
+
+A section that is absent is a stage that is absent. Paths are written relative to the recipe file's folder and stay as
+written; `resolve` says where they lie.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from burnish.config import Strict
+from burnish.judge.panel import PanelSettings
+from burnish.release.gate import Threshold
+from burnish.types import Sampling
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+DType = Literal["auto", "bfloat16", "float32"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+STAGES = ("sft", "collect", "reward", "ppo", "evaluate", "gate", "release")
+"""In the order in which they run."""
+PATHS = {
+    "sft": ("data",),
+    "collect": ("prompts", "rubric"),
+    "reward": ("rankings",),
+    "ppo": ("prompts",),
+    "evaluate": ("cases", "rubric"),
+}
+"""The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
+
+
+class SamplingSettings(Strict):
+    """How answers are drawn."""
+
+    temperature: float = Field(default=1.0, ge=0, le=10)
+    """0 is greedy."""
+    top_p: Rate = 1.0
+    """Only the most likely tokens that hold this share of the probability are drawn."""
+    max_new_tokens: Positive = 64
+    """An answer is cut after so many tokens."""
+
+    def at(self, seed: int) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens, seed=seed)
+
+
+class Optim(Strict):
+    """What every trained stage says about its optimiser (AdamW)."""
+
+    lr: Rate = 1e-4
+    """Peak learning rate."""
+    epochs: Positive = 1
+    """Passes over the data."""
+    batch_size: Positive = 32
+    """Documents (reward: prompts with all their answers) a step."""
+    micro_tokens: Annotated[int, Field(ge=16)] = 2048
+    """Token budget of one forward pass; the same step, whatever it is, up to rounding. Less needs less memory."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises to its peak."""
+    schedule: Schedule = "cosine"
+    """What the learning rate does after its peak: stay, or fall to zero on a line or a half cosine."""
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    """AdamW's decoupled decay of weight matrices."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    max_length: Annotated[int, Field(ge=8)] = 512
+    """Longer documents (tokens) are left out, and counted."""
+    save_every: Positive = 50
+    """Steps between checkpoints: what a kill can cost at most. Never changes the result."""
+
+
+class Sft(Optim):
+    """Supervised fine-tuning on conversations; every assistant turn is learned."""
+
+    data: str = Field(min_length=1)
+    """A JSONL file of conversations (`messages`), or a folder that holds one."""
+    limit: Positive | None = None
+    """Take at most so many rows."""
+
+
+class Collect(Strict):
+    """Answers of the tuned model, ranked by people or by a simulated panel."""
+
+    prompts: str = Field(min_length=1)
+    """A JSONL file of prompts, or a folder that holds one."""
+    k: int = Field(default=4, ge=2, le=9)
+    """Answers a prompt."""
+    limit: Positive | None = None
+    """Take at most so many prompts."""
+    by: Literal["panel", "people"] = "panel"
+    """Who judges: the simulated panel at once, or people with `burnish label serve`."""
+    overlap: Positive = 3
+    """How many annotators judge the same prompt."""
+    question: str = Field(default="Which answer is better?", min_length=1)
+    """What an annotator is asked."""
+    rubric: str | None = None
+    """The published gold rule that the simulated panel sees through noise (YAML)."""
+    panel: PanelSettings = PanelSettings()
+    """The simulated annotators."""
+    held_out: Share = 0.2
+    """Share of prompts that reward training never sees; a prompt is never cut."""
+    sampling: SamplingSettings = SamplingSettings(temperature=1.0)
+    """How the answers are drawn."""
+
+
+class RewardModel(Optim):
+    """A reward model from rankings, by the K-wise loss over all pairs of a prompt."""
+
+    rankings: str | None = None
+    """Rankings to learn from where there is no `collect`: a path or a Hub id."""
+    limit: Positive | None = None
+    """Take at most so many prompts."""
+    layers: Positive | None = None
+    """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
+    folds: Annotated[int, Field(ge=0, le=20)] = 0
+    """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
+    held_out: Share = 0.2
+    """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
+
+
+class Ppo(Strict):
+    """Reinforcement learning against the reward model. Names and meanings follow TRL's PPOConfig."""
+
+    prompts: str | None = None
+    """A JSONL file of prompts; absent: the training prompts of the rankings."""
+    limit: Positive | None = None
+    """Take at most so many prompts."""
+    iterations: Positive = 20
+    """Rounds of sampling and learning."""
+    prompts_per_iteration: Positive = 32
+    samples_per_prompt: Positive = 1
+    epochs: Positive = 2
+    """Passes over the answers of one iteration."""
+    minibatches: Positive = 2
+    """Optimiser steps a pass."""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """Weight of the KL to the tuned model in the reward, a token."""
+    gamma: Rate = 1.0
+    """Discount a token."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """GAE's lambda."""
+    cliprange: float = Field(default=0.2, gt=0, lt=1)
+    """The policy's ratio is clipped to 1 ± this."""
+    cliprange_value: float = Field(default=0.2, gt=0)
+    """A value may move this far from the one at sampling time before its loss is clipped."""
+    vf_coef: float = Field(default=0.1, ge=0)
+    """Weight of the value loss."""
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    """Taken from the score of an answer that the budget cut."""
+    whiten_rewards: bool = False
+    """Divide rewards by their standard deviation before advantages are computed."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Of the sampled answers."""
+    max_new_tokens: Positive = 64
+    lr: Rate = 1e-5
+    """Peak learning rate of policy and value."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Optimiser steps over which the learning rate rises to its peak."""
+    schedule: Schedule = "constant"
+    """What the learning rate does after its peak."""
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    micro_tokens: Annotated[int, Field(ge=16)] = 2048
+    """Token budget of one forward pass."""
+    save_every: Positive = 5
+    """Iterations between checkpoints. Never changes the result."""
+
+
+class Evaluate(Strict):
+    """The base model, the tuned one and PPO's answer the same cases."""
+
+    cases: tuple[str, ...] = ()
+    """JSONL files of cases; absent: the held-out prompts of the rankings."""
+    limit: Positive | None = None
+    """Take at most so many cases of each file."""
+    rubric: str | None = None
+    """The gold rule (YAML). Absent: answers are compared by the reward model, length and end-of-text share."""
+    sampling: SamplingSettings = SamplingSettings(temperature=0.0)
+    """How the answers are drawn."""
+
+
+class Gate(Strict):
+    """What a release must show."""
+
+    thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)]
+    """Each is judged on the figure's 95% interval; see `burnish.release.gate`."""
+
+
+class Release(Strict):
+    """What goes out."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    version: str = Field(default="1.0.0", min_length=1)
+    license: str = Field(default="apache-2.0", min_length=1)
+    """SPDX identifier, in small letters as the Hub writes it."""
+    purpose: str = ""
+    """What the model is for, in a sentence or two: opens the model card."""
+    allow_inconclusive: bool = False
+    """Release although the evidence does not suffice; never although it says no."""
+    reason: str = ""
+    """Why an inconclusive verdict is accepted: printed in the model card."""
+
+
+class Recipe(Strict):
+    """One run, whole."""
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """A run folder belongs to one name."""
+    model: str = Field(min_length=1)
+    """A built-in alias (smollm2-135m), a Hub id, a folder or a GGUF file."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Every draw of the run is a function of it."""
+    dtype: DType = "auto"
+    """Numbers of the weights. auto: what the machine is fast at."""
+    sft: Sft | None = None
+    collect: Collect | None = None
+    reward: RewardModel | None = None
+    ppo: Ppo | None = None
+    evaluate: Evaluate | None = None
+    gate: Gate | None = None
+    release: Release | None = None
+
+    def stages(self) -> list[str]:
+        """The stages that this recipe asks for, in order."""
+        return [name for name in STAGES if getattr(self, name) is not None]
+
+
+def resolve(name: str, base: Path) -> Path:
+    """Where a path of a recipe lies: as it is when absolute, else under the recipe's folder."""
+    return base / Path(name).expanduser()

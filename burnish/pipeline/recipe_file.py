@@ -1,0 +1,137 @@
+"""The recipe file: read, checked as a whole, and copied into a run. The settings themselves are in recipe.py."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from burnish.config import Document, load_yaml, override, resolved, validate
+from burnish.errors import ConfigError, Problem
+from burnish.pipeline.recipe import PATHS, Recipe, resolve
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, with `a.b=c` overrides. Raises ConfigError with every problem of the file."""
+    document = override(load_yaml(path), overrides)
+    recipe = validate(Recipe, document)
+    problems = [_located(document, *found) for found in _contradictions(recipe)]
+    problems += [_located(document, *found) for found in _missing_files(recipe, path.parent)]
+    if problems:
+        raise ConfigError(*problems)
+    return recipe
+
+
+def paths(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
+    """(section, setting, path as written) of every path that the recipe names."""
+    for section, names in PATHS.items():
+        for name in names:
+            value = getattr(getattr(recipe, section), name, None) or ()
+            for path in (value,) if isinstance(value, str) else value:
+                yield section, name, path
+
+
+def moved(recipe: Recipe, base: Path, folder: Path) -> dict[str, Any]:
+    """The resolved recipe with its paths written relative to another folder, so that the copy there works as well."""
+    values = resolved(recipe)
+
+    def seen_from_there(path: str) -> str:
+        there = resolve(path, base)
+        return os.path.relpath(there, folder) if there.exists() and not Path(path).is_absolute() else path
+
+    values["model"] = seen_from_there(recipe.model)
+    for section, name, _ in paths(recipe):
+        value = values[section][name]
+        values[section][name] = (
+            seen_from_there(value) if isinstance(value, str) else [seen_from_there(path) for path in value]
+        )
+    return values
+
+
+def yaml_text(values: dict[str, Any]) -> str:
+    """Settings as YAML, in their own order."""
+    text = StringIO()
+    yaml = YAML()
+    yaml.default_flow_style = False
+    yaml.dump(values, text)
+    return text.getvalue()
+
+
+Contradiction = tuple[tuple[str, ...], str, str]
+"""Key paths concerned (the first is where the user looks), what was found, a mend."""
+
+
+def _contradictions(recipe: Recipe) -> Iterator[Contradiction]:
+    if not recipe.stages():
+        yield ("name",), "the recipe asks for no stage", "Add a section, for example sft."
+    yield from _missing_needs(recipe)
+    yield from _clashes(recipe)
+
+
+def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
+    reward, collect, evaluate = recipe.reward, recipe.collect, recipe.evaluate
+    if reward and not collect and reward.rankings is None:
+        yield ("reward",), "nothing to learn from: there is no collect section and no reward.rankings", "Add one."
+    if recipe.ppo and not reward:
+        yield ("ppo",), "ppo needs a reward section", "Add reward, or remove ppo."
+    if recipe.gate and not evaluate:
+        yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
+    if recipe.release and not recipe.gate:
+        yield ("release",), "release needs a gate section", "Add gate with thresholds, or remove release."
+    if recipe.release and not (recipe.ppo or recipe.sft):
+        yield ("release",), "nothing was trained that could be released", "Add sft or ppo."
+    if evaluate and not evaluate.cases and not reward:
+        yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
+    if evaluate and evaluate.rubric is None and not reward:
+        yield ("evaluate",), "there is no evaluate.rubric and no reward model to compare answers by", "Add a rubric."
+    if collect and collect.by == "panel" and collect.rubric is None:
+        yield ("collect",), "a simulated panel needs collect.rubric", "Add rubric, or say by: people."
+
+
+def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
+    collect, reward, ppo, release = recipe.collect, recipe.reward, recipe.ppo, recipe.release
+    if collect and reward and reward.rankings is not None:
+        yield (
+            ("reward.rankings", "collect"),
+            "rankings are given although a collect section makes them",
+            "Remove one of the two.",
+        )
+    if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
+        yield (
+            ("collect.overlap", "collect.panel.members"),
+            f"an overlap of {collect.overlap} with {len(collect.panel.members)} members",
+            "Add members, or lower overlap.",
+        )
+    if ppo and ppo.minibatches > ppo.prompts_per_iteration:
+        yield (
+            ("ppo.minibatches", "ppo.prompts_per_iteration"),
+            f"{ppo.minibatches} minibatches of {ppo.prompts_per_iteration} prompts: a prompt is never split",
+            f"Set minibatches to {ppo.prompts_per_iteration} or less.",
+        )
+    if release and release.allow_inconclusive and not release.reason:
+        yield (
+            ("release.allow_inconclusive",),
+            "an inconclusive verdict is accepted without a reason",
+            "Add release.reason: the model card prints it.",
+        )
+
+
+def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
+    for section, name, path in paths(recipe):
+        hub_id = name == "rankings" and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+        if not resolve(path, base).exists() and not hub_id:
+            yield (
+                (f"{section}.{name}",),
+                f'"{path}" does not exist under {base}',
+                "Paths are relative to the recipe's folder.",
+            )
+
+
+def _located(document: Document, keys: tuple[str, ...], found: str, mend: str) -> Problem:
+    places = [document.where(key) for key in keys]
+    others = "".join(f" (see also {place})" for place in places[1:])
+    return Problem(places[0], f"{found}{others}", mend)

@@ -1,0 +1,309 @@
+"""The reward stage: a model that scores answers, learned from rankings, and how far it can be trusted.
+
+Its accuracy stands beside what it must beat (the best length rule, a model of the same kind trained on shuffled labels)
+and what it cannot beat (the ceiling that people's own agreement implies). All are counted on the same held-out pairs,
+with intervals over prompts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import JsonValue
+
+from burnish.batches import Batch, Document, pack
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.data.order import draw
+from burnish.data.packing import best_fit
+from burnish.losses.preference import ordered_pairs
+from burnish.models.forward import Trainable
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.pipeline.recipe import RewardModel
+from burnish.pipeline.sources import Rankings, rankings
+from burnish.pipeline.speaker import tuned_model
+from burnish.pipeline.stage import Context, Facts
+from burnish.pipeline.training import (
+    MODEL,
+    checkpoints,
+    drop_checkpoints,
+    fitting,
+    keep,
+    metrics_log,
+    optim_config,
+    ranked_document,
+    steps_of,
+    trained,
+)
+from burnish.records import durable
+from burnish.rewards.model import ModelReward, normalised
+from burnish.stats.agreement import human_ceiling, pairwise_agreement
+from burnish.stats.baselines import Pair, fit_length_rule
+from burnish.stats.intervals import ratio
+from burnish.store.snapshot import read_rows
+from burnish.train.feeds import DatasetFeed
+from burnish.train.loop import FitConfig, fit
+from burnish.train.objectives import RewardModel as RewardObjective
+from burnish.train.optim import Optimizer
+from burnish.types import Estimate, Ranking
+
+Hits = list[tuple[float, float]]
+"""For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
+NORMALISATION = "normalisation"
+
+
+def run(context: Context) -> Facts:
+    """Train, measure on held-out prompts or in folds, seal the model with its normalisation, and state the figures."""
+    settings = context.recipe.reward
+    assert settings is not None
+    found = rankings(context)
+    tokenizer = Tokenizer.load(tuned_model(context))
+    renderer = Renderer(tokenizer)
+    train, heldout = (_Split(context, renderer, part) for part in (found.train, found.heldout))
+    report_path = context.folder / "report.json"
+    if not (trained(context.folder) and report_path.is_file()):
+        durable.write_json(report_path, _measure(context, settings, train, heldout, tokenizer))
+    drop_checkpoints(context.folder)
+    report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
+    ceiling = _ceiling(context)
+    return {
+        **report,
+        "human_ceiling": ceiling.as_json() if ceiling else None,
+        "train_prompts": len(train.documents),
+        "train_pairs": sum(pairs for _, pairs in _pair_counts(train)),
+        "heldout_pairs": sum(pairs for _, pairs in _pair_counts(heldout)),
+        "dropped_rows": len(found.dropped),
+        "too_long": train.too_long + heldout.too_long,
+    }
+
+
+def load_reward(folder: Path, dtype: torch.dtype) -> ModelReward:
+    """The sealed reward model of a run, with the normalisation it was given."""
+    durable.verify(folder)
+    norm: dict[str, float] = json.loads((folder / f"{NORMALISATION}.json").read_bytes())
+    module = load_trainable(folder, dtype=dtype, lm=False, score=True)
+    return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
+
+
+class _Split:
+    """One side of the data: trees with the ranks of their answers, without prompts that have no ordered pair."""
+
+    def __init__(self, context: Context, renderer: Renderer, rows: Sequence[Ranking]) -> None:
+        settings = context.recipe.reward
+        assert settings is not None
+        useful = [row for row in rows if len(set(row.ranks)) > 1]
+        made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
+        self.documents = fitting(made, settings.max_length, "rankings") if made else []
+        self.too_long = len(made) - len(self.documents)
+        kept = {document.row for document in self.documents}
+        self.rows = [row for row, document in zip(useful, made, strict=True) if document.row in kept]
+        self.prompts = [row.prompt.id for row in self.rows]
+        self.ranks = [list(row.ranks) for row in self.rows]
+
+    def part(self, places: Sequence[int]) -> _Split:
+        chosen = object.__new__(_Split)
+        chosen.documents = [self.documents[i] for i in places]
+        chosen.rows = [self.rows[i] for i in places]
+        chosen.prompts = [self.prompts[i] for i in places]
+        chosen.ranks = [self.ranks[i] for i in places]
+        chosen.too_long = 0
+        return chosen
+
+    def shuffled(self, seed: int) -> _Split:
+        """The same with each prompt's ranks in random order: whatever is learned from it is not preference."""
+        chosen = self.part(range(len(self.documents)))
+        chosen.ranks = [
+            list(np.random.Generator(np.random.Philox(draw(seed, "shuffle", d.row))).permutation(ranks))
+            for d, ranks in zip(self.documents, self.ranks, strict=True)
+        ]
+        return chosen
+
+
+def _numbered(document: Document, number: int) -> Document:
+    """Rankings may share a prompt; rows of a feed may not share a name."""
+    return Document(row=f"{document.row}#{number}", ids=document.ids, branches=document.branches)
+
+
+def _measure(
+    context: Context, settings: RewardModel, train: _Split, heldout: _Split, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    module, reward = _train_final(context, settings, train, tokenizer)
+    if settings.folds:
+        hits, control, rule_hits, rule = _by_folds(context, settings, train)
+    else:
+        hits = _hits(reward, heldout, settings.micro_tokens)
+        del module
+        control = _hits(_control(context, settings, train, "control"), heldout, settings.micro_tokens)
+        rule = fit_length_rule(_length_pairs(train))
+        rule_hits = _rule_hits(rule.hits, heldout)
+    return {
+        "accuracy": _estimate(hits).as_json(),
+        "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
+        "shuffled": _estimate(control).as_json(),
+        "length_rule": {"rule": str(rule), **_estimate(rule_hits).as_json()},
+    }
+
+
+def _train_final(
+    context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer
+) -> tuple[Trainable, ModelReward]:
+    if trained(context.folder):
+        reward = load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+        return reward.module, reward
+    module = _fitted(context, settings, train, context.folder, "reward: training")
+    reward = normalised(module, _packed(train.documents, settings.micro_tokens))
+    norm = {"mean": reward.mean, "std": reward.std}
+    keep(module, tokenizer, context.folder, **{NORMALISATION: norm})
+    return module, reward
+
+
+def _control(context: Context, settings: RewardModel, train: _Split, name: str) -> ModelReward:
+    """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
+    folder = context.folder / name
+    return ModelReward(_fitted(context, settings, train.shuffled(context.recipe.seed), folder, f"reward: {name}"))
+
+
+def _fitted(context: Context, settings: RewardModel, split: _Split, folder: Path, label: str) -> Trainable:
+    recipe = context.recipe
+    torch.manual_seed(draw(recipe.seed, "score head"))
+    module = load_trainable(
+        tuned_model(context), dtype=pick_dtype(recipe.dtype), lm=False, score=True, layers=settings.layers
+    )
+    steps = steps_of(settings, len(split.documents))
+    feed = DatasetFeed(
+        split.documents,
+        per_step=settings.batch_size,
+        micro_tokens=settings.micro_tokens,
+        seed=recipe.seed,
+        ranks=split.ranks,
+    )
+    fit(
+        module,
+        feed,
+        RewardObjective(),
+        Optimizer(module, optim_config(settings, steps)),
+        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every),
+        log=metrics_log(folder),
+        checkpoints=checkpoints(folder),
+        progress=context.progress,
+        label=label,
+    )
+    drop_checkpoints(folder) if folder != context.folder else None
+    return module
+
+
+def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hits, Hits, Hits, str]:
+    """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
+    fold_of = {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
+    hits, control, ruled, rules = [], [], [], []
+    for fold in range(settings.folds):
+        kept = context.folder / f"fold-{fold}.json"
+        if not kept.is_file():
+            inside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] != fold])
+            outside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] == fold])
+            durable.write_json(kept, _one_fold(context, settings, inside, outside, fold))
+        found: dict[str, Any] = json.loads(kept.read_bytes())
+        hits += found["hits"]
+        control += found["control"]
+        ruled += found["ruled"]
+        rules.append(found["rule"])
+    return hits, control, ruled, "; ".join(sorted(set(rules)))
+
+
+def _one_fold(
+    context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int
+) -> dict[str, Any]:
+    folder = context.folder / f"fold-{fold}"
+    module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
+    hits = _hits(ModelReward(module), outside, settings.micro_tokens)
+    # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
+    control = _hits(_control(context, settings, inside, "control"), outside, settings.micro_tokens) if not fold else []
+    rule = fit_length_rule(_length_pairs(inside))
+    return {"hits": hits, "control": control, "ruled": _rule_hits(rule.hits, outside), "rule": str(rule)}
+
+
+def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
+    return [pack(part) for part in best_fit(documents, micro_tokens)]
+
+
+def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
+    """Per prompt, over its ordered pairs."""
+    ranks = {document.row: r for document, r in zip(split.documents, split.ranks, strict=True)}
+    counted: dict[str, tuple[float, float]] = {}
+    for batch in _packed(split.documents, micro_tokens):
+        scores_B = reward.scores(batch)
+        ranks_B = torch.tensor([rank for row in batch.rows for rank in ranks[row]])
+        better_P, worse_P = ordered_pairs(ranks_B, batch.prompt_B)
+        margin_P = scores_B[better_P] - scores_B[worse_P]
+        right_P = (margin_P > 0).double() + 0.5 * (margin_P == 0).double()
+        for number, row in enumerate(batch.rows):
+            own_P = batch.prompt_B[better_P] == number
+            counted[row] = (float(right_P[own_P].sum()), float(own_P.sum()))
+    return _clustered(split, [counted[document.row] for document in split.documents])
+
+
+def _clustered(split: _Split, counts: Sequence[tuple[float, float]]) -> Hits:
+    """Rows that share a prompt added up: the prompt is the independent unit."""
+    by_prompt: dict[str, tuple[float, float]] = {}
+    for prompt, (right, pairs) in zip(split.prompts, counts, strict=True):
+        before = by_prompt.get(prompt, (0.0, 0.0))
+        by_prompt[prompt] = (before[0] + right, before[1] + pairs)
+    return list(by_prompt.values())
+
+
+def _estimate(hits: Hits) -> Estimate:
+    table = np.array(hits, dtype=np.float64)
+    return ratio(table[:, 0], table[:, 1])
+
+
+def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:
+    return [
+        (lengths[i], lengths[j], ranks[i] < ranks[j])
+        for i in range(len(ranks))
+        for j in range(i + 1, len(ranks))
+        if ranks[i] != ranks[j]
+    ]
+
+
+def _lengths(document: Document) -> list[int]:
+    return [len(branch) for branch in document.branches]
+
+
+def _length_pairs(split: _Split) -> list[Pair]:
+    """Token lengths of all ordered pairs."""
+    return [
+        pair
+        for document, ranks in zip(split.documents, split.ranks, strict=True)
+        for pair in _row_pairs(ranks, _lengths(document))
+    ]
+
+
+def _rule_hits(hits: Any, split: _Split) -> Hits:
+    counts = []
+    for document, ranks in zip(split.documents, split.ranks, strict=True):
+        found = hits(_row_pairs(ranks, _lengths(document)))
+        counts.append((float(sum(found)), float(len(found))))
+    return _clustered(split, counts)
+
+
+def _pair_counts(split: _Split) -> list[tuple[int, int]]:
+    return [
+        (number, len(_row_pairs(ranks, _lengths(document))))
+        for number, (document, ranks) in enumerate(zip(split.documents, split.ranks, strict=True))
+    ]
+
+
+def _ceiling(context: Context) -> Estimate | None:
+    """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
+    if "collect" not in context.inputs:
+        return None
+    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
+    votes = [[ranks for _, ranks in row.votes] for row in rows]
+    agreement = pairwise_agreement(votes)
+    people = round(sum(len(each) for each in votes) / max(1, len(votes)))
+    return human_ceiling(agreement, people) if agreement else None

@@ -1,0 +1,83 @@
+"""The sft stage: the base model learns the assistant's turns of conversations."""
+
+from __future__ import annotations
+
+from burnish.batches import Document
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import DataError, Problem
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.pipeline.recipe import Sft
+from burnish.pipeline.sources import conversations
+from burnish.pipeline.speaker import base_model
+from burnish.pipeline.stage import Context, Facts
+from burnish.pipeline.training import (
+    checkpoints,
+    drop_checkpoints,
+    fitting,
+    keep,
+    metrics_log,
+    optim_config,
+    steps_of,
+    trained,
+)
+from burnish.train.feeds import DatasetFeed
+from burnish.train.loop import FitConfig, fit
+from burnish.train.objectives import Sft as SftObjective
+from burnish.train.optim import Optimizer
+
+
+def run(context: Context) -> Facts:
+    """Train, seal the model, and state what was learned from."""
+    settings = context.recipe.sft
+    assert settings is not None
+    base = base_model(context)
+    tokenizer = Tokenizer.load(base)
+    found = _documents(context, Renderer(tokenizer))
+    documents = fitting(found, settings.max_length, settings.data)
+    if not trained(context.folder):
+        _train(context, settings, documents, tokenizer)
+    drop_checkpoints(context.folder)
+    losses = [row["loss"] for row in metrics_log(context.folder).read()]
+    tokens = sum(document.tokens for document in documents)
+    return {
+        "examples": len(documents),
+        "too_long": len(found) - len(documents),
+        "tokens": tokens,
+        "supervised_share": round(sum(document.targets for document in documents) / tokens, 4),
+        "steps": len(losses),
+        "loss_first": losses[0],
+        "loss_last": losses[-1],
+    }
+
+
+def _documents(context: Context, renderer: Renderer) -> list[Document]:
+    documents: list[Document] = []
+    for example in conversations(context):
+        rendered = renderer.example(example.messages)
+        documents.append(Document(row=example.id, ids=rendered.ids, weights=rendered.weights))
+    if not any(document.targets for document in documents):
+        assert context.recipe.sft is not None
+        raise DataError(Problem(context.recipe.sft.data, "no token of the assistant's to learn in any conversation"))
+    return [document for document in documents if document.targets]
+
+
+def _train(context: Context, settings: Sft, documents: list[Document], tokenizer: Tokenizer) -> None:
+    recipe = context.recipe
+    module = load_trainable(base_model(context), dtype=pick_dtype(recipe.dtype))
+    steps = steps_of(settings, len(documents))
+    feed = DatasetFeed(
+        documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed
+    )
+    fit(
+        module,
+        feed,
+        SftObjective(),
+        Optimizer(module, optim_config(settings, steps)),
+        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every),
+        log=metrics_log(context.folder),
+        checkpoints=checkpoints(context.folder),
+        progress=context.progress,
+        label="sft: training",
+    )
+    keep(module, tokenizer, context.folder)

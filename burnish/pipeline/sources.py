@@ -1,0 +1,133 @@
+"""Where a run's rows come from, and which of them are held out. Knows files, Hub data sets and snapshots; no model.
+
+What is held out is decided once for all stages, by a hash of prompt and seed: a prompt is never cut in two, and what
+one stage learns from is never what another is measured on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from burnish.errors import DataError, MachineError, Problem
+from burnish.pipeline.recipe import RewardModel, resolve
+from burnish.pipeline.stage import Context
+from burnish.records.durable import digest_value
+from burnish.records.formats import read_examples, read_prompts, read_rankings
+from burnish.records.jsonl import read_jsonl
+from burnish.store.snapshot import read_snapshot
+from burnish.types import Example, Message, Prompt, Ranking
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rankings:
+    """What a reward model learns from and is measured on."""
+
+    train: list[Ranking]
+    heldout: list[Ranking]
+    dropped: list[Problem]
+    """Rows that were left out as unfit; to be counted and said."""
+
+
+def rankings(context: Context) -> Rankings:
+    """The rankings of a run: its own snapshot, or the file or Hub data set that reward.rankings names."""
+    if "collect" in context.inputs:
+        snapshot = context.inputs["collect"] / "snapshot"
+        train, heldout = read_snapshot(snapshot, "train"), read_snapshot(snapshot, "heldout")
+        return Rankings(train=train, heldout=heldout, dropped=[])
+    reward = context.recipe.reward
+    assert reward is not None
+    assert reward.rankings is not None, "the recipe was checked"
+    return _split_file(data_path(reward.rankings, context.base), reward, context.recipe.seed)
+
+
+def conversations(context: Context) -> list[Example]:
+    """What sft learns. Of a file of rankings: the best answer to each prompt that is not held out."""
+    sft = context.recipe.sft
+    assert sft is not None
+    path = context.path(sft.data)
+    first = read_jsonl(path)[0].value
+    if not ({"chosen", "completions"} & first.keys()):
+        return read_examples(path)[: sft.limit]
+    held_out = context.recipe.reward or RewardModel()
+    return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train][: sft.limit]
+
+
+def training_prompts(context: Context) -> list[Prompt]:
+    """What PPO samples from: ppo.prompts, or the training prompts of the rankings."""
+    ppo = context.recipe.ppo
+    assert ppo is not None
+    if ppo.prompts is not None:
+        return read_prompts(context.path(ppo.prompts))[: ppo.limit]
+    return distinct(rankings(context).train)[: ppo.limit]
+
+
+def cases(context: Context) -> list[Prompt]:
+    """What the models are measured on: evaluate.cases, or the held-out prompts of the rankings."""
+    evaluate = context.recipe.evaluate
+    assert evaluate is not None
+    if not evaluate.cases:
+        return distinct(rankings(context).heldout)[: evaluate.limit]
+    files = [read_prompts(context.path(name))[: evaluate.limit] for name in evaluate.cases]
+    return _distinct_ids([case for file in files for case in file])
+
+
+def data_path(name: str, base: Path) -> Path:
+    """A path of the recipe, or a Hub data set `owner/name` or `owner/name:file`, fetched into the Hub's cache.
+
+    Only JSONL files are fetched; no code of the data set is. Raises MachineError where the Hub is out of reach.
+    """
+    local = resolve(name, base)
+    if local.exists():
+        return local
+    owner_name, _, file = name.partition(":")
+    try:
+        folder = snapshot_download(
+            owner_name, repo_type="dataset", allow_patterns=[file] if file else ["*.jsonl", "*.jsonl.gz"]
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        mend = "Give a path, or check the network and run the same command."
+        raise MachineError(Problem(name, "is no path here and could not be fetched from the Hub", mend)) from error
+    return Path(folder) / file
+
+
+def distinct(rows: Sequence[Ranking]) -> list[Prompt]:
+    """The prompts of rankings, each once, in the order of their first."""
+    return list({row.prompt.id: row.prompt for row in reversed(rows)}.values())[::-1]
+
+
+def _split_file(path: Path, reward: RewardModel, seed: int) -> Rankings:
+    rows, dropped = read_rankings(path, drop_bad=True)
+    if reward.limit is not None:
+        kept = {prompt.id for prompt in distinct(rows)[: reward.limit]}
+        rows = [row for row in rows if row.prompt.id in kept]
+    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, reward.held_out, seed)}
+    return Rankings(
+        train=[row for row in rows if row.prompt.id not in held],
+        heldout=[row for row in rows if row.prompt.id in held],
+        dropped=dropped,
+    )
+
+
+def _held_out(prompt_id: str, share: float, seed: int) -> bool:
+    return int(digest_value([seed, prompt_id])[:8], 16) / 16**8 < share
+
+
+def _best(ranking: Ranking) -> Example:
+    best = ranking.completions[ranking.ranks.index(min(ranking.ranks))]
+    messages = (*ranking.prompt.messages, Message(role="assistant", content=best))
+    return Example(id=f"{ranking.prompt.id}:{digest_value(best)[:8]}", messages=messages, meta=ranking.prompt.meta)
+
+
+def _distinct_ids(found: list[Prompt]) -> list[Prompt]:
+    seen: set[str] = set()
+    twice = [case.id for case in found if case.id in seen or seen.add(case.id)]
+    if twice:
+        raise DataError(
+            *(Problem(f"evaluate.cases: {name}", "the id stands in two files", "Rename one.") for name in twice)
+        )
+    return found

@@ -1,0 +1,60 @@
+"""Asking one model from the command line: a conversation, or a file of prompts. Keeps no record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from burnish.models.load import resolve
+from burnish.pipeline.arithmetic import settle
+from burnish.pipeline.speaker import speaker
+from burnish.release.verify import EVIDENCE, verify
+from burnish.rollout.chat import ChatGenerator
+from burnish.types import Message, Progress, Prompt, Sampling
+
+
+@dataclass(slots=True, kw_only=True)
+class Talk:
+    """A conversation that goes on."""
+
+    generator: ChatGenerator
+    sampling: Sampling
+    turns: list[Message] = field(default_factory=list[Message])
+
+    @classmethod
+    def open(cls, model: str, *, system: str, temperature: float, budget: int, progress: Progress) -> Talk:
+        """Raises ModelError where there is no such model, DataError or VerdictError where a release is not whole."""
+        turns = [Message(role="system", content=system)] if system else []
+        sampling = Sampling(temperature=temperature, max_new_tokens=budget)
+        return cls(generator=_open(model, progress), sampling=sampling, turns=turns)
+
+    def say(self, text: str) -> str:
+        """The answer to one more turn of the user's."""
+        self.turns.append(Message(role="user", content=text))
+        answer = self.generator.generate([self.turns], self.sampling)[0][0].text
+        self.turns.append(Message(role="assistant", content=answer))
+        return answer
+
+
+def sample(
+    model: str, prompts: Sequence[Prompt], sampling: Sampling, n: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """n answers to each prompt, one row a prompt: id, messages, and each answer's text and stop."""
+    rows = _open(model, progress).generate([prompt.messages for prompt in prompts], sampling, n=n)
+    return [
+        {
+            "id": prompt.id,
+            "messages": [message.as_json() for message in prompt.messages],
+            "completions": [{"text": answer.text, "stop": answer.stop.value} for answer in row],
+        }
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+
+
+def _open(model: str, progress: Progress) -> ChatGenerator:
+    settle()
+    if (Path(model) / EVIDENCE).is_file():
+        verify(Path(model))
+    return speaker(resolve(model, Path.cwd(), progress), "auto", progress)

@@ -1,0 +1,170 @@
+"""Finding and opening a data file. Knows names, permissions, compression and what a file's first bytes say; no rows."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shlex
+import stat
+import zlib
+from collections.abc import Generator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from burnish.errors import DataError, MachineError, Problem, plain
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")
+"""What counts as a data file where a folder is given."""
+HEAD = 4096
+"""Bytes looked at to tell JSON lines from something else."""
+
+_MAGIC = (
+    (b"PAR1", "a Parquet file"),
+    (b"PK\x03\x04", "a zip archive, as torch.save and numpy write"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"GGUF", "a GGUF model"),
+    (b"BZh", "compressed by bzip2"),
+    (b"\xfd7zXZ", "compressed by xz"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+)
+_PICKLES = (b"(dp", b"(lp", b"(d.", b"}q\x00", b"]q\x00", *(b"\x80" + bytes([version]) for version in range(2, 6)))
+
+Stream = io.BufferedReader | gzip.GzipFile
+
+
+def shell(path: Path | str) -> str:
+    """A path as one shell word. Control characters are escaped for the screen: such a name cannot be pasted."""
+    return plain(shlex.quote(str(path)), 1000)
+
+
+def rewrite(path: Path, command: str) -> str:
+    """A shell line that puts a file through `command` into a new file beside it."""
+    new = shell(path.with_name(f"{path.name.split('.')[0]}.mended.jsonl"))
+    return f"zcat {shell(path)} | {command} > {new}" if path.suffix == ".gz" else f"{command} < {shell(path)} > {new}"
+
+
+def data_file(path: Path) -> Path:
+    """The data file at `path`: itself, or the one data file of a folder. Raises DataError naming what is near."""
+    if path.is_dir():
+        return _only_file(path)
+    if not _exists(path):
+        raise DataError(Problem(str(path), "there is no such file", _near(path)))
+    if not path.is_file():
+        raise DataError(Problem(str(path), "is neither a file nor a folder"))
+    return path
+
+
+@contextmanager
+def opened(path: Path) -> Generator[Stream, None, None]:
+    """A file's bytes, gunzipped where its first two bytes say gzip, whatever its name.
+
+    Raises MachineError when it may not be read, DataError when the compression is damaged or ends early.
+    """
+    with _read_errors(path), open(path, "rb") as file:
+        if file.peek(2)[:2] == b"\x1f\x8b":
+            with gzip.GzipFile(fileobj=file) as unzipped:
+                yield unzipped
+        else:
+            yield file
+
+
+def foreign(path: Path, head: bytes) -> Problem | None:
+    """What a file is instead of UTF-8 text, judged by its first bytes; None where nothing speaks against it."""
+    if head.startswith(_PICKLES):
+        return Problem(
+            str(path),
+            "not JSON (pickle header): a pickle can run code and is never opened",
+            "Ask for it as JSON lines.",
+        )
+    for magic, what in _MAGIC:
+        if head.startswith(magic):
+            return Problem(str(path), f"not JSON lines but {what}", "Convert it to JSON lines first.")
+    encoding = _wide_encoding(head)
+    if encoding:
+        mend = f"Run: {rewrite(path, f'iconv -f {encoding} -t UTF-8')}"
+        return Problem(str(path), f"the text is {encoding}; UTF-8 is wanted", mend)
+    return None
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    if head.startswith((b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")):
+        return "UTF-32"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "UTF-16"
+    if head.count(0) * 4 < len(head) or not head:
+        return None
+    return "UTF-16LE" if head[0] else "UTF-16BE"
+
+
+def _only_file(folder: Path) -> Path:
+    with _read_errors(folder):
+        children = sorted(folder.iterdir())
+    found = [child for child in children if child.name.endswith(SUFFIXES) and not child.name.startswith(".")]
+    names = ", ".join(child.name for child in found[:8])
+    first = f"Name the data file itself: {shell(found[0])}" if found else ""
+    scripts = [child.name for child in children if child.suffix == ".py"]
+    if scripts:
+        raise DataError(Problem(str(folder), f"the folder contains code ({scripts[0]}), which is not run", first))
+    if not found:
+        raise DataError(Problem(str(folder), f"the folder holds no data file ({', '.join(SUFFIXES)})"))
+    if len(found) > 1:
+        raise DataError(Problem(str(folder), f"the folder holds {len(found)} data files ({names})", first))
+    return found[0]
+
+
+def _exists(path: Path) -> bool:
+    with _read_errors(path):
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the name
+            return False
+        return True
+
+
+def _near(path: Path) -> str:
+    """The nearest existing name, in the deepest folder of the path that exists."""
+    parent, name = path.parent, path.name
+    while not parent.is_dir() and parent != parent.parent:
+        parent, name = parent.parent, parent.name
+    with _read_errors(parent):
+        close = get_close_matches(name, [child.name for child in parent.iterdir()], n=1, cutoff=0.5)
+    return f"Did you mean {shell(parent / close[0])}?" if close else f"Nothing like it lies in {shell(parent)}."
+
+
+@contextmanager
+def _read_errors(path: Path) -> Generator[None, None, None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise MachineError(_forbidden(path)) from error
+    except EOFError as error:
+        raise DataError(
+            Problem(str(path), "the gzip data end early: the file looks truncated", "Copy it again, whole.")
+        ) from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DataError(Problem(str(path), f"the gzip data are damaged ({error})", "Copy it again, whole.")) from error
+    except OSError as error:
+        raise MachineError(Problem(str(path), f"cannot be read ({error.strerror or error})")) from error
+
+
+def _forbidden(path: Path) -> Problem:
+    try:
+        found = path.stat()
+    except OSError:
+        return Problem(str(path), "may not be read: one of the folders above it may not be entered")
+    return Problem(
+        str(path),
+        f"may not be read by this user (owner {_owner(path)}, mode {stat.filemode(found.st_mode)})",
+        f"Run as its owner: chmod a+r {shell(path)}",
+    )
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.owner()
+    except KeyError:  # a numeric owner without a name, as in containers
+        return str(path.stat().st_uid)

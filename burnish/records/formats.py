@@ -1,0 +1,251 @@
+"""The three kinds of data file, with the columns that TRL documents, and one of our own for rankings.
+
+read_examples: `messages`; or `prompt`, `completion`.
+read_prompts: `messages`; or `prompt`.
+read_rankings: `prompt`, `completions`, `ranks` (1 is best, equal is a tie); or `prompt`, `chosen`, `rejected`; or
+`chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts.
+
+A prompt is text (one user turn) or a list of turns; so is a completion, of one assistant turn. What else a row says
+goes into `meta`. Every reader collects one problem a row before it raises DataError; nothing is mended or dropped in
+silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, TypeVar, cast, overload
+
+from burnish.errors import DataError, Problem, nearest, plain
+from burnish.records.durable import digest_value
+from burnish.records.jsonl import Row, kind, read_jsonl
+from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
+from burnish.types import Example, Message, Prompt, Ranking
+
+T = TypeVar("T")
+
+_EXAMPLE = ("messages", "prompt", "completion")
+_PROMPT = ("messages", "prompt")
+_RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements", "weight")
+
+
+def read_examples(path: Path) -> list[Example]:
+    """Conversations that end with a turn of the assistant's to learn."""
+    return _unique(_read(path, _example))
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Conversations that end with the user's turn."""
+    return _unique(_read(path, _prompt))
+
+
+@overload
+def read_rankings(path: Path, *, drop_bad: Literal[False] = False) -> list[Ranking]: ...
+@overload
+def read_rankings(path: Path, *, drop_bad: Literal[True]) -> tuple[list[Ranking], list[Problem]]: ...
+def read_rankings(path: Path, *, drop_bad: bool = False) -> list[Ranking] | tuple[list[Ranking], list[Problem]]:
+    """Prompts with ordered answers. Rankings of one prompt share its id (`prompt_id`, else a digest of its turns), so
+    that a split by prompt keeps them together.
+
+    With `drop_bad`, rows whose content is unfit are left out and come back as problems, for the caller to count and
+    say; lines that are no JSON raise even then: a damaged file is not to be trusted.
+    """
+    rankings, problems = _sift(read_jsonl(path), _ranking)
+    if drop_bad:
+        return [ranking for _, ranking in rankings], problems
+    if problems:
+        raise DataError(*problems)
+    return [ranking for _, ranking in rankings]
+
+
+def _read(path: Path, parse: Callable[[Row], T]) -> list[tuple[Row, T]]:
+    found, problems = _sift(read_jsonl(path), parse)
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def _sift(rows: list[Row], parse: Callable[[Row], T]) -> tuple[list[tuple[Row, T]], list[Problem]]:
+    found: list[tuple[Row, T]] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            found.append((row, parse(row)))
+        except DataError as error:
+            problems += error.problems
+    return found, problems
+
+
+Named = TypeVar("Named", Example, Prompt)
+
+
+def _unique(found: list[tuple[Row, Named]]) -> list[Named]:
+    first: dict[str, int] = {}
+    problems: list[Problem] = []
+    for row, noun in found:
+        line = first.setdefault(noun.id, row.line)
+        if line != row.line:
+            problems.append(
+                Problem(row.where("id"), f'the id "{noun.id}" stands in line {line} already', "Give each row its own.")
+            )
+    if problems:
+        raise DataError(*problems)
+    return [noun for _, noun in found]
+
+
+def _example(row: Row) -> Example:
+    if "messages" not in row.value and "prompt" in row.value:
+        _require(row, "prompt", "completion")
+        prompt = ends_with_user(row, conversation(row, "prompt"), "prompt")
+        answer = Message(role="assistant", content=_answer(row, "completion", prompt))
+        return Example(id=_id(row), messages=(*prompt, answer), meta=_meta(row, _EXAMPLE))
+    _require(row, "messages")
+    messages = messages_of(row, "messages")
+    _check_learnable(row, messages)
+    return Example(id=_id(row), messages=messages, meta=_meta(row, _EXAMPLE))
+
+
+def _check_learnable(row: Row, messages: Messages) -> None:
+    last = len(messages) - 1
+    if messages[last].role != "assistant":
+        found = f"no assistant turn to learn at the end: the conversation ends with the {messages[last].role}'s"
+        raise fault(row, found, "Add the answer, or remove the last turn.", "messages", last)
+    for number, message in enumerate(messages):
+        if message.role == "assistant" and not message.content.strip():
+            found = f"the assistant's turn {number + 1} is empty"
+            raise fault(row, found, "Write the answer, or leave the row out.", "messages", number, "content")
+
+
+def _prompt(row: Row) -> Prompt:
+    key = "messages" if "messages" in row.value or "prompt" not in row.value else "prompt"
+    _require(row, key)
+    messages = ends_with_user(row, conversation(row, key), key)
+    return Prompt(id=_id(row), messages=messages, meta=_meta(row, _PROMPT))
+
+
+def _ranking(row: Row) -> Ranking:
+    if "completions" in row.value or "ranks" in row.value:
+        return _native(row)
+    _require(row, "chosen", "rejected")
+    messages, completions = _pair(row)
+    for key, completion in zip(("chosen", "rejected"), completions, strict=True):
+        if not completion.strip():
+            raise fault(row, f'"{key}" is empty', "Write the answer, or leave the row out.", key)
+    if completions[0].strip() == completions[1].strip():
+        raise fault(row, '"chosen" and "rejected" are the same', "Leave the row out: it prefers nothing.", "rejected")
+    return Ranking(prompt=_ranked(row, messages), completions=completions, ranks=(1, 2))
+
+
+def _pair(row: Row) -> tuple[Messages, tuple[str, str]]:
+    if "prompt" in row.value:
+        messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
+        return messages, (_answer(row, "chosen", messages), _answer(row, "rejected", messages))
+    chosen, rejected = _dialogue(row, "chosen"), _dialogue(row, "rejected")
+    if chosen[:-1] != rejected[:-1]:
+        found = "the prompts of the two sides differ: all turns but the last must be the same"
+        raise fault(row, found, "Leave the row out.", "rejected")
+    for key, turns in (("chosen", chosen), ("rejected", rejected)):
+        if turns[-1].role != "assistant" or len(turns) == 1:
+            raise fault(row, f'"{key}" does not end with an answer to a prompt', "Leave the row out.", key)
+    prompt = ends_with_user(row, chosen[:-1], "chosen")
+    return prompt, (chosen[-1].content, rejected[-1].content)
+
+
+def _dialogue(row: Row, key: str) -> Messages:
+    return transcript(row, key) if isinstance(row.value[key], str) else messages_of(row, key)
+
+
+def _native(row: Row) -> Ranking:
+    _require(row, "prompt", "completions", "ranks")
+    messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
+    count = _check_lists(row)
+    completions = tuple(text_of(row, "completions", number) for number in range(count))
+    if len(set(completions)) == 1:
+        raise fault(row, "all completions are the same", "Leave the row out: it prefers nothing.", "completions")
+    ranks = tuple(_whole(row, "ranks", number) for number in range(count))
+    judgements = tuple(str(judgement) for judgement in _list(row, "judgements")) if "judgements" in row.value else ()
+    return Ranking(
+        prompt=_ranked(row, messages), completions=completions, ranks=ranks, judgements=judgements, weight=_weight(row)
+    )
+
+
+def _check_lists(row: Row) -> int:
+    completions, ranks = _list(row, "completions"), _list(row, "ranks")
+    if len(completions) < 2:
+        raise fault(row, "a ranking needs two completions or more", "Leave the row out.", "completions")
+    if len(completions) != len(ranks):
+        found = f"{len(completions)} completions and {len(ranks)} ranks"
+        raise fault(row, found, "Give each completion one rank; 1 is best, equal is a tie.", "ranks")
+    return len(completions)
+
+
+def _list(row: Row, key: str) -> list[Any]:
+    value = row.value[key]
+    if not isinstance(value, list):
+        raise fault(row, f'"{key}" is {kind(value)}; a list is wanted', "", key)
+    return cast("list[Any]", value)
+
+
+def _whole(row: Row, *keys: str | int) -> int:
+    value = at(row, *keys)
+    if type(value) is not int or value < 1:
+        shown = value if type(value) in (int, float) else kind(value)
+        raise fault(row, f"a rank is {shown}; whole numbers from 1 (best) are wanted", "", *keys)
+    return value
+
+
+def _weight(row: Row) -> float:
+    weight = row.value.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+        raise fault(row, f'"weight" is {kind(weight)}; a number from 0 up is wanted', "", "weight")
+    return float(weight)
+
+
+def _answer(row: Row, key: str, prompt: Messages) -> str:
+    """One assistant turn: text, a list of that turn, or the whole conversation with it at the end."""
+    if isinstance(row.value[key], str):
+        answer = text_of(row, key)
+    else:
+        turns = messages_of(row, key)
+        turns = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
+        if len(turns) != 1 or turns[0].role != "assistant":
+            found = f'"{key}" holds {len(turns)} turns after the prompt; one of the assistant\'s is wanted'
+            raise fault(row, found, "Move the others into the prompt.", key)
+        answer = turns[0].content
+    if key == "completion" and not answer.strip():
+        raise fault(row, f'"{key}" is empty: nothing to learn', "Write the answer, or leave the row out.", key)
+    return answer
+
+
+def _ranked(row: Row, messages: Messages) -> Prompt:
+    given = row.value.get("prompt_id")
+    named = str(given) if given is not None else digest_value([message.as_json() for message in messages])[:16]
+    return Prompt(id=named, messages=messages, meta=_meta(row, _RANKING))
+
+
+def _id(row: Row) -> str:
+    given = row.value.get("id")
+    if given is None:
+        return f"{row.path.name}:{row.line}"
+    if isinstance(given, bool | list | dict):
+        raise fault(row, f'"id" is {kind(given)}; text or a number is wanted', "", "id")
+    return str(given)
+
+
+def _meta(row: Row, columns: tuple[str, ...]) -> dict[str, Any]:
+    """The columns that have no meaning here; an object under "meta" is spread among them."""
+    meta = {key: value for key, value in row.value.items() if key not in columns}
+    if isinstance(meta.get("meta"), dict):
+        meta |= cast("dict[str, Any]", meta.pop("meta"))
+    return meta
+
+
+def _require(row: Row, *keys: str) -> None:
+    for key in keys:
+        if key not in row.value:
+            names = [plain(name) for name in row.value]
+            near = nearest(key, names) if names else ""
+            mend = (
+                f"{near} Add it, or rename the column." if near.startswith("Did") else "Add it, or leave the row out."
+            )
+            raise fault(row, f'"{key}" is missing (keys here: {", ".join(names) or "none"})', mend)

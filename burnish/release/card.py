@@ -1,0 +1,114 @@
+"""The model card, from evidence alone: the same evidence, the same card. What was not recorded reads "Not assessed"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from burnish.errors import plain
+from burnish.release import clauses
+from burnish.release.evidence import Evidence, facts_of
+from burnish.release.figures import Figures, read_figures, shown
+
+LANGUAGES = {"en": "English", "es": "Spanish", "de": "German", "fr": "French", "it": "Italian", "pt": "Portuguese"}
+TITLES = {
+    "sft": "Supervised fine-tuning",
+    "collect": "Preferences",
+    "reward": "Reward model",
+    "ppo": "PPO",
+}
+SHOWN_SETTINGS = (
+    "lr",
+    "epochs",
+    "iterations",
+    "prompts_per_iteration",
+    "samples_per_prompt",
+    "batch_size",
+    "minibatches",
+    "kl_coef",
+    "cliprange",
+    "gamma",
+    "lam",
+    "missing_eos_penalty",
+    "temperature",
+    "max_new_tokens",
+    "max_length",
+    "layers",
+    "schedule",
+    "warmup_steps",
+)
+"""Settings that the card prints; all of them stand in evidence.json."""
+
+
+def write_card(evidence: Evidence) -> str:
+    """The README.md of a release: Markdown with the YAML head that the Hub reads."""
+    environment = Environment(
+        loader=PackageLoader("burnish.release", "templates"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters.update(_FILTERS)
+    return environment.get_template("card.md.jinja").render(**_context(evidence))
+
+
+def _context(evidence: Evidence) -> dict[str, Any]:
+    snapshot = evidence.get("snapshot", {})
+    annotators = snapshot.get("annotators", [])
+    return {
+        "it": evidence,
+        "decision": evidence.get("decision", {}),
+        "figures": read_figures(evidence["evaluation"]) if evidence.get("evaluation") else Figures(),
+        "base": evidence.get("recipe", {}).get("model", ""),
+        "collect": facts_of(evidence, "collect"),
+        "reward": facts_of(evidence, "reward"),
+        "sft": facts_of(evidence, "sft"),
+        "ppo": facts_of(evidence, "ppo"),
+        "snapshot": snapshot,
+        "languages": {LANGUAGES.get(code, code): n for code, n in snapshot.get("languages", {}).items()},
+        "codes": list(snapshot.get("languages", {})),
+        "kinds": sorted({str(one["kind"]) for one in annotators}),
+        "annotators": annotators,
+        "stages": [_stage(evidence, name) for name in TITLES if name in evidence["stages"]],
+    }
+
+
+def _stage(evidence: Evidence, name: str) -> dict[str, Any]:
+    record = evidence["stages"][name]
+    settings = record.get("settings", {})
+    return {
+        "title": TITLES[name],
+        "seconds": record.get("seconds"),
+        "key": record.get("key", ""),
+        "clauses": clauses.clauses(name, record.get("facts", {})),
+        "settings": {key: settings[key] for key in SHOWN_SETTINGS if settings.get(key) is not None},
+    }
+
+
+def _quoted(value: object) -> str:
+    """A string of the YAML head: JSON's are YAML's."""
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def _text(value: object) -> str:
+    """Recorded text that stays text: one line, and no Markdown or HTML of its own."""
+    escaped = plain(value, 400).replace("\\", "\\\\")
+    for sign in "<>[]*_`|#":
+        escaped = escaped.replace(sign, f"\\{sign}")
+    return escaped
+
+
+_FILTERS: dict[str, Callable[..., str]] = {
+    "text": _text,
+    "quoted": _quoted,
+    "count": clauses.count,
+    "rate": clauses.rate,
+    "percent": clauses.percent,
+    "duration": clauses.duration,
+    "shown": shown,
+}

@@ -1,0 +1,130 @@
+"""Recorded facts as clauses of plain English. A clause whose fact was not recorded is left out, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from string import Formatter
+from typing import Any
+
+from burnish.types import Estimate
+
+Facts = Mapping[str, Any]
+
+
+def estimate_in(value: object) -> Estimate | None:
+    """An Estimate from its JSON, or from an object that holds one as its "accuracy"; None where there is none."""
+    if not isinstance(value, Mapping):
+        return None
+    if "low" not in value:
+        return estimate_in(value.get("accuracy"))
+    return Estimate(
+        value=float(value["value"]),
+        low=float(value["low"]),
+        high=float(value["high"]),
+        n=int(value["n"]),
+        mde=float(value["mde"]),
+    )
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, with a true minus."""
+    text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return text.replace("-", "−")
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}%"
+
+
+def rate(value: object) -> str:
+    """A share with its interval and n, or the bare share where no interval was recorded."""
+    found = estimate_in(value)
+    if found is None:
+        return percent(value) if isinstance(value, int | float) else "not recorded"
+    ends = f"{percent(found.low)} to {percent(found.high)}"
+    return f"{percent(found.value)} (95% interval {ends}, n = {count(found.n)})"
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3 min 05 s, 2 h 07 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(count_of_bytes: float) -> str:
+    """Decimal megabytes or gigabytes, as disks are sold."""
+    return f"{count_of_bytes / 1e9:.2f} GB" if count_of_bytes >= 1e9 else f"{count_of_bytes / 1e6:.1f} MB"
+
+
+def _duels(rates: Mapping[str, Any]) -> str:
+    return "; ".join(f"{name.replace('_vs_', ' against ')} {rate(found)}" for name, found in rates.items())
+
+
+class _Words(Formatter):
+    """str.format whose specs name the functions above; "some" is a count that is told only where it is not zero."""
+
+    _SPECS: Mapping[str, Callable[[Any], str]] = {
+        "count": count,
+        "some": count,
+        "number": number,
+        "percent": percent,
+        "rate": rate,
+        "size": size,
+        "names": ", ".join,
+        "duels": _duels,
+    }
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        return self._SPECS[format_spec](value) if format_spec else str(value)
+
+    def tells(self, clause: str, facts: Facts) -> bool:
+        """Whether every fact of the clause was recorded and is worth a word."""
+        fields = [(name, spec) for _, name, spec, _ in self.parse(clause) if name]
+        return all(facts.get(name) is not None and (spec != "some" or facts[name]) for name, spec in fields)
+
+
+_CLAUSES = {
+    "sft": (
+        "{examples:count} conversations",
+        "{tokens:count} tokens, {supervised_share:percent} of them learned (the assistant's)",
+        "{too_long:some} conversations left out as too long",
+        "loss {loss_first:number} → {loss_last:number} nats a token",
+    ),
+    "collect": (
+        "{prompts:count} prompts",
+        "{answers:count} sampled answers",
+        "{judgements:count} judgements by {annotators:count} annotators",
+        "two annotators agree on {agreement:rate} of the pairs that both ordered",
+    ),
+    "reward": (
+        "{train_pairs:count} training pairs",
+        "{heldout_pairs:some} held-out pairs",
+        "{dropped_rows:some} unusable rows left out",
+        "{too_long:some} prompts left out as too long",
+        "pairs in the right order: {accuracy:rate}, n in prompts",
+        "measured by: {measured}",
+    ),
+    "ppo": (
+        "{episodes:count} sampled answers",
+        "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
+        "reward model's score {reward_start:number} → {reward_end:number}",
+        "{eos_share:percent} of the answers ended by the model itself",
+    ),
+    "evaluate": ("{cases:count} cases, answered by {models:names}", "{win_rates:duels}"),
+    "gate": ("verdict: {verdict}",),
+    "release": ("{name} {version}", "{files:count} files, {bytes:size}"),
+}
+
+
+def clauses(stage: str, facts: Facts) -> list[str]:
+    """What a stage found, as far as it recorded it, in a fixed order."""
+    words = _Words()
+    return [words.vformat(clause, (), facts) for clause in _CLAUSES.get(stage, ()) if words.tells(clause, facts)]

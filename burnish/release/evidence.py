@@ -1,0 +1,86 @@
+"""What a run folder says of itself, in one JSON value. Knows the names of files; opens no model and no database.
+
+A run of some stages only is fine: what was not done is absent, and the card says "Not assessed".
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from burnish.config import load_yaml
+from burnish.errors import DataError, Problem
+from burnish.records import durable
+
+STAGES = ("sft", "collect", "reward", "ppo", "evaluate", "gate")
+"""The stages that a release can rest on, in the order of a run."""
+FACTS = "stage.json"
+"""Written last by a stage: where it lies, the stage is done."""
+
+Evidence = dict[str, Any]
+
+
+def gather(run: Path) -> Evidence:
+    """Everything that the run's files record: recipe, environment, stages, snapshot, evaluation and decision.
+
+    Raises DataError where a file is no JSON object, or where `run` holds no finished stage.
+    """
+    stages = {name: read_object(run / name / FACTS) for name in STAGES if (run / name / FACTS).is_file()}
+    if not stages:
+        raise DataError(Problem(str(run), "holds no finished stage", "Run: burnish run RECIPE --out FOLDER"))
+    return {
+        "recipe": load_yaml(run / "recipe.yaml").value if (run / "recipe.yaml").is_file() else {},
+        "environment": _object_if_there(run / "env.json"),
+        "stages": stages,
+        "snapshot": _snapshot(run / "collect" / "snapshot"),
+        "evaluation": _object_if_there(run / "evaluate" / "evaluation.json"),
+        "decision": _object_if_there(run / "gate" / "decision.json"),
+    }
+
+
+def facts_of(evidence: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """The facts that a stage recorded; {} where it did not run."""
+    return evidence.get("stages", {}).get(stage, {}).get("facts", {})
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises DataError naming the line where it stops being one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(f"{path}:{error.lineno}:{error.colno}", f"no JSON here ({error.msg})")) from error
+    except UnicodeDecodeError as error:
+        raise DataError(Problem(str(path), f"no UTF-8 text at byte {error.start}")) from error
+    if not isinstance(value, dict):
+        raise DataError(Problem(str(path), "holds no JSON object"))
+    return value
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file that burnish wrote; [] without one. Raises DataError for a damaged one."""
+    try:
+        return durable.read_log(path)
+    except ValueError as error:
+        raise DataError(Problem(str(path), f"a line of it is no JSON ({error})")) from error
+
+
+def _object_if_there(path: Path) -> dict[str, Any]:
+    return read_object(path) if path.is_file() else {}
+
+
+def _snapshot(folder: Path) -> dict[str, Any]:
+    """The snapshot's own record; the judgements' ids become their count and digest, and languages are counted."""
+    if not folder.is_dir():
+        return {}
+    record = _object_if_there(folder / "snapshot.json")
+    ids = sorted(record.pop("judgements", []))
+    rows = [row for split in ("train", "heldout") for row in read_rows(folder / f"{split}.jsonl")]
+    languages = Counter(str(row.get("meta", {}).get("language", "")) for row in rows)
+    return {
+        **record,
+        "judgements": {"count": len(ids), "digest": durable.digest_value(ids)},
+        "languages": {name: count for name, count in sorted(languages.items()) if name},
+    }

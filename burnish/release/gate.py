@@ -1,0 +1,125 @@
+"""The gate: thresholds against an evaluation's figures, judged by their intervals. Pure; opens no file.
+
+A threshold passes where even the bad end of the 95% interval satisfies it, fails where not even the good end does, and
+is inconclusive between. So is one whose figure is missing or rests on too few cases: a gate never says yes or no to
+what was not measured. One failure fails the whole; else one doubt leaves it inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from burnish.config import Strict
+from burnish.errors import nearest
+from burnish.types import Verdict
+
+
+class Threshold(Strict):
+    """What one figure must show. Exactly one of `at_least` and `at_most` is given."""
+
+    figure: str = Field(pattern=r"^[a-z_]+\.[A-Za-z0-9_.-]+$")
+    """suite.figure: "refusal.ppo", "winrate.ppo_vs_sft", "tone.ppo-sft"."""
+    at_least: float | None = None
+    """In the figure's own unit: a share of 90% is 0.9."""
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _one_bound(self) -> Threshold:
+        if (self.at_least is None) == (self.at_most is None):
+            raise ValueError("give one of at_least and at_most")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """One threshold's verdict, and a sentence with the numbers that it rests on."""
+
+    figure: str
+    verdict: Verdict
+    reason: str
+
+    def as_json(self) -> dict[str, str]:
+        return {"figure": self.figure, "verdict": self.verdict.value, "reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The whole verdict."""
+
+    verdict: Verdict
+    judgements: tuple[Judgement, ...]
+    """One a threshold, in the recipe's order."""
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A sentence a threshold: failures first, then doubts, then what passed."""
+        order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+        return tuple(each.reason for each in sorted(self.judgements, key=lambda each: order.index(each.verdict)))
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict.value,
+            "reasons": list(self.reasons),
+            "thresholds": [judgement.as_json() for judgement in self.judgements],
+        }
+
+
+def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold]) -> Decision:
+    """Judge evaluation.json's value (burnish.evals.report). No threshold at all is inconclusive: nothing was asked."""
+    judgements = tuple(_judge(evaluation, threshold) for threshold in thresholds)
+    found = {judgement.verdict for judgement in judgements}
+    if Verdict.FAIL in found:
+        verdict = Verdict.FAIL
+    elif Verdict.INCONCLUSIVE in found or not found:
+        verdict = Verdict.INCONCLUSIVE
+    else:
+        verdict = Verdict.PASS
+    return Decision(verdict=verdict, judgements=judgements)
+
+
+def _judge(evaluation: Mapping[str, Any], threshold: Threshold) -> Judgement:
+    figure, absent = _find(evaluation, threshold.figure)
+    if figure is None:
+        return Judgement(figure=threshold.figure, verdict=Verdict.INCONCLUSIVE, reason=f"{threshold.figure}: {absent}")
+    verdict = Verdict.INCONCLUSIVE if figure["too_few"] else _by_interval(figure["low"], figure["high"], threshold)
+    return Judgement(figure=threshold.figure, verdict=verdict, reason=_reason(figure, threshold, verdict))
+
+
+def _find(evaluation: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any] | None, str]:
+    """The figure, or why there is none."""
+    suites: Mapping[str, Any] = evaluation.get("suites", {})
+    name, _, key = path.partition(".")
+    if name not in suites:
+        mend = nearest(name, list(suites)) if suites else "It has none."
+        return None, f"the evaluation has no suite of this name. {mend}"
+    figures: Mapping[str, Any] = suites[name]["figures"]
+    if key not in figures:
+        return None, f'the suite "{name}" has no such figure. {nearest(key, list(figures))}'
+    return figures[key], ""
+
+
+def _by_interval(low: float, high: float, threshold: Threshold) -> Verdict:
+    if threshold.at_least is not None:
+        bad, good, sign, bound = low, high, 1, threshold.at_least
+    else:
+        assert threshold.at_most is not None, "a threshold has a bound"
+        bad, good, sign, bound = high, low, -1, threshold.at_most
+    if sign * bad >= sign * bound:
+        return Verdict.PASS
+    return Verdict.FAIL if sign * good < sign * bound else Verdict.INCONCLUSIVE
+
+
+def _reason(figure: Mapping[str, Any], threshold: Threshold, verdict: Verdict) -> str:
+    wanted = f"at least {threshold.at_least:g}" if threshold.at_least is not None else f"at most {threshold.at_most:g}"
+    seen = f"{figure['value']:.3f}, 95% interval {figure['low']:.3f} to {figure['high']:.3f}, n = {figure['n']}"
+    ending = {
+        Verdict.PASS: "the whole interval satisfies it",
+        Verdict.FAIL: "no part of the interval satisfies it",
+        Verdict.INCONCLUSIVE: f"the interval allows both; effects below {figure['mde']:.3f} go unseen with this n",
+    }[verdict]
+    ending = "too few cases to decide by" if figure["too_few"] else ending
+    return f"{threshold.figure} should be {wanted} and is {seen}: {ending}"

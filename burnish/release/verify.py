@@ -1,0 +1,81 @@
+"""Whether a release is what it says: every byte, and that its evidence is about these very weights. Loads no model.
+
+What it proves is integrity, not origin: who can write the folder can seal another one. (Signatures are not here.)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from burnish.errors import DataError, ModelError, Problem, VerdictError
+from burnish.records import durable
+from burnish.release.evidence import read_object
+from burnish.types import Verdict
+
+EVIDENCE = "evidence.json"
+CARD = "README.md"
+REQUIRED = ("config.json", "tokenizer.json", CARD, EVIDENCE)
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """What the release is, after checking every byte of it.
+
+    Raises DataError where a byte, a name or the manifest itself was changed, ModelError where a part is missing, and
+    VerdictError where the evidence is about other weights or gives no leave to release.
+    """
+    _check_manifest(folder)
+    files = durable.verify(folder)
+    _check_parts(folder, files)
+    evidence = read_object(folder / EVIDENCE)
+    _check_evidence(folder, evidence, files)
+    return {
+        "folder": str(folder),
+        "name": evidence["name"],
+        "version": evidence["version"],
+        "verdict": evidence["decision"]["verdict"],
+        "waiver": evidence["waiver"],
+        "files": files,
+        "digest": durable.digest_folder(folder),
+    }
+
+
+def weights(files: dict[str, str]) -> dict[str, str]:
+    """The weight files among a sealed folder's files."""
+    return {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+
+
+def _check_manifest(folder: Path) -> None:
+    """The manifest cannot hold its own digest; instead exactly one text is allowed for what it says."""
+    manifest = folder / durable.MANIFEST
+    if not manifest.is_file():
+        raise DataError(Problem(str(folder), f"no {durable.MANIFEST} here: this is no release", "Name its folder."))
+    files = read_object(manifest).get("files")
+    if not isinstance(files, dict) or manifest.read_bytes() != _manifest_text(files):
+        raise DataError(Problem(str(manifest), "changed since it was written"))
+    hidden = [path for path in folder.rglob(durable.MANIFEST) if path != manifest]
+    if hidden:
+        raise DataError(*(Problem(str(path), "not in the manifest") for path in hidden))
+
+
+def _manifest_text(files: dict[str, Any]) -> bytes:
+    ordered = {name: files[name] for name in sorted(files, key=Path)}
+    return (json.dumps({"files": ordered}, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def _check_parts(folder: Path, files: dict[str, str]) -> None:
+    missing = [name for name in REQUIRED if name not in files]
+    missing += [] if weights(files) else ["*.safetensors"]
+    if missing:
+        raise ModelError(*(Problem(str(folder / name), "missing: the release is not whole") for name in missing))
+
+
+def _check_evidence(folder: Path, evidence: dict[str, Any], files: dict[str, str]) -> None:
+    where = str(folder / EVIDENCE)
+    if evidence.get("weights") != weights(files):
+        raise VerdictError(Problem(where, "the evidence was gathered on other weights than these"))
+    verdict = evidence.get("decision", {}).get("verdict")
+    waived = verdict == Verdict.INCONCLUSIVE.value and bool(evidence.get("waiver"))
+    if verdict != Verdict.PASS.value and not waived:
+        raise VerdictError(Problem(where, f'the gate said "{verdict}": this should not have been released'))

@@ -1,0 +1,78 @@
+"""Keys and values of the sequences being written, one slot a sequence, and the attention of one step over them.
+
+Knows tensors; knows no token, sampling or model. Slots 0..A-1 are in use; who sits where is the caller's business.
+
+Suffixes: A slots in use, K key-value heads, G query heads of each, L positions, E head width; m sequences admitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+STEP = 64
+"""Positions are reserved in multiples of this."""
+
+
+class SlotCache:
+    """Keys and values of each layer, [slots, K, L, E]. A layer takes its shape from the first keys that it is given."""
+
+    def __init__(self, slots: int) -> None:
+        self.slots = slots
+        self._length = 0
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def reserve(self, length: int) -> None:
+        """Make room for sequences of `length` tokens; what is kept stays."""
+        if length <= self._length:
+            return
+        more = -(-length // STEP) * STEP - self._length
+        self._length += more
+        for number, (keys, values) in self._layers.items():
+            self._layers[number] = F.pad(keys, (0, 0, 0, more)), F.pad(values, (0, 0, 0, more))
+
+    def layer(self, number: int, k: Tensor) -> tuple[Tensor, Tensor]:
+        """The layer's keys and values, to read and to write; `k` [1, K, T, E] shows shape, type and device."""
+        if number not in self._layers:
+            shape = (self.slots, k.shape[1], self._length, k.shape[3])
+            self._layers[number] = k.new_zeros(shape), k.new_zeros(shape)
+        return self._layers[number]
+
+    def fill(self, number: int, first: int, path_mL: Tensor, k: Tensor, v: Tensor) -> None:
+        """Slots `first`, `first` + 1 ... take the flat tokens that their paths name, from position 0 on."""
+        rows, length = slice(first, first + len(path_mL)), path_mL.shape[1]
+        for kept, new in zip(self.layer(number, k), (k, v), strict=True):
+            kept[rows, :, :length] = new[0][:, path_mL].transpose(0, 1)
+
+    def move(self, sources: Sequence[int], holes: Sequence[int]) -> None:
+        """Each hole takes what its source holds. No slot may be both."""
+        if holes:
+            for keys, values in self._layers.values():
+                keys[holes], values[holes] = keys[sources], values[sources]
+
+
+class StepAttention:
+    """Attention of one new token a slot: its key and value are written, and it sees its own slot up to itself."""
+
+    def __init__(self, cache: SlotCache, lengths: Sequence[int], device: Any, dtype: torch.dtype) -> None:
+        self._cache = cache
+        self._end = max(lengths) + 1
+        self._slot_A = torch.arange(len(lengths), device=device)
+        self._length_A = torch.tensor(lengths, device=device)
+        hidden_AL = torch.arange(self._end, device=device) > self._length_A[:, None]
+        self._mask = torch.zeros(hidden_AL.shape, device=device, dtype=dtype).masked_fill_(hidden_AL, float("-inf"))
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+        keys, values = self._cache.layer(layer, k)
+        keys[self._slot_A, :, self._length_A] = k[0].transpose(0, 1)
+        values[self._slot_A, :, self._length_A] = v[0].transpose(0, 1)
+        count, heads, width = q.shape[2], q.shape[1], q.shape[3]
+        # The query heads of one key head stand in the place of query positions: no key is copied for them.
+        q_AKGE = q[0].transpose(0, 1).reshape(count, k.shape[1], -1, width)
+        seen_K, seen_V = keys[:count, :, : self._end], values[:count, :, : self._end]
+        out_AKGE = F.scaled_dot_product_attention(q_AKGE, seen_K, seen_V, self._mask[:, None, None], scale=scale)
+        return out_AKGE.reshape(1, count, heads, width)

@@ -1,0 +1,112 @@
+"""Many prompts in one flat forward pass, every distinct prefix once. Knows token ids; knows no model and no sampling.
+
+A token's keys and values depend on nothing but what stands before it, so prompts that begin alike (the same system
+turn, or one prompt asked for several answers) share those tokens. Sorted, a prompt shares most with its neighbour.
+
+Suffixes: T flat tokens, m prompts, L positions of the longest prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from burnish.models.attention import shared_heads
+from burnish.rollout.cache import SlotCache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """The tokens of one prompt that no prompt before it had."""
+
+    own: slice
+    """Range of T."""
+    path: Sequence[int]
+    """T-index of each token of the whole prompt."""
+
+    @property
+    def shared(self) -> int:
+        """How many tokens an earlier prompt had."""
+        return len(self.path) - (self.own.stop - self.own.start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wave:
+    """Prompts laid flat."""
+
+    ids: Sequence[int]
+    positions: Sequence[int]
+    spans: Sequence[Span]
+    """One a prompt."""
+
+    @property
+    def last(self) -> list[int]:
+        """T-index of each prompt's last token."""
+        return [span.path[-1] for span in self.spans]
+
+
+def lay(prompts: Sequence[Sequence[int]]) -> Wave:
+    """Lay prompts flat. Any order is right; the sorted one shares most."""
+    ids: list[int] = []
+    positions: list[int] = []
+    spans: list[Span] = []
+    previous: Sequence[int] = ()
+    path: list[int] = []
+    for prompt in prompts:
+        shared = common(previous, prompt)
+        own = slice(len(ids), len(ids) + len(prompt) - shared)
+        path = [*path[:shared], *range(own.start, own.stop)]
+        ids += prompt[shared:]
+        positions += range(shared, len(prompt))
+        spans.append(Span(own=own, path=path))
+        previous = prompt
+    return Wave(ids=ids, positions=positions, spans=spans)
+
+
+def common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens the two begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+class PrefillAttention:
+    """Causal attention of each prompt over itself; its keys and values go to slots `first`, `first` + 1 ..."""
+
+    def __init__(self, wave: Wave, cache: SlotCache, first: int, device: Any, dtype: torch.dtype) -> None:
+        self._cache = cache
+        self._first = first
+        longest = max(len(span.path) for span in wave.spans)
+        padded = [[*span.path, *[0] * (longest - len(span.path))] for span in wave.spans]
+        self._path_mL = torch.tensor(padded, device=device)
+        spans = [(row, span) for row, span in enumerate(wave.spans) if span.own.start < span.own.stop]
+        self._parts = [
+            (span.own, self._path_mL[row, : len(span.path)], _mask(span, device, dtype)) for row, span in spans
+        ]
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+        self._cache.fill(layer, self._first, self._path_mL, k, v)
+        k, v = shared_heads(q, k), shared_heads(q, v)
+        parts = [self._part(q[:, :, own], k, v, own, path_L, mask, scale) for own, path_L, mask in self._parts]
+        return torch.cat(parts, dim=2).transpose(1, 2)
+
+    def _part(
+        self, q: Tensor, k: Tensor, v: Tensor, own: slice, path_L: Tensor, mask: Tensor | None, scale: float
+    ) -> Tensor:
+        if mask is None:
+            return F.scaled_dot_product_attention(q, k[:, :, own], v[:, :, own], is_causal=True, scale=scale)
+        k, v = k.index_select(2, path_L), v.index_select(2, path_L)
+        return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+
+
+def _mask(span: Span, device: Any, dtype: torch.dtype) -> Tensor | None:
+    """What each own token must not see, as -inf to add; None where the plain causal rule says it."""
+    if not span.shared:
+        return None
+    count = len(span.path)
+    later = torch.arange(count, device=device) > torch.arange(span.shared, count, device=device)[:, None]
+    return torch.zeros(later.shape, device=device, dtype=dtype).masked_fill_(later, float("-inf"))

@@ -1,0 +1,65 @@
+"""From table rows to the frozen values of `store.views`. Knows both shapes and no rule."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlalchemy import Row, Select, select
+
+from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Task
+from burnish.types import Message, Prompt, Role
+
+
+def as_campaign(row: CampaignRow) -> Campaign:
+    kind = cast(CampaignKind, row.kind)
+    return Campaign(id=row.id, key=row.key, name=row.name, question=row.question, kind=kind, overlap=row.overlap)
+
+
+def as_annotator(row: AnnotatorRow) -> Annotator:
+    return Annotator(id=row.id, name=row.name, kind=cast(AnnotatorKind, row.kind))
+
+
+def as_prompt(row: ItemRow) -> Prompt:
+    messages = [Message(role=cast(Role, turn["role"]), content=turn["content"]) for turn in row.messages]
+    return Prompt(id=row.prompt_id, messages=tuple(messages), meta=row.meta)
+
+
+def as_task(held: AssignmentRow, item: ItemRow, answers: list[str]) -> Task:
+    return Task(
+        id=held.id,
+        campaign=item.campaign_id,
+        annotator=held.annotator_id,
+        prompt=as_prompt(item),
+        answers=tuple(answers[position] for position in held.order),
+        order=tuple(held.order),
+        shown=held.shown,
+        leased_until=held.leased_until,
+    )
+
+
+def judgement_rows() -> Select[JudgementRow, str, str]:
+    """Judgements with what `as_judgement` reads of their item and annotator."""
+    return (
+        select(JudgementRow, ItemRow.prompt_id, AnnotatorRow.name)
+        .join(ItemRow, ItemRow.id == JudgementRow.item_id)
+        .join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
+    )
+
+
+def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
+    """A row of `judgement_rows`."""
+    row, prompt_id, annotator = found
+    return Judgement(
+        id=row.id,
+        submission=row.submission,
+        task=row.assignment_id,
+        item=row.item_id,
+        prompt_id=prompt_id,
+        annotator=annotator,
+        ranks=None if row.ranks is None else tuple(row.ranks),
+        skip=row.skip,
+        seconds=row.seconds,
+        created=row.created,
+        supersedes=row.supersedes,
+    )

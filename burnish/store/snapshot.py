@@ -1,0 +1,217 @@
+"""Freezing a campaign into files that training reads, so that training never reads the live database.
+
+A snapshot is a sealed folder: `train.jsonl` and `heldout.jsonl`, one row an item, and `snapshot.json`, which says how
+they were made and from which judgements. Its bytes are a pure function of the judgements, the campaign and the
+settings: no time, row number or order of arrival is in it, so that the same judgements give the same digest anywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from burnish.errors import DataError, Problem, StoreError
+from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
+from burnish.store import queries
+from burnish.store.ranks import agreed, pair_agreement
+from burnish.store.session import Store
+from burnish.store.views import Annotator, Campaign, Item, Judgement
+from burnish.types import Message, Prompt, Ranking
+
+Split = Literal["train", "heldout"]
+RULE = "mean-rank"
+"""Agreed order: answers by the mean of their mid-ranks over the annotators."""
+TIES = "kept"
+"""Answers of exactly equal mean rank share a rank."""
+FILTER = "each annotator's latest revision; skips, and items that nobody ranked, are left out"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotManifest:
+    """What `snapshot.json` says."""
+
+    version: int
+    campaign: str
+    """The campaign's key."""
+    name: str
+    question: str
+    kind: str
+    overlap: int
+    filter: str
+    rule: str
+    ties: str
+    held_out: float
+    """Share of prompts meant to be held out; what came of it is in `counts`."""
+    seed: int
+    counts: dict[str, int]
+    """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared."""
+    annotators: list[dict[str, Any]]
+    """Name, kind and number of judgements of each."""
+    judgements: list[str]
+    """Ids of all judgements behind the rows, sorted."""
+    rows: str
+    """Digest of all rows: the training rows, then the held-out ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotRow:
+    """One item of a snapshot, with what each annotator said."""
+
+    ranking: Ranking
+    votes: tuple[tuple[str, tuple[int, ...]], ...]
+    """(annotator, ranks) by name; ranks as in `ranking`."""
+    agreement: float | None
+    """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
+
+
+def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
+    """Write the campaign's judgements as they stand now to the folder `path`, whole or not at all.
+
+    A prompt is held out by a hash of its messages and the seed: never cut in two, and next round on the same side.
+    Raises StoreError when nothing was judged, or when a side would be empty though `held_out` asks for it.
+    """
+    if not 0 <= held_out < 1:
+        raise StoreError(Problem("held_out", f"a share from 0 to under 1 was expected, not {held_out}"))
+    with store.reading() as session:
+        campaign = queries.campaign(session, campaign_id)
+        people = queries.annotators(session)
+        items = queries.items(session, campaign_id)
+        said = queries.judgements(session, campaign_id)
+    ranked = [judgement for judgement in said if judgement.ranks]
+    rows = _rows(items, ranked)
+    sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
+    for row in rows:
+        sides[_side(row["prompt"], held_out, seed)].append(row)
+    _refuse_empty(campaign, sides, held_out)
+    manifest = SnapshotManifest(
+        version=VERSION,
+        campaign=campaign.key,
+        name=campaign.name,
+        question=campaign.question,
+        kind=campaign.kind,
+        overlap=campaign.overlap,
+        filter=FILTER,
+        rule=RULE,
+        ties=TIES,
+        held_out=held_out,
+        seed=seed,
+        counts=_counts(items, rows, said, sides),
+        annotators=_annotators(people, ranked),
+        judgements=sorted(judgement.id for judgement in ranked),
+        rows=digest_value(sides["train"] + sides["heldout"]),
+    )
+    with folder(path) as filling:
+        for split, part in sides.items():
+            write_jsonl(filling / f"{split}.jsonl", part)
+        write_json(filling / "snapshot.json", asdict(manifest))
+    return manifest
+
+
+def read_manifest(path: Path) -> SnapshotManifest:
+    """What a snapshot says of itself, after its bytes were checked. Raises DataError for a damaged or newer one."""
+    verify(path)
+    found = json.loads((path / "snapshot.json").read_bytes())
+    if found["version"] != VERSION:
+        problem = f"a snapshot of version {found['version']}; this burnish reads version {VERSION}"
+        raise DataError(Problem(str(path), problem, "Freeze the campaign again."))
+    return SnapshotManifest(**found)
+
+
+def read_rows(path: Path, split: Split) -> list[SnapshotRow]:
+    """One side of a snapshot, by prompt id."""
+    read_manifest(path)
+    lines = (path / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
+    return [_as_row(json.loads(line)) for line in lines if line]
+
+
+def read_snapshot(path: Path, split: Split) -> list[Ranking]:
+    """One side of a snapshot, without the single votes."""
+    return [row.ranking for row in read_rows(path, split)]
+
+
+def judgement_ids(path: Path) -> list[str]:
+    """Ids of all judgements behind a snapshot: the trail from weights back to clicks."""
+    return read_manifest(path).judgements
+
+
+def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
+    """Rows by prompt id, judgements and votes by annotator: `items` and `ranked` come in that order."""
+    by_item: dict[int, list[Judgement]] = {}
+    for judgement in ranked:
+        by_item.setdefault(judgement.item, []).append(judgement)
+    return [_row(item, by_item[item.id]) for item in items if item.id in by_item]
+
+
+def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
+    votes = [judgement.ranks or () for judgement in judgements]
+    agreeing, compared = pair_agreement(votes)
+    return {
+        "id": item.prompt.id,
+        "prompt": [message.as_json() for message in item.prompt.messages],
+        "meta": json.loads(canonical(dict(item.prompt.meta))),  # keys in one order, whoever wrote them
+        "completions": list(item.answers),
+        "ranks": list(agreed(votes)),
+        "judgements": [judgement.id for judgement in judgements],
+        "agreement": agreeing / compared if compared else None,
+        "votes": [[judgement.annotator, list(judgement.ranks or ())] for judgement in judgements],
+    }
+
+
+def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:
+    drawn = int(digest_value([seed, messages])[:16], 16) / 16**16
+    return "heldout" if drawn < held_out else "train"
+
+
+def _refuse_empty(campaign: Campaign, sides: dict[Split, list[dict[str, Any]]], held_out: float) -> None:
+    if not any(sides.values()):
+        mend = "Collect judgements first."
+        raise StoreError(Problem(f"campaign {campaign.key}", "nothing in it was judged yet", mend))
+    if held_out and not all(sides.values()):
+        empty = "held-out" if sides["train"] else "training"
+        found = f"no prompt of {len(sides['train'] or sides['heldout'])} fell on the {empty} side"
+        raise StoreError(Problem(f"campaign {campaign.key}", found, "Add prompts, or change held_out or the seed."))
+
+
+def _counts(
+    items: Sequence[Item],
+    rows: Sequence[dict[str, Any]],
+    said: Sequence[Judgement],
+    sides: dict[Split, list[dict[str, Any]]],
+) -> dict[str, int]:
+    pairs = [pair_agreement([ranks for _, ranks in row["votes"]]) for row in rows]
+    return {
+        "items": len(items),
+        "rows": len(rows),
+        "left_out": len(items) - len(rows),
+        "judgements": sum(judgement.ranks is not None for judgement in said),
+        "skipped": sum(judgement.skip is not None for judgement in said),
+        **{split: len(part) for split, part in sides.items()},
+        "pairs_agreeing": sum(agreeing for agreeing, _ in pairs),
+        "pairs_compared": sum(compared for _, compared in pairs),
+    }
+
+
+def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
+    done = Counter(judgement.annotator for judgement in ranked)
+    return [
+        {"name": person.name, "kind": person.kind, "judgements": done[person.name]}
+        for person in people
+        if done[person.name]
+    ]
+
+
+def _as_row(row: dict[str, Any]) -> SnapshotRow:
+    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
+    ranking = Ranking(
+        prompt=Prompt(id=row["id"], messages=messages, meta=row["meta"]),
+        completions=tuple(row["completions"]),
+        ranks=tuple(row["ranks"]),
+        judgements=tuple(row["judgements"]),
+    )
+    votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
+    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"])

@@ -1,0 +1,165 @@
+"""Handing out tasks and taking what people say of them. Knows leases and revisions; no web, no simulated people.
+
+Every writing function needs the writer's transaction (`store.transaction()`): it takes SQLite's write lock at its
+start, so that no one else takes a seat between the question and the answer. Wrong requests raise StoreError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from burnish.errors import Problem, StoreError
+from burnish.store import events, leases
+from burnish.store.mapping import as_judgement, as_task, judgement_rows
+from burnish.store.queries import campaign_row, clock, texts
+from burnish.store.ranks import own_order
+from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.views import Judgement, Share, Task
+
+JUDGEMENTS = UUID("5b1f1d9e-6c0e-4a55-9c86-2f8a4c7d1e03")
+"""Namespace of judgement ids: one is the UUIDv5 of its submission, so that the same submissions give the same ids."""
+
+
+def next_task(
+    session: Session, campaign: int, annotator: int, now: datetime | None = None, *, prompt_id: str | None = None
+) -> Task | None:
+    """Lend this person the next item (with `prompt_id`: that one) for 15 minutes; None when there is none for them.
+
+    Someone who holds a live lease gets the same item again, with a fresh lease. Writes.
+    """
+    now = clock(now)
+    owner = campaign_row(session, campaign)
+    item = _wanted(session, campaign, annotator, now, prompt_id)
+    if item is None:
+        return None
+    answers = texts(session, item.id)
+    mine = select(AssignmentRow).where(AssignmentRow.item_id == item.id, AssignmentRow.annotator_id == annotator)
+    held = session.scalars(mine).one_or_none()
+    if held is None:
+        person = session.get_one(AnnotatorRow, annotator)
+        order = leases.shown_order(owner, item, person, len(answers))
+        held = AssignmentRow(item_id=item.id, annotator_id=annotator, order=order)
+        session.add(held)
+    held.shown, held.leased_until = now, now + leases.LEASE
+    session.flush()
+    return as_task(held, item, answers)
+
+
+def task(session: Session, task: int) -> Task:
+    """A task that was handed out, live or not."""
+    held = _assignment(session, task)
+    return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id))
+
+
+def submit(
+    session: Session,
+    *,
+    task: int,
+    submission: str,
+    ranks: Sequence[int] | None = None,
+    skip: str | None = None,
+    seconds: float | None = None,
+    now: datetime | None = None,
+    revise: bool = False,
+) -> Judgement:
+    """Keep what a person said: `ranks` in the order shown to them (1 best, equal a tie), or why they `skip`. Writes.
+
+    The same submission again returns the judgement that is there. Raises StoreError when the submission was used for
+    something else, when this task was judged already (`revise` appends a revision instead), or when the lease ran out
+    and others took the seats. `seconds` is the time taken; without it, the time since the task was last handed out.
+    """
+    now = clock(now)
+    held = _assignment(session, task)
+    said = _check(held, submission, ranks, skip)
+    known = session.scalars(select(JudgementRow).where(JudgementRow.submission == submission)).one_or_none()
+    if known:
+        if (known.assignment_id, known.ranks, known.skip) != (task, said, skip):
+            raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
+        return _judgement(session, known.id)
+    last = _last(session, held)
+    if last and not revise:
+        raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
+    if said and not (last and last.ranks):
+        _refuse_full(session, held, now)
+    row = JudgementRow(
+        id=str(uuid5(JUDGEMENTS, submission)),
+        submission=submission,
+        assignment_id=task,
+        item_id=held.item_id,
+        annotator_id=held.annotator_id,
+        ranks=said,
+        skip=skip,
+        seconds=max(0.0, (now - held.shown).total_seconds() if seconds is None else seconds),
+        created=now,
+        supersedes=last.id if last else None,
+    )
+    session.add(row)
+    session.flush()
+    return _logged(session, _judgement(session, row.id))
+
+
+def share(session: Session, campaign: int, annotator: int, now: datetime | None = None) -> Share:
+    """How far one person is."""
+    done = select(func.count()).select_from(JudgementRow).join(ItemRow)
+    mine = (ItemRow.campaign_id == campaign, JudgementRow.annotator_id == annotator, leases.LATEST)
+    left = leases.open_items(campaign, annotator, clock(now)).order_by(None).subquery()
+    return Share(
+        done=session.scalar(done.where(*mine)) or 0,
+        left=session.scalar(select(func.count()).select_from(left)) or 0,
+    )
+
+
+def _wanted(session: Session, campaign: int, annotator: int, now: datetime, prompt_id: str | None) -> ItemRow | None:
+    if prompt_id is not None:
+        only = leases.open_items(campaign, annotator, now).where(ItemRow.prompt_id == prompt_id)
+        return session.scalars(only).one_or_none()
+    held = session.scalars(leases.held_item(campaign, annotator, now).limit(1)).first()
+    return held or session.scalars(leases.open_items(campaign, annotator, now).limit(1)).first()
+
+
+def _assignment(session: Session, task: int) -> AssignmentRow:
+    found = session.get(AssignmentRow, task)
+    if found is None:
+        raise StoreError(Problem("task", f"there is no task {task} here"))
+    return found
+
+
+def _check(held: AssignmentRow, submission: str, ranks: Sequence[int] | None, skip: str | None) -> list[int] | None:
+    """The ranks in the answers' own order, None for a skip."""
+    if not 1 <= len(submission) <= 100:
+        raise StoreError(Problem("submission", "has no id of 1 to 100 characters"))
+    if (ranks is None) == (skip is None):
+        raise StoreError(Problem(f"task {held.id}", "takes either ranks or a reason to skip"))
+    if skip is not None and not 1 <= len(skip) <= 200:
+        raise StoreError(Problem("skip", "needs a reason of 1 to 200 characters"))
+    return None if ranks is None else list(own_order(ranks, held.order))
+
+
+def _last(session: Session, held: AssignmentRow) -> JudgementRow | None:
+    wanted = select(JudgementRow).where(JudgementRow.assignment_id == held.id, leases.LATEST)
+    return session.scalars(wanted).one_or_none()
+
+
+def _refuse_full(session: Session, held: AssignmentRow, now: datetime) -> None:
+    """A live lease keeps its seat, so that only a lease that ran out can meet a full item."""
+    room = select(ItemRow.id).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    room = room.where(ItemRow.id == held.item_id, leases.has_seat(held.annotator_id, now))
+    if session.scalar(room) is None:
+        found = "was lent out for too long, and others have judged it since"
+        raise StoreError(Problem(f"task {held.id}", found, "Go on with the next one."))
+
+
+def _judgement(session: Session, judgement: str) -> Judgement:
+    return as_judgement(session.execute(judgement_rows().where(JudgementRow.id == judgement)).one())
+
+
+def _logged(session: Session, said: Judgement) -> Judgement:
+    ranks = None if said.ranks is None else list(said.ranks)
+    payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
+    events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)
+    return said

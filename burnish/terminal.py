@@ -1,0 +1,129 @@
+"""How work and its results look in a terminal: progress, one line a stage, errors. Knows text and widths; runs nothing.
+
+Progress goes to the error stream, results to the output: `burnish … --json | jq` works. Where the error stream is no
+terminal, or NO_COLOR or CI is set, progress is plain lines, one every ten seconds at most, and never a carriage return.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from burnish.errors import BurnishError, plain
+from burnish.release.clauses import duration
+
+EVERY = 10.0
+"""Seconds between plain lines."""
+REDRAW = 0.1
+"""Seconds between redraws of the status line."""
+BAR = 24
+
+
+def progress(stream: TextIO | None = None) -> Meter:
+    """A status line in a terminal, plain lines elsewhere."""
+    out = stream or sys.stderr
+    calm = bool(os.environ.get("NO_COLOR") or os.environ.get("CI") or os.environ.get("TERM") == "dumb")
+    return Meter(stream=out, live=out.isatty() and not calm)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Task:
+    label: str
+    total: int
+    began: float
+    done: int = 0
+    note: str = ""
+
+    def line(self, now: float, bar: bool) -> str:
+        spent = now - self.began
+        share = min(1.0, self.done / self.total) if self.total else 0.0
+        left = f"{duration(spent / self.done * (self.total - self.done))} left" if 0 < self.done < self.total else ""
+        drawn = f"{'━' * round(share * BAR):<{BAR}}" if bar else ""
+        count = f"{self.done}/{self.total}" if self.total else f"{self.done}" if self.done else ""
+        return "  ".join(part for part in (self.label, drawn, count, left, plain(self.note, 80)) if part)
+
+
+@dataclass(slots=True, kw_only=True)
+class Meter:
+    """A `Progress`. Work may begin inside work: the innermost is shown."""
+
+    stream: TextIO
+    live: bool
+    _tasks: list[_Task] = field(default_factory=list[_Task])
+    _shown: float = 0.0
+
+    def start(self, label: str, total: int) -> None:
+        self._tasks.append(_Task(label=plain(label, 60), total=total, began=time.monotonic()))
+        self._show(REDRAW if self.live else EVERY)
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        if self._tasks:
+            task = self._tasks[-1]
+            task.done, task.note = task.done + done, note or task.note
+            self._show(REDRAW if self.live else EVERY)
+
+    def finish(self, note: str = "") -> None:
+        if not self._tasks:
+            return
+        task = self._tasks.pop()
+        task.note = note or task.note
+        if self.live:
+            self.clear()
+        elif time.monotonic() - task.began > EVERY:
+            self._write(f"{task.label}  done in {duration(time.monotonic() - task.began)}  {plain(note, 80)}".rstrip())
+
+    def clear(self) -> None:
+        """Take the status line away, so that a result can be printed."""
+        if self.live:
+            self.stream.write("\r\x1b[2K")
+            self.stream.flush()
+
+    def _show(self, every: float) -> None:
+        now = time.monotonic()
+        if now - self._shown < every:
+            return
+        self._shown = now
+        around = " › ".join(task.label for task in self._tasks[:-1])
+        line = " › ".join(part for part in (around, self._tasks[-1].line(now, bar=self.live)) if part)
+        if self.live:
+            width = os.get_terminal_size(self.stream.fileno()).columns
+            self.stream.write(f"\r\x1b[2K{line[: max(20, width - 1)]}")
+            self.stream.flush()
+        else:
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        self.stream.write(line + "\n")
+        self.stream.flush()
+
+
+def converse(say: Callable[[str], str]) -> None:
+    """Lines in, answers out, until an empty line or the end of the input."""
+    print("An empty line ends the conversation.", file=sys.stderr)
+    while True:
+        try:
+            text = input("> " if sys.stdin.isatty() else "").strip()
+        except EOFError:
+            return
+        if not text:
+            return
+        print("\n".join(plain(line, 10_000) for line in say(text).split("\n")))
+
+
+def emit(value: Any, text: str, as_json: bool) -> None:
+    """A command's result: JSON for programs, or text for people."""
+    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+
+
+def fail(error: BurnishError, tail: str, as_json: bool) -> int:
+    """Say what is wrong, and how to mend it. Returns the exit code."""
+    if as_json:
+        print(json.dumps({**error.as_json(), "state": tail}, indent=1, ensure_ascii=False))
+    else:
+        print(f"{error}\n{tail}; exit {error.exit_code}", file=sys.stderr)
+    return error.exit_code

@@ -1,0 +1,73 @@
+"""Checkpoints: everything that makes a resumed run bitwise equal to one that was never interrupted.
+
+A checkpoint is a sealed folder (see records.durable): fp32 weights, optimiser moments, the feed's state and the step.
+Random draws are functions of (seed, purpose, step), so no generator's state is kept. safetensors and JSON only.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from burnish.errors import DataError, ModelError, Problem
+from burnish.records import durable
+from burnish.train.feeds import Feed
+from burnish.train.optim import Optimizer
+
+_PREFIX = "step-"
+
+
+class Checkpoints:
+    """The checkpoints of one stage, newest last."""
+
+    def __init__(self, path: Path, *, keep: int = 2) -> None:
+        self.path = path
+        self._keep = keep
+        self.refused: list[str] = []
+        """Why newer checkpoints were passed over by the last `restore`."""
+
+    def save(self, step: int, optimizer: Optimizer, feed: Feed) -> None:
+        """Write the state before update number `step`. Older ones go only after this one is on the disk."""
+        values, tensors = feed.state()
+        with durable.folder(self.path / f"{_PREFIX}{step:08d}") as aside:
+            save_file(_contiguous(optimizer.tensors()), aside / "optimizer.safetensors")
+            save_file(_contiguous(tensors), aside / "feed.safetensors")
+            durable.write_json(aside / "state.json", {"step": step, "feed": values})
+        for old in self._found()[: -self._keep]:
+            shutil.rmtree(old)
+
+    def restore(self, optimizer: Optimizer, feed: Feed) -> int:
+        """Load the newest whole checkpoint and return its step; 0 where there is none.
+
+        A broken one is passed over for the one before, and named in `refused`. If all are broken, a ModelError lists
+        them: starting again from nothing would not be what was asked.
+        """
+        durable.sweep(self.path)
+        self.refused = []
+        found = self._found()
+        for path in reversed(found):
+            try:
+                durable.verify(path)
+            except DataError as error:
+                self.refused.append(str(error))
+                continue
+            state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
+            optimizer.load(load_file(path / "optimizer.safetensors"))
+            feed.load(state["feed"], load_file(path / "feed.safetensors"))
+            return int(state["step"])
+        if found:
+            mend = f"Remove {self.path} to start this stage again."
+            raise ModelError(*(Problem(str(self.path), reason, mend) for reason in self.refused))
+        return 0
+
+    def _found(self) -> list[Path]:
+        return sorted(child for child in self.path.glob(f"{_PREFIX}*") if child.is_dir())
+
+
+def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}

@@ -1,0 +1,132 @@
+"""Objectives: a trainable module and a batch in, named sums out. Knows losses and heads; knows no feed and no loop.
+
+An objective says how many units each of its terms counts in a batch (from masks, before the forward pass) and returns
+sums; the loop adds counts over micro-batches and ranks and divides once. A new method is a class with these three
+members. Metrics are (sum, count) pairs under the field's names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch
+from burnish.losses import policy, preference, tokens
+from burnish.models.forward import Output, Trainable
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What an objective makes of one batch."""
+
+    sums: Mapping[str, Tensor]
+    """Loss terms, each summed over its units."""
+    metrics: Mapping[str, tuple[float, float]] = field(default_factory=dict[str, tuple[float, float]])
+    """Name -> (sum, count)."""
+
+
+class Objective(Protocol):
+    """What is minimised: Σ_name weights[name] · sums[name] / counts[name]."""
+
+    weights: Mapping[str, float]
+    dropout: bool
+    """Whether the module's dropout is on while this objective trains it."""
+
+    def counts(self, batch: Batch) -> dict[str, float]: ...
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss: ...
+
+
+class Sft:
+    """Supervised fine-tuning: mean negative log-likelihood of the learned tokens over the whole optimiser batch."""
+
+    weights: Mapping[str, float] = {"nll": 1.0}
+    dropout = True
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        return {"nll": float(batch.weight_N.sum())}
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss:
+        logprobs_N, entropy_N = _predicted(module(batch))
+        count = float(logprobs_N.numel())
+        return Loss({"nll": tokens.nll(logprobs_N, batch.weight_N)}, {"entropy": (float(entropy_N.sum()), count)})
+
+
+class RewardModel:
+    """K-wise ranking loss, prompt mean (Ouyang et al. 2022). Reads extra ranks_B: 1 is best, ties give no pair."""
+
+    weights: Mapping[str, float] = {"rank": 1.0}
+    dropout = False
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        better_P, _ = preference.ordered_pairs(batch.extra["ranks_B"], batch.prompt_B)
+        return {"rank": float(batch.prompt_B[better_P].unique().numel())}
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss:
+        scores_B = module(batch).scores_B
+        assert scores_B is not None, "a reward model needs a score head"
+        ranks_B = batch.extra["ranks_B"]
+        better_P, worse_P = preference.ordered_pairs(ranks_B, batch.prompt_B)
+        margin_P = (scores_B[better_P] - scores_B[worse_P]).detach()
+        pairs = float(margin_P.numel())
+        return Loss(
+            {"rank": preference.k_wise(scores_B, ranks_B, batch.prompt_B)},
+            {
+                "rewards/accuracy": (float((margin_P > 0).sum()), pairs),
+                "rewards/margin": (float(margin_P.sum()), pairs),
+            },
+        )
+
+
+class Ppo:
+    """Clipped policy and value losses, token means (Schulman et al. 2017; Ouyang et al. 2022).
+
+    Reads extras old_logprobs_N, old_values_N, advantages_N, returns_N, which the rollout feed has put there.
+    """
+
+    dropout = False
+
+    def __init__(self, *, cliprange: float, cliprange_value: float, vf_coef: float) -> None:
+        self.weights: Mapping[str, float] = {"policy": 1.0, "value": vf_coef}
+        self._clip = cliprange
+        self._clip_value = cliprange_value
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        count = float(batch.target_N.numel())
+        return {"policy": count, "value": count}
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss:
+        output = module(batch)
+        logprobs_N, entropy_N = _predicted(output)
+        values_N = output.values_N
+        assert values_N is not None, "PPO needs a value head"
+        old_N, advantages_N = batch.extra["old_logprobs_N"], batch.extra["advantages_N"]
+        old_values_N, returns_N = batch.extra["old_values_N"], batch.extra["returns_N"]
+        policy_N = policy.clipped_surrogate(logprobs_N, old_N, advantages_N, self._clip)
+        value_N = policy.clipped_value(values_N, old_values_N, returns_N, self._clip_value)
+        with torch.no_grad():
+            shift_N = logprobs_N - old_N
+            ratio_N = shift_N.exp()
+            moved_N = (values_N - old_values_N).abs() > self._clip_value
+        per_token = {
+            "loss/policy_avg": policy_N,
+            "loss/value_avg": value_N,
+            "policy/approxkl_avg": 0.5 * shift_N**2,
+            "policy/clipfrac_avg": ((ratio_N - 1).abs() > self._clip).float(),
+            "policy/entropy_avg": entropy_N,
+            "val/ratio": ratio_N,
+            "val/clipfrac_avg": moved_N.float(),
+        }
+        count = float(logprobs_N.numel())
+        metrics = {name: (float(values.detach().sum()), count) for name, values in per_token.items()}
+        return Loss({"policy": policy_N.sum(), "value": value_N.sum()}, metrics)
+
+
+def _predicted(output: Output) -> tuple[Tensor, Tensor]:
+    assert output.logprobs_N is not None, "this objective needs an LM head and at least one target"
+    assert output.entropy_N is not None
+    return output.logprobs_N, output.entropy_N

@@ -1,0 +1,103 @@
+"""The optimiser: AdamW on fp32 master weights, clipping, and a learning rate that is a pure function of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimConfig:
+    """How weights move."""
+
+    lr: float
+    """Peak learning rate."""
+    steps: int
+    """Optimiser steps in all; schedules end there."""
+    warmup_steps: int = 0
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    """After the warm-up: constant, linear to 0, or cosine to a tenth of the peak."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this global L2 norm."""
+
+
+def learning_rate(config: OptimConfig, step: int) -> float:
+    """The rate of the update number `step` (0 is the first)."""
+    if step < config.warmup_steps:
+        return config.lr * (step + 1) / config.warmup_steps
+    share = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    match config.schedule:
+        case "constant":
+            return config.lr
+        case "linear":
+            return config.lr * (1 - share)
+        case "cosine":
+            return config.lr * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+class Optimizer:
+    """AdamW over a module. Weights in bfloat16 get fp32 masters; gradients of micro-batches add up in fp32."""
+
+    def __init__(self, module: nn.Module, config: OptimConfig) -> None:
+        self.config = config
+        self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+        self._masters = [p if p.dtype == torch.float32 else p.detach().float() for _, p in self._named]
+        self._adam = torch.optim.AdamW(
+            self._masters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
+        )
+
+    def accumulate(self) -> None:
+        """Take the gradients of one backward pass from the module and add them to the masters'."""
+        for (_, parameter), master in zip(self._named, self._masters, strict=True):
+            if parameter is master or parameter.grad is None:
+                continue
+            master.grad = parameter.grad.float() if master.grad is None else master.grad.add_(parameter.grad)
+            parameter.grad = None
+
+    def gradient_norm(self) -> float:
+        """Global L2 norm of what has been accumulated; not finite if any gradient is not."""
+        gradients = [master.grad for master in self._masters if master.grad is not None]
+        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    @torch.no_grad()
+    def step(self, step: int, norm: float) -> float:
+        """Clip by the norm just measured, update masters and module, forget the gradients. Returns the rate used."""
+        rate = learning_rate(self.config, step)
+        if norm > self.config.clip_norm:
+            for master in self._masters:
+                if master.grad is not None:
+                    master.grad.mul_(self.config.clip_norm / norm)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.step()
+        self._adam.zero_grad(set_to_none=True)
+        for (_, parameter), master in zip(self._named, self._masters, strict=True):
+            if parameter is not master:
+                parameter.copy_(master)
+        return rate
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Masters and moments, by name, for a checkpoint. Empty moments (before the first step) are left out."""
+        found: dict[str, Tensor] = {}
+        for (name, _), master in zip(self._named, self._masters, strict=True):
+            found[f"master.{name}"] = master.detach()
+            for key, value in self._adam.state.get(master, {}).items():
+                found[f"{key}.{name}"] = value
+        return found
+
+    @torch.no_grad()
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Put a checkpoint's tensors back, into the module's weights too."""
+        for (name, parameter), master in zip(self._named, self._masters, strict=True):
+            master.copy_(tensors[f"master.{name}"])
+            parameter.copy_(master)
+            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
+            if keys:
+                self._adam.state[master] = {key: tensors[f"{key}.{name}"].clone() for key in keys}

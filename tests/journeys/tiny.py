@@ -1,0 +1,74 @@
+"""A whole project that fits in a test: the shipped shop, some of its rows, and a model that reads bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from burnish.models.tiny import write_tiny
+
+SHIPPED = Path(__file__).parents[2] / "recipes" / "support"
+RECIPE = """\
+name: tiny
+model: model
+seed: 5
+dtype: float32
+sft: {data: conversations.jsonl, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+collect:
+  prompts: prompts.jsonl
+  k: 3
+  overlap: 2
+  rubric: shop.yaml
+  held_out: 0.3
+  sampling: {temperature: 1.0, max_new_tokens: 12}
+reward: {epochs: 1, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+ppo:
+  iterations: 3
+  prompts_per_iteration: 4
+  epochs: 1
+  minibatches: 2
+  max_new_tokens: 12
+  lr: 1e-4
+  micro_tokens: 4096
+  save_every: 1
+evaluate:
+  cases: [cases.jsonl]
+  rubric: shop.yaml
+  sampling: {temperature: 0.0, max_new_tokens: 8}
+gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
+release: {name: tiny-support, purpose: Nothing but a test.}
+"""
+
+
+def project(folder: Path, *, cases: int = 100, dropout: float = 0.1) -> Path:
+    """A recipe, its data and its model in `folder`. The gate asks for what every model shows: a release follows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_tiny(folder / "model", dropout=dropout)
+    (folder / "recipe.yaml").write_text(RECIPE)
+    (folder / "shop.yaml").write_bytes((SHIPPED / "shop.yaml").read_bytes())
+    for name, count in (("conversations", 16), ("prompts", 16), ("cases", cases)):
+        lines = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        short = sorted(lines, key=lambda line: (len(line), line))
+        (folder / f"{name}.jsonl").write_text("".join(short[:count]), encoding="utf-8")
+    return folder
+
+
+def burnish(*arguments: str | Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in its own process, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "burnish.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **environment},
+        check=False,
+    )
+
+
+def said(process: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The JSON that a command printed."""
+    found: dict[str, object] = json.loads(process.stdout)
+    return found

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from httpx2 import Response
+
+from burnish.label.app import create_app
+from burnish.store import queries
+from burnish.store.session import Store, open_store
+from burnish.types import Message, Prompt
+
+HIDDEN = re.compile(r'type="hidden" name="(\w+)" value="([^"]*)"')
+
+
+@dataclass(slots=True, kw_only=True)
+class Browser:
+    """A person's browser without JavaScript: follows links and sends the forms that pages hold."""
+
+    client: TestClient
+    page: Response | None = None
+
+    def open(self, path: str) -> str:
+        self.page = self.client.get(path)
+        return self.page.text
+
+    def send(self, **fields: str) -> Response:
+        """Send the last form of the last page with these fields filled in."""
+        assert self.page is not None
+        action = re.findall(r'action="([^"]+)"', self.page.text)[-1]
+        filled = {**dict(HIDDEN.findall(self.page.text)), **fields}
+        self.page = self.client.post(action, data=filled)
+        return self.page
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = open_store(tmp_path / "preferences.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fill() -> Callable[..., int]:
+    """Make a campaign and return its id."""
+
+    def make(store: Store, *, k: int = 2, items: int = 3, overlap: int = 1, texts: tuple[str, ...] = ()) -> int:
+        kind = "pairwise" if k == 2 else "ranking"
+        with store.transaction() as write:
+            campaign = queries.create_campaign(
+                write, key=kind, name=f"Round of {k}", question="Which is better?", kind=kind, overlap=overlap
+            )
+            for number in range(items):
+                turns = (Message(role="system", content="Be kind."), Message(role="user", content=f"Question {number}"))
+                answers = [(text, "secret-model") for text in texts or [f"answer {n} to {number}" for n in range(k)]]
+                queries.add_item(write, campaign, Prompt(id=f"p{number}", messages=turns), answers)
+        return campaign
+
+    return make
+
+
+@pytest.fixture
+def app(store: Store) -> FastAPI:
+    return create_app(store)
+
+
+@pytest.fixture
+def enter(app: FastAPI) -> Iterator[Callable[[str], Browser]]:
+    """Sign someone in with the newest link."""
+    clients: list[TestClient] = []
+
+    def come_in(name: str) -> Browser:
+        client = TestClient(app, base_url="http://127.0.0.1:8600")
+        clients.append(client)
+        browser = Browser(client=client)
+        browser.open(f"/?once={app.state.desk.door.token}")
+        assert browser.send(name=name).status_code == 200
+        return browser
+
+    yield come_in
+    for client in clients:
+        client.close()

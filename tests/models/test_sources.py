@@ -1,0 +1,147 @@
+"""Names of models: one meaning each, nothing fetched that could run, and a cache that mends itself."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf as writer
+import numpy as np
+import pytest
+import torch
+
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import MachineError, ModelError
+from burnish.models.load import load_trainable, resolve
+from burnish.models.sources import ALIAS, WHEEL
+from burnish.models.tiny import CHATML, tiny_tokenizer
+from burnish.records import durable
+from burnish.types import Message, Silent
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "slow" not in request.keywords:
+        monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+        monkeypatch.delenv("BURNISH_WHEELS", raising=False)
+
+
+def write_gguf(path: Path, pre: str = "gpt-2") -> Path:
+    """A Llama of one layer and random weights, with the byte tokenizer."""
+    vocabulary = tiny_tokenizer()
+    tokens = [vocabulary._markup.id_to_token(id) for id in range(vocabulary.vocab_size)] + ["ab"]
+    out = writer.GGUFWriter(path, "llama")
+    out.add_context_length(64)
+    out.add_embedding_length(32)
+    out.add_block_count(1)
+    out.add_feed_forward_length(64)
+    out.add_head_count(4)
+    out.add_head_count_kv(2)
+    out.add_layer_norm_rms_eps(1e-5)
+    out.add_rope_freq_base(10000.0)
+    out.add_vocab_size(len(tokens))
+    out.add_tokenizer_model("gpt2")
+    out.add_tokenizer_pre(pre)
+    out.add_token_list(tokens)
+    out.add_token_types([1] * 256 + [3] * 3 + [1])
+    out.add_token_merges(["a b"])
+    out.add_bos_token_id(257)
+    out.add_eos_token_id(258)
+    out.add_chat_template(CHATML)
+    dice = np.random.default_rng(0)
+    shapes = {"token_embd": (260, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
+    shapes |= {"blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32)}
+    shapes |= {"blk.0.ffn_down": (32, 64), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
+    for name, shape in shapes.items():
+        out.add_tensor(f"{name}.weight", dice.normal(size=shape).astype(np.float32))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+    return path
+
+
+def test_a_gguf_file_becomes_a_folder_once_and_again_when_damaged(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "m.gguf", pre="smollm")
+    folder = resolve("m.gguf", tmp_path, Silent())
+    digest = durable.digest_folder(folder)
+    module = load_trainable(folder, dtype=torch.float32)
+    embedding = writer.GGUFReader(path).tensors[0].data
+    assert np.array_equal(module.backbone.get_input_embeddings().weight.detach().numpy(), embedding)
+    assert Renderer(Tokenizer.load(folder)).prompt([Message(role="user", content="a")])[0] == 257
+    assert '"Digits"' in (folder / "tokenizer.json").read_text()
+
+    stamp = (folder / "model.safetensors").stat().st_mtime_ns
+    assert resolve(str(path), Path("/nowhere"), Silent()) == folder
+    assert (folder / "model.safetensors").stat().st_mtime_ns == stamp
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    assert durable.digest_folder(resolve("m.gguf", tmp_path, Silent())) == digest
+    load_trainable(folder, dtype=torch.float32)
+
+
+def test_a_folder_is_itself(tiny: Path) -> None:
+    assert resolve(tiny.name, tiny.parent, Silent()) == tiny
+    assert resolve(str(tiny), Path("/nowhere"), Silent()) == tiny
+
+
+def test_a_tokenizer_larger_than_the_embedding_is_refused(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "m")
+    (tmp_path / "m" / durable.MANIFEST).unlink()
+    path = tmp_path / "m" / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    stored["model"]["vocab"]["zz"] = 299
+    path.write_text(json.dumps(stored))
+    with pytest.raises(ModelError, match="the tokenizer knows 300 tokens, the model only 259"):
+        resolve("m", tmp_path, Silent())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("modle", 'no such model. Did you mean "model"'),
+        ("weights.pt", "pickle can run code: refused"),
+        ("notes.txt", "a file, but not .gguf"),
+        ("bad.gguf", "does not begin with GGUF"),
+        ("../x/../y", "no such model"),
+        ("$(id)", "no such model"),
+        ("empty", "no config.json here"),
+    ],
+)
+def test_what_is_no_model_is_refused(tmp_path: Path, name: str, said: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "empty").mkdir()
+    for file in ("weights.pt", "notes.txt", "bad.gguf"):
+        (tmp_path / file).write_bytes(b"x" * 100)
+    with pytest.raises(ModelError, match=said.replace("(", r"\(")):
+        resolve(name, tmp_path, Silent())
+    assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_a_wheel_with_other_bytes_is_not_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / WHEEL).write_bytes(b"something else")
+    monkeypatch.setenv("BURNISH_WHEELS", str(tmp_path))
+    with pytest.raises(ModelError, match="SHA-256"):
+        resolve(ALIAS, tmp_path, Silent())
+
+
+@pytest.mark.slow
+def test_the_alias_renders_as_transformers_does() -> None:
+    from transformers import AutoTokenizer
+
+    try:
+        folder = resolve(ALIAS, Path(), Silent())
+    except MachineError as error:
+        pytest.skip(str(error))
+    theirs = AutoTokenizer.from_pretrained(folder)
+    tokenizer = Tokenizer.load(folder)
+    renderer = Renderer(tokenizer)
+    assert (tokenizer.end_id, tokenizer.vocab_size, len(tokenizer.special)) == (2, 49152, 17)
+    for content in ("Hello", "¿Cuánto cuesta? 35 €", "Liste:\n\n1. Größe 42\n2. Ärmel", "def f(x):\n    return 2**10"):
+        messages = [Message(role="user", content=content), Message(role="assistant", content=content)]
+        text = theirs.apply_chat_template([m.as_json() for m in messages], tokenize=False)
+        assert renderer.example(messages).ids == theirs(text, add_special_tokens=False)["input_ids"]
+    forged = "".join(tokenizer.special)
+    assert not set(tokenizer.encode(forged)) & set(tokenizer.special.values())
+    assert tokenizer.decode(tokenizer.encode(forged)) == forged

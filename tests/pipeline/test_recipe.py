@@ -1,0 +1,130 @@
+"""Recipes: defaults, refusals with places and mends, paths, and the two that are shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from burnish.config import resolved
+from burnish.errors import ConfigError
+from burnish.pipeline.recipe import STAGES, Recipe
+from burnish.pipeline.recipe_file import load_recipe, moved
+
+ROOT = Path(__file__).parents[2]
+SFT = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "rows.jsonl").write_text("{}\n")
+    (folder / "recipe.yaml").write_text(text)
+    return folder / "recipe.yaml"
+
+
+def problems(path: Path, *overrides: str) -> list[tuple[str, str, str]]:
+    with pytest.raises(ConfigError) as caught:
+        load_recipe(path, overrides)
+    return [(problem.where, problem.found, problem.mend) for problem in caught.value.problems]
+
+
+def test_a_section_is_a_stage(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT))
+    assert recipe.stages() == ["sft"]
+    assert recipe.sft is not None
+    assert (recipe.sft.data, recipe.sft.epochs) == ("rows.jsonl", 1)
+
+
+def test_an_override_wins_and_is_typed(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT), ["sft.lr=5e-5", "seed=7"])
+    assert recipe.sft is not None
+    assert (recipe.sft.lr, recipe.seed) == (5e-5, 7)
+
+
+def test_a_misspelt_key_is_named_with_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "  learning_rate: 1e-4\n  batch_sise: 8\n")
+    found = problems(path)
+    assert (f"{path}:6:3", '"sft.batch_sise" is not a setting', 'Did you mean "batch_size"?') in found
+    assert [where for where, *_ in found] == [f"{path}:5:3", f"{path}:6:3"], "all problems at once"
+
+
+@pytest.mark.parametrize(
+    ("line", "key"),
+    [
+        ("lr: -1e-4", "sft.lr"),
+        ("lr: 30000.0", "sft.lr"),
+        ("epochs: 0", "sft.epochs"),
+        ('lr: "5e-5"', "sft.lr"),
+        ("micro_tokens: true", "sft.micro_tokens"),
+        ("schedule: cosinus", "sft.schedule"),
+        ("clip_norm: .nan", "sft"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str, key: str) -> None:
+    path = write(tmp_path, SFT + f"  {line}\n")
+    found = problems(path)
+    assert len(found) == 1
+    assert found[0][0].startswith(str(path))
+    assert key in found[0][1]
+
+
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ("ppo: {}", "ppo needs a reward section"),
+        ("release: {name: x}", "release needs a gate section"),
+        ("gate: {thresholds: [{figure: tone.sft, at_least: 0.5}]}", "gate needs an evaluate section"),
+        ("reward: {}", "nothing to learn from"),
+        ("evaluate: {}", "no evaluate.cases"),
+        ("collect: {prompts: rows.jsonl}", "a simulated panel needs collect.rubric"),
+        ("collect: {prompts: rows.jsonl, rubric: rows.jsonl, overlap: 9}", "an overlap of 9 with 5 members"),
+    ],
+)
+def test_sections_that_do_not_fit_together(tmp_path: Path, section: str, says: str) -> None:
+    found = problems(write(tmp_path, SFT + section + "\n"))
+    assert any(says in clause for _, clause, _ in found)
+
+
+def test_a_clash_names_both_lines(tmp_path: Path) -> None:
+    text = SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  minibatches: 9\n  prompts_per_iteration: 4\n"
+    path = write(tmp_path, text)
+    where, found, _ = problems(path)[0]
+    assert where == f"{path}:8:3"
+    assert f"{path}:9:3" in found
+
+
+def test_a_clash_by_override_names_the_override(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  minibatches: 2\n")
+    assert problems(path, "ppo.minibatches=900")[0][0] == "--set ppo.minibatches=900"
+
+
+def test_a_missing_file_is_found_before_anything_runs(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT.replace("rows.jsonl", "row.jsonl"))
+    where, found, _ = problems(path)[0]
+    assert where == f"{path}:4:3"
+    assert '"row.jsonl" does not exist' in found
+
+
+def test_no_stage_at_all(tmp_path: Path) -> None:
+    assert "asks for no stage" in problems(write(tmp_path, "name: x\nmodel: y\n"))[0][1]
+
+
+def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT))
+    run = tmp_path / "runs" / "tiny"
+    values = moved(recipe, tmp_path, run)
+    assert (run / values["sft"]["data"]).resolve() == tmp_path / "rows.jsonl"
+    assert values["model"] == "smollm2-135m"
+    assert Recipe.model_validate(values).stages() == ["sft"]
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"), [("support", list(STAGES)), ("harmless", ["sft", "reward", "ppo", "evaluate"])]
+)
+def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
+    path = ROOT / "recipes" / f"{name}.yaml"
+    data = "support/prompts.jsonl"  # the real data of harmless are given by the user
+    overrides = [] if name == "support" else [f"reward.rankings={data}", f"sft.data={data}"]
+    recipe = load_recipe(path, overrides)
+    assert recipe.name == name
+    assert recipe.stages() == stages
+    assert resolved(recipe)["seed"] == recipe.seed

@@ -1,0 +1,128 @@
+"""The documented columns, read into nouns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.errors import DataError
+from burnish.records.formats import read_examples, read_prompts, read_rankings
+from burnish.types import Example, Message, Prompt, Ranking
+
+USER = {"role": "user", "content": "Hi"}
+SAID = {"role": "assistant", "content": "Hello."}
+WORSE = {"role": "assistant", "content": "What?"}
+HI = Message(role="user", content="Hi")
+HELLO = Message(role="assistant", content="Hello.")
+REAL = Path(__file__).parents[3] / "shared/data/preferences/hh_rlhf_harmless"
+
+
+def written(folder: Path, *rows: dict[str, Any]) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_examples_of_both_kinds(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        {"id": 7, "messages": [USER, SAID], "region": "EU"},
+        {"prompt": "Hi", "completion": "Hello."},
+        {"prompt": [USER], "completion": [SAID]},
+    )
+    assert read_examples(path) == [
+        Example(id="7", messages=(HI, HELLO), meta={"id": 7, "region": "EU"}),
+        Example(id="rows.jsonl:2", messages=(HI, HELLO)),
+        Example(id="rows.jsonl:3", messages=(HI, HELLO)),
+    ]
+
+
+def test_prompts_of_both_kinds(tmp_path: Path) -> None:
+    system = {"role": "system", "content": "Region: EU."}
+    path = written(tmp_path, {"messages": [system, USER], "meta": {"x": 1}, "y": 2}, {"prompt": "Hi"})
+    assert read_prompts(path) == [
+        Prompt(id="rows.jsonl:1", messages=(Message(role="system", content="Region: EU."), HI), meta={"x": 1, "y": 2}),
+        Prompt(id="rows.jsonl:2", messages=(HI,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "Hi", "chosen": "Hello.", "rejected": "What?"},
+        {"prompt": [USER], "chosen": [SAID], "rejected": [WORSE]},
+        {"prompt": "Hi", "chosen": [USER, SAID], "rejected": [USER, WORSE]},
+        {"chosen": [USER, SAID], "rejected": [USER, WORSE]},
+        {"chosen": "\n\nHuman: Hi\n\nAssistant: Hello.", "rejected": "\n\nHuman: Hi\n\nAssistant: What?"},
+        {"prompt": "Hi", "completions": ["Hello.", "What?"], "ranks": [1, 2]},
+    ],
+)
+def test_a_pair_in_every_spelling_is_one_ranking(tmp_path: Path, row: dict[str, Any]) -> None:
+    (ranking,) = read_rankings(written(tmp_path, row))
+    assert ranking.prompt.messages == (HI,)
+    assert ranking.completions == ("Hello.", "What?")
+    assert ranking.ranks == (1, 2)
+    same = read_rankings(written(tmp_path, {"prompt": "Hi", "chosen": "x", "rejected": "y"}))[0]
+    assert ranking.prompt.id == same.prompt.id  # so that a split by prompt keeps them together
+
+
+def test_a_transcript_keeps_its_turns(tmp_path: Path) -> None:
+    before = "\n\nHuman: a: Human: b\n\nline\n\nAssistant: c\n\nHuman: d"
+    path = written(tmp_path, {"chosen": f"{before}\n\nAssistant: e", "rejected": f"{before}\n\nAssistant: f"})
+    (ranking,) = read_rankings(path)
+    assert [(turn.role, turn.content) for turn in ranking.prompt.messages] == [
+        ("user", "a: Human: b\n\nline"),
+        ("assistant", "c"),
+        ("user", "d"),
+    ]
+    assert ranking.completions == ("e", "f")
+
+
+def test_a_ranking_with_all_its_columns(tmp_path: Path) -> None:
+    row = {
+        "prompt_id": "p-1",
+        "prompt": [USER, SAID, USER],
+        "completions": ["a", "b", "", "a"],
+        "ranks": [2, 1, 3, 2],
+        "judgements": ["j1", "j2"],
+        "weight": 0.5,
+        "meta": {"region": "MX"},
+        "id": 5,
+    }
+    assert read_rankings(written(tmp_path, row)) == [
+        Ranking(
+            prompt=Prompt(id="p-1", messages=(HI, HELLO, HI), meta={"id": 5, "region": "MX"}),
+            completions=("a", "b", "", "a"),
+            ranks=(2, 1, 3, 2),
+            judgements=("j1", "j2"),
+            weight=0.5,
+        )
+    ]
+
+
+def test_drop_bad_returns_the_good_rows_and_says_what_was_dropped(tmp_path: Path) -> None:
+    good = {"prompt": "Hi", "chosen": "Hello.", "rejected": "What?"}
+    path = written(tmp_path, good, {**good, "chosen": ""}, good, {**good, "rejected": 3})
+    rankings, dropped = read_rankings(path, drop_bad=True)
+    assert len(rankings) == 2
+    assert [problem.where for problem in dropped] == [f"{path}:2:18", f"{path}:4:38"]
+
+
+def test_drop_bad_does_not_trust_a_damaged_file(tmp_path: Path) -> None:
+    path = written(tmp_path, {"prompt": "Hi", "chosen": "Hello.", "rejected": "What?"})
+    path.write_text(path.read_text() + '{"prompt": "Hi", "cho')
+    with pytest.raises(DataError, match="truncated"):
+        read_rankings(path, drop_bad=True)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the HH-RLHF sample is not on this machine")
+def test_the_real_pairs_survive() -> None:
+    rankings, dropped = read_rankings(REAL, drop_bad=True)
+    assert len(rankings) + len(dropped) == 1847
+    assert len(dropped) == 9  # 3 empty answers, 6 with a turn lost
+    shorter = sum(len(ranking.completions[0]) < len(ranking.completions[1]) for ranking in rankings)
+    assert 0.5 < shorter / len(rankings) < 0.6
+    assert all(ranking.prompt.messages[-1].role == "user" for ranking in rankings)

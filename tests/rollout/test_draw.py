@@ -1,0 +1,104 @@
+"""Drawing against distributions small enough to write down."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from burnish.rollout.draw import BLOCK, NUCLEUS, draw, nucleus, uniforms
+
+PROBS = (0.5, 0.3, 0.15, 0.05)
+
+
+def points(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def logits(rows: int) -> Tensor:
+    return torch.tensor([PROBS]).log().repeat(rows, 1)
+
+
+def test_the_point_falls_where_the_distribution_function_passes_it() -> None:
+    ids, logprobs = draw(logits(5), points(0.0, 0.49, 0.51, 0.85, 0.999), temperature=1, top_p=1)
+    assert ids.tolist() == [0, 0, 1, 2, 3]
+    wanted = [math.log(PROBS[i]) for i in (0, 0, 1, 2, 3)]
+    assert logprobs.tolist() == pytest.approx(wanted, abs=1e-6)
+
+
+def test_temperature_divides_the_logits() -> None:
+    squares = [p**2 for p in PROBS]  # temperature 1/2 squares probabilities
+    ids, logprobs = draw(logits(2), points(0.0, 0.9), temperature=0.5, top_p=1)
+    assert ids.tolist() == [0, 1]  # 0.25 / 0.365 = 0.685, (0.25 + 0.09) / 0.365 = 0.93
+    assert logprobs.tolist() == pytest.approx([math.log(squares[i] / sum(squares)) for i in (0, 1)], abs=1e-6)
+
+
+def test_temperature_0_takes_the_best_and_says_the_models_logprob() -> None:
+    ids, logprobs = draw(logits(1), points(0.99), temperature=0, top_p=0.1)
+    assert ids.tolist() == [0]
+    assert logprobs.tolist() == pytest.approx([math.log(0.5)], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("top_p", "kept"),
+    [(0.4, 1), (0.51, 2), (0.79, 2), (0.81, 3), (0.96, 4)],
+)
+def test_nucleus_keeps_the_fewest_that_reach_top_p(top_p: float, kept: int) -> None:
+    mixed = torch.tensor([[PROBS[2], PROBS[0], PROBS[3], PROBS[1]]]).log()
+    order = [1, 3, 0, 2]
+    assert sorted(nucleus(mixed, top_p).isfinite()[0].nonzero().flatten().tolist()) == sorted(order[:kept])
+
+
+def test_nucleus_beyond_the_first_look_sorts_everything() -> None:
+    flat = torch.zeros(2, 2 * NUCLEUS)
+    flat[1, 5:] = -torch.arange(2 * NUCLEUS - 5) / 1000
+    cut = nucleus(flat, 0.9)
+    assert bool(cut[0].isfinite().all())  # equals of the last one kept
+    kept = int(cut[1].isfinite().sum())
+    probs = flat[1].softmax(-1)  # falls from left to right
+    assert float(probs[:kept].sum()) >= 0.9 > float(probs[: kept - 1].sum())
+    assert kept > NUCLEUS
+
+
+def test_with_top_p_the_logprob_is_of_what_was_drawn_from() -> None:
+    ids, logprobs = draw(logits(2), points(0.1, 0.9999999), temperature=1, top_p=0.7)
+    assert ids.tolist() == [0, 1]
+    assert logprobs.tolist() == pytest.approx([math.log(0.5 / 0.8), math.log(0.3 / 0.8)], abs=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 5, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK + 3])
+def test_a_token_without_mass_is_never_drawn(size: int) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(64, size) * 4
+    scores[:, torch.rand(size) < 0.7] = float("-inf")
+    scores[:, size // 2] = 0.0
+    for u in (0.0, 0.5, 1 - 2**-53):
+        ids, logprobs = draw(scores, torch.full((64,), u, dtype=torch.float64), temperature=1, top_p=1)
+        assert bool(scores.gather(1, ids[:, None]).isfinite().all())
+        assert bool(logprobs.isfinite().all())
+
+
+def test_inversion_matches_one_long_sum() -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(200, 3 * BLOCK + 17)
+    u = torch.rand(200, dtype=torch.float64)
+    ids, logprobs = draw(scores, u, temperature=1, top_p=1)
+    probs = scores.double().softmax(-1)
+    assert ids.tolist() == torch.searchsorted(probs.cumsum(-1), u[:, None], right=True).squeeze(1).tolist()
+    torch.testing.assert_close(logprobs.double(), probs.gather(1, ids[:, None]).squeeze(1).log(), rtol=0, atol=1e-5)
+
+
+def test_uniforms_depend_on_everything_named_and_begin_alike() -> None:
+    base = uniforms(1, (2, 3), 0, 4)
+    assert uniforms(1, [2, 3], 0, 9)[:4].tolist() == base.tolist()
+    others = [
+        uniforms(2, (2, 3), 0, 4),
+        uniforms(1, (2, 4), 0, 4),
+        uniforms(1, (2, 3), 1, 4),
+        uniforms(1, (3, 2), 0, 4),
+    ]
+    assert len({float(numbers[0]) for numbers in [base, *others]}) == 5
+    assert base.min() >= 0
+    assert base.max() < 1

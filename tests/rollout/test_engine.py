@@ -1,0 +1,259 @@
+"""The engine against slower ways to the same answers: alone, in any company, by transformers, by the scorer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from scipy.stats import chisquare
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from burnish.batches import Document, pack
+from burnish.errors import ConfigError, DataError, ModelError
+from burnish.models.attention import NAME, register
+from burnish.models.forward import Layout, Trainable
+from burnish.rollout.engine import Engine, Sampled
+from burnish.types import Sampling, Stop
+
+END = 7
+VOCABULARY = 300
+PREFIX = (11, 12, 13, 14)
+PROMPTS: list[tuple[int, ...]] = [
+    (*PREFIX, 20, 21),
+    (*PREFIX, 20, 22, 23),
+    (30,),
+    (*PREFIX, 20),
+    tuple(range(100, 170)),
+    (31, 32, 33, 34, 35),
+    (*PREFIX, 20, 21),
+]
+
+
+def config() -> LlamaConfig:
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=48,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.3,
+        attention_dropout=0.5,
+        bos_token_id=None,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+
+
+def whole(attention: str) -> LlamaForCausalLM:
+    torch.manual_seed(3)
+    made = config()
+    made._attn_implementation = attention
+    return LlamaForCausalLM(made)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def module() -> Trainable:
+    register()
+    model = whole(NAME)
+    return Trainable(model.model, lm=model.lm_head)
+
+
+def engine(module: Trainable, slots: int = 64, end_id: int = END) -> Engine:
+    return Engine(module, end_id=end_id, slots=slots)
+
+
+def ids(rows: Sequence[Sequence[Sampled]]) -> list[list[tuple[int, ...]]]:
+    return [[sampled.ids for sampled in row] for row in rows]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.3])
+@pytest.mark.parametrize("slots", [1, 5, 64])
+def test_answers_do_not_depend_on_company_slots_or_order(module: Trainable, temperature: float, slots: int) -> None:
+    sampling = Sampling(temperature=temperature, max_new_tokens=40, seed=5)
+    alone = [ids(engine(module).generate([prompt], sampling, n=2))[0] for prompt in PROMPTS]
+    assert ids(engine(module, slots).generate(PROMPTS, sampling, n=2)) == alone
+    assert ids(engine(module, slots).generate(PROMPTS[::-1], sampling, n=2)) == alone[::-1]
+
+
+@pytest.mark.parametrize("layout", Layout)
+def test_greedy_is_transformers_greedy(layout: Layout) -> None:
+    reference = whole("sdpa").eval()
+    register()
+    model = whole(NAME if layout is Layout.TREE else "sdpa")
+    rows = engine(Trainable(model.model, lm=model.lm_head, layout=layout), 3, end_id=-1).generate(
+        PROMPTS, Sampling(temperature=0, max_new_tokens=12)
+    )
+    for prompt, row in zip(PROMPTS, rows, strict=True):
+        given = torch.tensor([prompt])
+        wanted: Any = reference.generate(
+            given, attention_mask=torch.ones_like(given), max_new_tokens=12, do_sample=False, pad_token_id=0
+        )
+        assert row[0].ids == tuple(wanted[0, len(prompt) :].tolist())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+def test_logprobs_are_the_scorers(module: Trainable, temperature: float) -> None:
+    rows = engine(module, 4).generate(PROMPTS, Sampling(temperature=temperature, max_new_tokens=20), n=3)
+    documents = [
+        Document(row=str(i), ids=prompt, branches=[sampled.ids for sampled in row])
+        for i, (prompt, row) in enumerate(zip(PROMPTS, rows, strict=True))
+    ]
+    module.eval()
+    with torch.no_grad():
+        scored = module(pack(documents, temperature)).logprobs_N
+    sampled = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
+    torch.testing.assert_close(sampled, scored, rtol=0, atol=1e-5)
+
+
+def test_greedy_logprobs_are_the_models_at_temperature_1(module: Trainable) -> None:
+    (answer,) = engine(module).generate([PROMPTS[1]], Sampling(temperature=0, max_new_tokens=5))[0]
+    module.eval()
+    with torch.no_grad():
+        scored = module(pack([Document(row="", ids=PROMPTS[1], branches=[answer.ids])])).logprobs_N
+    torch.testing.assert_close(torch.tensor(answer.logprobs), scored, rtol=0, atol=1e-5)
+
+
+def test_shared_prefixes_pass_the_backbone_once(module: Trainable) -> None:
+    used = engine(module, end_id=-1)
+    used.generate(PROMPTS, Sampling(max_new_tokens=3), n=4)
+    distinct = {prompt[: k + 1] for prompt in PROMPTS for k in range(len(prompt))}
+    # The first token of an answer comes from the prompt's pass, the last one is never passed.
+    assert used.forwarded == len(distinct) + len(PROMPTS) * 4 * (3 - 1)
+
+
+def test_answers_end_with_the_end_token_or_with_the_budget(module: Trainable) -> None:
+    rows = engine(module, 8).generate(PROMPTS, Sampling(temperature=2.0, max_new_tokens=60), n=8)
+    answers = [answer for row in rows for answer in row]
+    assert {answer.stop for answer in answers} == set(Stop)
+    for answer in answers:
+        assert len(answer.logprobs) == len(answer.ids)
+        assert END not in answer.ids[:-1]
+        assert (answer.ids[-1] == END) == (answer.stop is Stop.EOS)
+        assert answer.stop is Stop.EOS or len(answer.ids) == 60
+
+
+def test_the_budget_does_not_change_what_fits_it(module: Trainable) -> None:
+    short, long = (
+        ids(engine(module, end_id=-1).generate(PROMPTS, Sampling(max_new_tokens=budget))) for budget in (1, 9)
+    )
+    assert short == [[row[0][:1]] for row in long]
+
+
+def test_seeds_samples_and_prompts_differ(module: Trainable) -> None:
+    first, second = (
+        engine(module).generate([PROMPTS[0]], Sampling(max_new_tokens=8, seed=seed), n=6)[0] for seed in (0, 1)
+    )
+    assert len({answer.ids for answer in [*first, *second]}) == 12
+
+
+def test_frequencies_are_the_softmax(module: Trainable) -> None:
+    prompts = [(20 + a, 20 + b) for a in range(2) for b in range(2)]
+    rows = engine(module, 256).generate(prompts, Sampling(temperature=0.7, max_new_tokens=1), n=1500)
+    for prompt, row in zip(prompts, rows, strict=True):
+        with torch.no_grad():
+            hidden_C = module.eval().hidden(pack([Document(row="", ids=prompt)]))[-1]
+            expected_V = (module.lm(hidden_C) / 0.7).softmax(-1).double() * len(row)
+        counts = Counter(answer.ids[0] for answer in row)
+        common = [token for token in range(VOCABULARY) if expected_V[token] >= 5]
+        seen = [counts[token] for token in common]
+        wanted = [float(expected_V[token]) for token in common]
+        seen.append(len(row) - sum(seen))
+        wanted.append(len(row) - sum(wanted))
+        assert chisquare(seen, wanted).pvalue > 1e-3
+
+
+def test_weights_changed_in_place_are_used_at_once(module: Trainable) -> None:
+    used = engine(module, end_id=-1)
+    greedy = Sampling(temperature=0, max_new_tokens=6)
+    before = ids(used.generate(PROMPTS, greedy))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
+    after = ids(used.generate(PROMPTS, greedy))
+    assert after != before
+    assert after == ids(engine(module, end_id=-1).generate(PROMPTS, greedy))
+
+
+def test_modes_are_restored_part_by_part(module: Trainable) -> None:
+    module.train()
+    module.backbone.layers[1].eval()
+    modes = [part.training for part in module.modules()]
+    engine(module).generate(PROMPTS, Sampling(max_new_tokens=2))
+    assert [part.training for part in module.modules()] == modes
+    assert True in modes
+    assert False in modes
+
+
+def test_bfloat16_agrees_with_its_scorer(module: Trainable) -> None:
+    module.to(torch.bfloat16)
+    rows = engine(module, 4).generate(PROMPTS, Sampling(max_new_tokens=8), n=2)
+    documents = [
+        Document(row="", ids=prompt, branches=[answer.ids for answer in row])
+        for prompt, row in zip(PROMPTS, rows, strict=True)
+    ]
+    module.eval()
+    with torch.no_grad():
+        scored = module(pack(documents)).logprobs_N
+    sampled = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
+    assert float((sampled - scored).abs().mean()) < 0.05
+
+
+def test_progress_counts_answers(module: Trainable) -> None:
+    class Counting:
+        total = done = 0
+
+        def start(self, label: str, total: int) -> None:
+            self.total = total
+
+        def advance(self, done: int = 1, note: str = "") -> None:
+            self.done += done
+
+        def finish(self, note: str = "") -> None:
+            pass
+
+    progress = Counting()
+    engine(module, 5).generate(PROMPTS, Sampling(max_new_tokens=3), 2, progress)
+    assert (progress.total, progress.done) == (14, 14)
+
+
+def test_no_prompts_no_answers(module: Trainable) -> None:
+    assert engine(module).generate([], Sampling()) == []
+    assert engine(module).generate([(1,)], Sampling(), n=0) == [[]]
+
+
+def test_a_sampling_that_cannot_be_meant_is_refused_whole(module: Trainable) -> None:
+    with pytest.raises(ConfigError) as caught:
+        engine(module).generate([(1,)], Sampling(temperature=-1, top_p=0, max_new_tokens=0))
+    assert [problem.where for problem in caught.value.problems] == ["temperature", "top_p", "max_new_tokens"]
+
+
+def test_prompts_that_are_empty_or_too_long_are_all_named(module: Trainable) -> None:
+    with pytest.raises(DataError) as caught:
+        engine(module).generate([(1,), (), tuple([1] * 250)], Sampling(max_new_tokens=7))
+    assert sorted(problem.where for problem in caught.value.problems) == ["prompt 1", "prompt 2"]
+
+
+def test_logits_that_are_not_finite_stop_it(module: Trainable) -> None:
+    with torch.no_grad():
+        module.backbone.norm.weight[0] = float("nan")
+    for temperature in (0.0, 1.0):
+        with pytest.raises(ModelError, match="not finite"):
+            engine(module).generate([(1,)], Sampling(temperature=temperature))
+
+
+def test_a_module_without_lm_head_is_refused(module: Trainable) -> None:
+    with pytest.raises(ModelError, match="no LM head"):
+        engine(Trainable(module.backbone))
