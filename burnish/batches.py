@@ -1,7 +1,7 @@
 """The batch: a forest of packed trees. Knows token ids and indices; knows no model, loss or method.
 
-A document is a prompt and its answers. The prompt is a root segment, each answer a branch of it: the prompt stands in the
-batch once, however many answers it has, and each answer sees the prompt and itself. A plain conversation is a root
+A document is a prompt and its answers. The prompt is a root segment, each answer a branch of it: the prompt stands in
+the batch once, however many answers it has, and each answer sees the prompt and itself. A plain conversation is a root
 without branches. What is learned is a list of (source, target) pairs rather than ids shifted by one, because the last
 token of a prompt is the source of the first target of every answer.
 
@@ -99,7 +99,7 @@ class Batch:
         return [slice(end - count, end) for count, end in zip(counts, ends, strict=True)]
 
     def visible_TT(self, span: slice = slice(None)) -> Tensor:
-        """True where row may attend to column, for the tokens of `span`: own segment up to itself, and its ancestors."""
+        """True where row may attend to column, for tokens of `span`: own segment up to itself, and its ancestors."""
         segment_T = self.segment_T[span]
         ancestors_SS = self._ancestors_SS()
         order_T = torch.arange(segment_T.numel(), device=segment_T.device)

@@ -1,8 +1,9 @@
 """What a user is told when something is wrong: where, what was found, and one mend that works when pasted.
 
-Every error that a user can cause is a `BurnishError` holding one or more `Problem`s: a reader collects all problems of a
-file before it raises, so that nobody mends a file line by line. Each class is also the standard error that it specialises,
-carries the exit code of DESIGN's table, and survives pickling. Anything else that reaches the command line is our own bug.
+Every error that a user can cause is a `BurnishError` holding one or more `Problem`s: a reader collects all problems of
+a file before it raises, so that nobody mends a file line by line. Each class is also the standard error that it
+specialises, carries the exit code of DESIGN's table, and survives pickling. Anything else that reaches the command line
+is our own bug.
 """
 
 from __future__ import annotations

@@ -105,12 +105,12 @@ class MetricsLog:
             raise MachineError(Problem(str(self.path), f"cannot be written ({error.strerror})", mend)) from error
 
     def rewind(self, step: int) -> None:
-        """Keep the lines up to and with `step`; a resumed run writes the later ones again."""
+        """Drop the lines of updates from `step` on: a resumed run makes them again."""
         if not self.path.exists():
             return
         keep = 0
         for line, row in self._lines():
-            if row["step"] > step:
+            if row["step"] >= step:
                 break
             keep += len(line)
         os.truncate(self.path, keep)

@@ -1,4 +1,4 @@
-"""The nouns that cross areas, and the protocols between them. Standard library only; knows no file, model or database."""
+"""The nouns that cross areas and the protocols between them. Standard library only: no file, model or database."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Prompt:
     id: str
     messages: tuple[Message, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else the row says (language, region, what a right answer must state); scorers read it, models never do."""
+    """Whatever else the row says (language, region, what a right answer states): scorers read it, models never do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -114,7 +114,7 @@ def test_rewind_then_log_is_as_if_never_killed(tmp_path: Path) -> None:
     with open(killed.path, "ab") as file:
         file.write(b'{"step": 8, "sec')  # what a kill leaves
     again = MetricsLog(killed.path)
-    again.rewind(5)
+    again.rewind(6)
     assert [row["step"] for row in again.read()] == [1, 2, 3, 4, 5]
     for step in range(6, 10):
         again.log(step=step, seconds=0.5 * step, tokens=100, loss=1 / step, lr=1e-4, **{"objective/kl": 0.1})

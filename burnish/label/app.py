@@ -65,7 +65,7 @@ def serve(store_path: Path, host: str = "127.0.0.1", port: int = 8600) -> None:
     """
     _refuse_beyond_loopback(host)
     if not store_path.exists():
-        mend = "Run a recipe with a collect stage first: it makes the database."
+        mend = "Run a recipe with a collect stage first: that makes it."
         raise StoreError(Problem(str(store_path), "there is no preference database here", mend))
     store = open_store(store_path)
     try:

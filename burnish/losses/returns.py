@@ -20,7 +20,8 @@ def shaped_rewards(score: float | Tensor, kl_R: Tensor, coef: float) -> Tensor:
 def gae(rewards_R: Tensor, values_R: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation of one answer (Schulman et al. 2016).
 
-    δ_t = r_t + γ V_{t+1} - V_t, A_t = δ_t + γλ A_{t+1}, V after the last token = 0. Returns A and A + V, both of shape R.
+    δ_t = r_t + γ V_{t+1} - V_t, A_t = δ_t + γλ A_{t+1}, V after the last token = 0.
+    Returns A and A + V, both of shape R.
     """
     advantages_R = torch.zeros_like(rewards_R)
     following = rewards_R.new_zeros(())

@@ -5,23 +5,19 @@ Suffixes: N targets, V vocabulary. Natural logarithms; sums in fp32.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 
-def target_logprobs(logits_NV: Tensor, target_N: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probability of each target and the entropy of its distribution, in nats.
-
-    Args: logits_NV any float type, taken to fp32; target_N ids.
-    Returns: logprobs_N with gradient, entropy_N without (a metric, not a loss term).
-    """
+def target_logprobs(logits_NV: Tensor, target_N: Tensor) -> Tensor:
+    """Log-probability of each target, in nats: fp32 whatever the logits' type. Shape N."""
     logits_NV = logits_NV.float()
-    normaliser_N = logits_NV.logsumexp(-1)
-    logprobs_N = logits_NV.gather(-1, target_N[:, None]).squeeze(-1) - normaliser_N
-    with torch.no_grad():
-        probs_NV = (logits_NV - normaliser_N[:, None]).exp()
-        entropy_N = normaliser_N - (probs_NV * logits_NV).sum(-1)
-    return logprobs_N, entropy_N
+    return logits_NV.gather(-1, target_N[:, None]).squeeze(-1) - logits_NV.logsumexp(-1)
+
+
+def entropy(logits_NV: Tensor) -> Tensor:
+    """Entropy of each row's distribution, in nats: log Z - Σ p·logit. Shape N."""
+    logprobs_NV = logits_NV.float().log_softmax(-1)
+    return -(logprobs_NV.exp() * logprobs_NV).sum(-1)
 
 
 def nll(logprobs_N: Tensor, weight_N: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from burnish.batches import Batch
-from burnish.losses.tokens import target_logprobs
+from burnish.losses.tokens import entropy, target_logprobs
 from burnish.models.attention import TreeAttention
 
 CHUNK = 512
@@ -37,6 +37,7 @@ class Output:
 
     logprobs_N: Tensor | None = None
     entropy_N: Tensor | None = None
+    """Given without gradients only: it is a metric, and training passes have no time for it."""
     values_N: Tensor | None = None
     scores_B: Tensor | None = None
 
@@ -95,20 +96,25 @@ class Trainable(nn.Module):
                     found[index] = state_C
         return torch.stack([state_C for state_C in found if state_C is not None])
 
-    def _predict(self, source_NC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        parts = [
-            checkpoint(self._predict_chunk, rows_NC, target_N, batch.temperature, use_reentrant=False)
-            if torch.is_grad_enabled()
-            else self._predict_chunk(rows_NC, target_N, batch.temperature)
-            for rows_NC, target_N in zip(source_NC.split(CHUNK), batch.target_N.split(CHUNK), strict=True)
-        ]
-        logprobs, entropies = zip(*parts, strict=True)
+    def _predict(self, source_NC: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        chunks = list(zip(source_NC.split(CHUNK), batch.target_N.split(CHUNK), strict=True))
+        if torch.is_grad_enabled():
+            parts = [checkpoint(self._logprobs, *chunk, batch.temperature, use_reentrant=False) for chunk in chunks]
+            return torch.cat(parts), None
+        logprobs, entropies = [], []
+        for rows_NC, target_N in chunks:
+            logits_NV = self._logits(rows_NC, batch.temperature)
+            logprobs.append(target_logprobs(logits_NV, target_N))
+            entropies.append(entropy(logits_NV))
         return torch.cat(logprobs), torch.cat(entropies)
 
-    def _predict_chunk(self, rows_NC: Tensor, target_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def _logprobs(self, rows_NC: Tensor, target_N: Tensor, temperature: float) -> Tensor:
+        return target_logprobs(self._logits(rows_NC, temperature), target_N)
+
+    def _logits(self, rows_NC: Tensor, temperature: float) -> Tensor:
         assert self.lm is not None
         logits_NV = self.lm(rows_NC)
-        return target_logprobs(logits_NV if temperature == 1.0 else logits_NV.float() / temperature, target_N)
+        return logits_NV if temperature == 1.0 else logits_NV.float() / temperature
 
 
 def scalar_head(width: int, *, std: float) -> nn.Linear:

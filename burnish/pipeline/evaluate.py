@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
-
 from burnish.batches import Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -91,7 +89,5 @@ def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dic
 
 def _facts(found: Evaluation) -> Facts:
     duels = found.suites["winrate"].figures if "winrate" in found.suites else {}
-    wins: dict[str, JsonValue] = {
-        name: dict[str, JsonValue](figure.estimate.as_json()) for name, figure in duels.items() if "length" not in name
-    }
+    wins = {name: figure.estimate.as_json() for name, figure in duels.items() if "length" not in name}
     return {"cases": found.cases, "models": list(found.models), "win_rates": wins}

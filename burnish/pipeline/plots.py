@@ -13,6 +13,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from markupsafe import escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
@@ -122,7 +123,7 @@ def _inline(svg: str, curve: Curve) -> str:
     body = re.sub(r"\s+", " ", svg[svg.index("<svg") :])
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->|<defs>\s*</defs>", "", body)
     body = re.sub(
-        r'(<svg)[^>]*( viewBox="[^"]*")[^>]*>', rf'\1\2 role="img" aria-label="{curve.title}">', body, count=1
+        r'(<svg)[^>]*( viewBox="[^"]*")[^>]*>', rf'\1\2 role="img" aria-label="{escape(curve.title)}">', body, count=1
     )
     body = re.sub(
         r"font(?:-family)?: (?:([\d.]+px) )?[^;\"]*'[^;\"]*", lambda hit: f"font-size: {hit[1]}" if hit[1] else "", body

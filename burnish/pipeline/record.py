@@ -93,8 +93,7 @@ def begun(stage: Stage, run: Path) -> dict[str, str] | None:
 
 def claim(stage: Stage, run: Path, key: str, started: str) -> dict[str, str]:
     """Make the stage's folder the one of this key: continued, taken back, or new. Returns its `begun`."""
-    for folder in (run / stage.name, run / stage.name / "checkpoints"):
-        sweep(folder)
+    sweep(run / stage.name)
     held = begun(stage, run)
     if held is not None and held["key"] != key:
         _move(stage, run, _away(stage, run, held["key"]))

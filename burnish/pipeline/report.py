@@ -17,7 +17,7 @@ from burnish import __version__
 from burnish.pipeline import axis, curves, plots, samples, story
 from burnish.records.durable import write_bytes
 from burnish.release import clauses, figures
-from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows
+from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
 from burnish.types import Estimate
 
 MODELS = ("base", "sft", "ppo")
@@ -29,7 +29,7 @@ def write_report(run: Path) -> Path:
     """Write `run`/report.html and return its path. Raises DataError where a file of the run is damaged."""
     evidence = gather(run)
     release = read_object(run / "release.json") if (run / "release.json").is_file() else {}
-    if release:
+    if release and rests_on(release, evidence["stages"]):
         evidence["stages"]["release"] = release
     page = _environment().get_template("report.html.jinja").render(**_page(run, evidence))
     path = run / "report.html"

@@ -25,7 +25,7 @@ from burnish.losses.preference import ordered_pairs
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import RewardModel
-from burnish.pipeline.sources import Rankings, rankings
+from burnish.pipeline.sources import rankings
 from burnish.pipeline.speaker import tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -215,9 +215,7 @@ def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hi
     return hits, control, ruled, "; ".join(sorted(set(rules)))
 
 
-def _one_fold(
-    context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int
-) -> dict[str, Any]:
+def _one_fold(context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int) -> dict[str, Any]:
     folder = context.folder / f"fold-{fold}"
     module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
     hits = _hits(ModelReward(module), outside, settings.micro_tokens)

@@ -66,9 +66,7 @@ def _train(context: Context, settings: Sft, documents: list[Document], tokenizer
     recipe = context.recipe
     module = load_trainable(base_model(context), dtype=pick_dtype(recipe.dtype))
     steps = steps_of(settings, len(documents))
-    feed = DatasetFeed(
-        documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed
-    )
+    feed = DatasetFeed(documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed)
     fit(
         module,
         feed,

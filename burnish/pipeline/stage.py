@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-
-from pydantic import JsonValue
+from typing import Any
 
 from burnish.pipeline.recipe import Recipe, resolve
 from burnish.types import Progress
 
-Facts = dict[str, JsonValue]
-"""Figures that a stage states about what it made; they go into its stage.json, the report and the model card."""
+Facts = dict[str, Any]
+"""JSON values: figures that a stage states about what it made; they go into its stage.json, the report and the model card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -130,7 +130,8 @@ def chain(evidence: Evidence) -> list[dict[str, Any]]:
             lines = [f"by {who}, in preferences.db; the digest is of their ids"]
             nodes.append(_node(f"{judgements['count']:,} judgements", "other", judgements["digest"], lines))
         title, colour = _NODES.get(name, (name, "other"))
-        nodes.append(_node(title, colour, str(record.get("output", "")), _made_from(evidence, record)))
+        made_from = _made_from(evidence, name, record)
+        nodes.append(_node(title, colour, str(record.get("output", "")), made_from))
     return nodes
 
 
@@ -159,9 +160,11 @@ def _node(title: str, colour: str, digest: str, lines: list[str]) -> dict[str, A
     return {"title": title, "colour": colour, "digest": digest, "lines": lines}
 
 
-def _made_from(evidence: Evidence, record: dict[str, Any]) -> list[str]:
+def _made_from(evidence: Evidence, stage: str, record: dict[str, Any]) -> list[str]:
     read: dict[str, str] = record.get("inputs", {})
-    inputs = [f"{_NODES.get(name, (name, ''))[0].lower()} {digest[:12]}" for name, digest in read.items()]
+    judgements = evidence["snapshot"].get("judgements") if stage == "collect" else None
+    inputs = [f"judgements {judgements['digest'][:12]}"] if judgements else []
+    inputs += [f"{_NODES.get(name, (name, ''))[0].lower()} {digest[:12]}" for name, digest in read.items()]
     if not inputs and evidence["recipe"].get("model"):
         inputs = [f"base model {evidence['recipe']['model']}"]
     return [f"made from {', '.join(inputs)}"] if inputs else []

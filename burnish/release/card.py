@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from burnish.errors import plain
 from burnish.release import clauses
 from burnish.release.evidence import Evidence, facts_of
-from burnish.release.figures import Figures, read_figures, shown
+from burnish.release.figures import Figures, read_figures, shown, spread
 
 LANGUAGES = {"en": "English", "es": "Spanish", "de": "German", "fr": "French", "it": "Italian", "pt": "Portuguese"}
 TITLES = {
@@ -111,4 +111,5 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "percent": clauses.percent,
     "duration": clauses.duration,
     "shown": shown,
+    "spread": spread,
 }

@@ -26,19 +26,32 @@ Evidence = dict[str, Any]
 def gather(run: Path) -> Evidence:
     """Everything that the run's files record: recipe, environment, stages, snapshot, evaluation and decision.
 
-    Raises DataError where a file is no JSON object, or where `run` holds no finished stage.
+    Only what hangs together counts: a stage that the recipe no longer has, or that read something else than what lies
+    there now, is left out with all that rests on it. Raises DataError where a file is no JSON object, or where `run`
+    holds no finished stage.
     """
-    stages = {name: read_object(run / name / FACTS) for name in STAGES if (run / name / FACTS).is_file()}
+    recipe = load_yaml(run / "recipe.yaml").value if (run / "recipe.yaml").is_file() else {}
+    stages: dict[str, Any] = {}
+    for name in STAGES:
+        record = _object_if_there(run / name / FACTS)
+        if record and (recipe.get(name) is not None or not recipe) and rests_on(record, stages):
+            stages[name] = record
     if not stages:
         raise DataError(Problem(str(run), "holds no finished stage", "Run: burnish run RECIPE --out FOLDER"))
     return {
-        "recipe": load_yaml(run / "recipe.yaml").value if (run / "recipe.yaml").is_file() else {},
+        "recipe": recipe,
         "environment": _object_if_there(run / "env.json"),
         "stages": stages,
-        "snapshot": _snapshot(run / "collect" / "snapshot"),
-        "evaluation": _object_if_there(run / "evaluate" / "evaluation.json"),
-        "decision": _object_if_there(run / "gate" / "decision.json"),
+        "snapshot": _snapshot(run / "collect" / "snapshot") if "collect" in stages else {},
+        "evaluation": _object_if_there(run / "evaluate" / "evaluation.json") if "evaluate" in stages else {},
+        "decision": _object_if_there(run / "gate" / "decision.json") if "gate" in stages else {},
     }
+
+
+def rests_on(record: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:
+    """Whether all that a stage read is what these stages made."""
+    inputs: Mapping[str, str] = record.get("inputs", {})
+    return all(name in stages and stages[name]["output"] == digest for name, digest in inputs.items())
 
 
 def facts_of(evidence: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -73,9 +73,12 @@ def _check_parts(folder: Path, files: dict[str, str]) -> None:
 
 def _check_evidence(folder: Path, evidence: dict[str, Any], files: dict[str, str]) -> None:
     where = str(folder / EVIDENCE)
+    lacking = [key for key in ("name", "version", "waiver", "decision") if key not in evidence]
+    if lacking:
+        raise VerdictError(Problem(where, f"no evidence of a release: {', '.join(lacking)} missing"))
     if evidence.get("weights") != weights(files):
         raise VerdictError(Problem(where, "the evidence was gathered on other weights than these"))
-    verdict = evidence.get("decision", {}).get("verdict")
-    waived = verdict == Verdict.INCONCLUSIVE.value and bool(evidence.get("waiver"))
+    verdict = evidence["decision"].get("verdict")
+    waived = verdict == Verdict.INCONCLUSIVE.value and bool(evidence["waiver"])
     if verdict != Verdict.PASS.value and not waived:
         raise VerdictError(Problem(where, f'the gate said "{verdict}": this should not have been released'))

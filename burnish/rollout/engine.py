@@ -26,11 +26,8 @@ from burnish.errors import ConfigError, DataError, ModelError, Problem
 from burnish.models.forward import Trainable
 from burnish.rollout.decoder import Decoder, decoder, remaining
 from burnish.rollout.draw import draw, uniforms
-from burnish.rollout.prefill import common
+from burnish.rollout.prefill import wave_size
 from burnish.types import Progress, Sampling, Silent, Stop
-
-WAVE = 8192
-"""Most prompt tokens passed at once (a longer prompt goes alone): bounds the memory of a prefill."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +95,15 @@ class Engine:
         return [[answer.sampled() for answer in row] for row in answers]
 
     def _write(self, answers: Sequence[_Answer], sampling: Sampling, progress: Progress) -> None:
-        waiting = sorted(answers, key=lambda answer: (answer.prompt, answer.place), reverse=True)
+        waiting = sorted(answers, key=lambda answer: (answer.prompt, answer.place))
         active: list[_Answer] = []
         rows = decoder(self._module, min(self.slots, len(waiting)))
         while waiting or active:
             if waiting and len(active) <= self.slots - max(1, self.slots // 4):
-                wave = _take(waiting, self.slots - len(active))
-                hidden_AC = rows.admit([answer.prompt for answer in wave], sampling.max_new_tokens)
+                prompts = [answer.prompt for answer in waiting[: self.slots - len(active)]]
+                count = wave_size(prompts)
+                wave, waiting = waiting[:count], waiting[count:]
+                hidden_AC = rows.admit(prompts[:count], sampling.max_new_tokens)
                 self._extend(wave, hidden_AC, sampling)
                 active += wave
             else:
@@ -159,19 +158,6 @@ def _check(sampling: Sampling) -> None:
     ]
     if problems:
         raise ConfigError(*problems)
-
-
-def _take(waiting: list[_Answer], free: int) -> list[_Answer]:
-    """The next answers off the end of the queue: as many as there are slots free and a wave holds; at least one."""
-    wave: list[_Answer] = []
-    tokens = 0
-    while waiting and len(wave) < free:
-        known = common(wave[-1].prompt, waiting[-1].prompt) if wave else 0
-        tokens += len(waiting[-1].prompt) - known
-        if wave and tokens > WAVE:
-            break
-        wave.append(waiting.pop())
-    return wave
 
 
 def _retire(active: list[_Answer], rows: Decoder, progress: Progress) -> list[_Answer]:

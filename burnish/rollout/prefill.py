@@ -19,6 +19,9 @@ from torch import Tensor
 from burnish.models.attention import shared_heads
 from burnish.rollout.cache import SlotCache
 
+WAVE = 8192
+"""Most tokens laid in one wave (a longer prompt goes alone): bounds the memory of its forward pass."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
@@ -66,6 +69,16 @@ def lay(prompts: Sequence[Sequence[int]]) -> Wave:
         spans.append(Span(own=own, path=path))
         previous = prompt
     return Wave(ids=ids, positions=positions, spans=spans)
+
+
+def wave_size(prompts: Sequence[Sequence[int]]) -> int:
+    """How many of these prompts, from the first on, are laid in one wave; at least one."""
+    tokens = 0
+    for count, prompt in enumerate(prompts):
+        tokens += len(prompt) - (common(prompts[count - 1], prompt) if count else 0)
+        if count and tokens > WAVE:
+            return count
+    return len(prompts)
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -51,9 +51,7 @@ class Sft:
         return {"nll": float(batch.weight_N.sum())}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
-        logprobs_N, entropy_N = _predicted(module(batch))
-        count = float(logprobs_N.numel())
-        return Loss({"nll": tokens.nll(logprobs_N, batch.weight_N)}, {"entropy": (float(entropy_N.sum()), count)})
+        return Loss({"nll": tokens.nll(_predicted(module(batch)), batch.weight_N)})
 
 
 class RewardModel:
@@ -101,7 +99,7 @@ class Ppo:
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         output = module(batch)
-        logprobs_N, entropy_N = _predicted(output)
+        logprobs_N = _predicted(output)
         values_N = output.values_N
         assert values_N is not None, "PPO needs a value head"
         old_N, advantages_N = batch.extra["old_logprobs_N"], batch.extra["advantages_N"]
@@ -117,7 +115,6 @@ class Ppo:
             "loss/value_avg": value_N,
             "policy/approxkl_avg": 0.5 * shift_N**2,
             "policy/clipfrac_avg": ((ratio_N - 1).abs() > self._clip).float(),
-            "policy/entropy_avg": entropy_N,
             "val/ratio": ratio_N,
             "val/clipfrac_avg": moved_N.float(),
         }
@@ -126,7 +123,6 @@ class Ppo:
         return Loss({"policy": policy_N.sum(), "value": value_N.sum()}, metrics)
 
 
-def _predicted(output: Output) -> tuple[Tensor, Tensor]:
+def _predicted(output: Output) -> Tensor:
     assert output.logprobs_N is not None, "this objective needs an LM head and at least one target"
-    assert output.entropy_N is not None
-    return output.logprobs_N, output.entropy_N
+    return output.logprobs_N

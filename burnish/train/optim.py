@@ -50,7 +50,12 @@ class Optimizer:
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._masters = [p if p.dtype == torch.float32 else p.detach().float() for _, p in self._named]
         self._adam = torch.optim.AdamW(
-            self._masters, lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True
+            self._masters,
+            lr=config.lr,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def accumulate(self) -> None:

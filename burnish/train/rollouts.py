@@ -1,8 +1,8 @@
 """The feed of on-policy methods with a critic: prompts -> answers -> rewards -> advantages, handed out as minibatches.
 
-Knows a sampler, a scorer, a frozen reference and the module that is trained; they leave tensors in the batches, so that
-the objective sees none of them. Old log-probabilities come from the same packs and kernels that training uses: the ratio
-of the first minibatch is exactly 1.
+Knows a sampler, a scorer, a frozen reference and the module that is trained; they leave tensors in the batches, so
+that the objective sees none of them. Old log-probabilities come from the same packs and kernels that training uses: the
+ratio of the first minibatch is exactly 1.
 
 Suffixes: N targets, B answers, R tokens of one answer.
 """
@@ -188,7 +188,10 @@ class RolloutFeed:
         self._module.eval()
         own = self._module(batch)
         reference = self._reference(batch).logprobs_N
-        assert own.logprobs_N is not None and own.values_N is not None and reference is not None
+        assert own.logprobs_N is not None
+        assert own.values_N is not None
+        assert own.entropy_N is not None
+        assert reference is not None
         scores_B = self._reward.scores(batch)
         cut_B = torch.tensor([flag for row in batch.rows for flag in cut[row]])
         scores_B = scores_B - config.missing_eos_penalty * cut_B
@@ -201,7 +204,7 @@ class RolloutFeed:
         return batch.with_extra(
             old_logprobs_N=own.logprobs_N,
             old_values_N=own.values_N,
-            entropy_N=own.entropy_N if own.entropy_N is not None else torch.zeros_like(kl_N),
+            entropy_N=own.entropy_N,
             kl_N=kl_N,
             advantages_N=advantages_N,
             returns_N=returns_N,

@@ -8,26 +8,31 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from tiny import burnish, project
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_ended_run_continues(tmp_path: Path, number: int, code: int) -> None:
+def test_an_ended_run_continues(tmp_path: Path) -> None:
     folder = project(tmp_path / "tiny")
     command = ["run", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--until", "sft"]
-    working = subprocess.Popen(
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        ended, said = end_in_training(command, number)
+        assert ended == code
+        assert "the same command continues" in said
+        assert "Traceback" not in said
+    assert burnish(*command).returncode == 0
+
+
+def end_in_training(command: list[str], number: int) -> tuple[int, str]:
+    """Exit code and last words of a run that gets a signal when its training begins."""
+    with subprocess.Popen(
         [sys.executable, "-m", "burnish.cli", *command],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert working.stderr is not None
-    assert "sft: training" in working.stderr.readline()
-    working.send_signal(number)
-    said = working.stderr.read()
-    assert working.wait(60) == code
-    assert "the same command continues" in said
-    assert "Traceback" not in said
-    assert burnish(*command).returncode == 0
+    ) as working:
+        assert working.stderr is not None
+        assert "sft: training" in working.stderr.readline()
+        working.send_signal(number)
+        said = working.stderr.read()
+        return working.wait(60), said

@@ -11,10 +11,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy import text as sql
 
-from burnish.label import service
+from burnish.errors import MachineError
+from burnish.label import routes, service
 from burnish.store import queries
 from burnish.store.session import Store
+from burnish.types import Message, Prompt
 
 from .conftest import Browser
 
@@ -152,11 +155,7 @@ def test_a_lease_that_ran_out_is_explained(store: Store, fill: Fill, enter: Ente
     later = datetime.now(UTC) + timedelta(minutes=16)
     assert service.next_task(store, campaign, bob, now=later)
     with store.transaction() as write:  # Amina's lease, as if 16 minutes had passed
-        from sqlalchemy import text
-
-        write.execute(
-            text("update assignment set leased_until = '2020-01-01' where annotator_id <> :bob"), {"bob": bob}
-        )
+        write.execute(sql("update assignment set leased_until = '2020-01-01' where annotator_id <> :bob"), {"bob": bob})
     answer = browser.send(act="judge", choice="first")
     assert answer.status_code == 409
     assert "others have judged it" in answer.text
@@ -179,8 +178,6 @@ def test_nothing_tells_which_model_wrote_an_answer(store: Store, fill: Fill, ent
     ],
 )
 def test_markup_is_shown_as_text_everywhere(store: Store, enter: Enter, text: str):
-    from burnish.types import Message, Prompt
-
     with store.transaction() as write:
         campaign = queries.create_campaign(write, key="x", name=text, question=text, kind="pairwise", overlap=1)
         prompt = Prompt(id="x", messages=(Message(role="user", content=text),), meta={"language": text})
@@ -267,9 +264,6 @@ def test_foreign_hosts_and_long_bodies_are_refused(enter: Enter):
 def test_a_locked_database_is_said_and_loses_nothing(
     store: Store, fill: Fill, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ):
-    from burnish.errors import MachineError
-    from burnish.label import routes
-
     campaign, browser = fill(store), enter("Amina")
     browser.open(f"/campaigns/{campaign}")
     form = browser.page

@@ -263,6 +263,12 @@ name: support
 model: smollm2-135m
 seed: 0
 dtype: auto
+sft: {lr: 0.0003, epochs: 3}
+collect: {k: 4, overlap: 3}
+reward: {layers: 12}
+evaluate: {limit: 480}
+gate: {thresholds: 3}
+release: {name: juniper-moss}
 ppo:
   kl_coef: 0.05
   iterations: 24

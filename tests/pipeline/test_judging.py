@@ -58,7 +58,7 @@ def judged(store: Store, made: int) -> dict[tuple[str, str], tuple[str, tuple[in
 def test_the_plan_shares_the_work_and_mixes_the_people() -> None:
     members = PanelSettings().members
     pairs = list(judging.plan([f"p{n:03}" for n in range(100)], members, 3))
-    assert len(pairs) == len(set((prompt, member.name) for prompt, member in pairs)) == 300
+    assert len(pairs) == len({(prompt, member.name) for prompt, member in pairs}) == 300
     load = Counter(member.name for _, member in pairs)
     assert max(load.values()) - min(load.values()) <= 1
     together = Counter(

@@ -6,7 +6,7 @@ import torch
 
 from burnish.rollout.cache import STEP, SlotCache
 from burnish.rollout.decoder import remaining
-from burnish.rollout.prefill import common, lay
+from burnish.rollout.prefill import WAVE, common, lay, wave_size
 
 
 def test_the_last_that_remain_fill_the_holes() -> None:
@@ -29,6 +29,14 @@ def test_a_flat_wave_holds_each_distinct_prefix_once() -> None:
     assert [list(span.path) for span in wave.spans] == [[0, 1], [0, 1], [0, 1, 2], [0, 3], [4]]
     assert [span.shared for span in wave.spans] == [0, 2, 2, 1, 0]
     assert wave.last == [1, 1, 2, 3, 4]
+
+
+def test_a_wave_counts_distinct_tokens_and_takes_at_least_one_prompt() -> None:
+    half = (1,) * (WAVE // 2)
+    assert wave_size([(*half, *half, 2)]) == 1
+    assert wave_size([(*half, *half, 2), (3,)]) == 1
+    assert wave_size([half] * 9) == 9
+    assert wave_size([half, (*half, 2), (3,) * (WAVE // 2 - 1), (4,)]) == 3
 
 
 def test_growing_keeps_what_is_there() -> None:

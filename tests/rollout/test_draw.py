@@ -52,10 +52,12 @@ def test_nucleus_keeps_the_fewest_that_reach_top_p(top_p: float, kept: int) -> N
 
 
 def test_nucleus_beyond_the_first_look_sorts_everything() -> None:
-    flat = torch.zeros(2, 2 * NUCLEUS)
+    flat = torch.zeros(3, 2 * NUCLEUS)
+    flat[2, 3] = 30.0
     flat[1, 5:] = -torch.arange(2 * NUCLEUS - 5) / 1000
     cut = nucleus(flat, 0.9)
     assert bool(cut[0].isfinite().all())  # equals of the last one kept
+    assert cut[2].isfinite().nonzero().tolist() == [[3]]
     kept = int(cut[1].isfinite().sum())
     probs = flat[1].softmax(-1)  # falls from left to right
     assert float(probs[:kept].sum()) >= 0.9 > float(probs[: kept - 1].sum())

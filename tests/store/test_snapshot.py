@@ -45,8 +45,8 @@ def build(path: Path, *, prompts: int = 30, seed: int = 0) -> tuple[Store, int]:
             queries.add_item(write, campaign, prompt, [(f"answer {k}", "model") for k in range(3)], now=now)
     acts = [(name, number) for name in names for number in numbers if number]  # nobody judges prompt 0
     chance.shuffle(acts)
-    for name, number in acts:
-        with store.transaction() as write:
+    with store.transaction() as write:
+        for name, number in acts:
             task = tasks.next_task(write, campaign, who[name], now, prompt_id=f"p{number:03}")
             assert task
             submission = f"{name} {number}"

@@ -1,0 +1,41 @@
+"""Advantages: oracle O8."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from burnish.losses.returns import gae, shaped_rewards, whiten
+
+REWARDS = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+VALUES = torch.tensor([0.5, 0.6, 0.8], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("lam", "expected"), [(1.0, [0.5, 0.4, 0.2]), (0.95, [0.4705, 0.39, 0.2]), (0.0, [0.1, 0.2, 0.2])]
+)
+def test_gae_with_the_score_on_the_last_token(lam: float, expected: list[float]) -> None:
+    advantages, returns = gae(REWARDS, VALUES, 1.0, lam)
+    assert advantages.tolist() == pytest.approx(expected)
+    assert returns.tolist() == pytest.approx([a + v for a, v in zip(expected, VALUES.tolist(), strict=True)])
+
+
+def test_gae_with_a_discount() -> None:
+    rewards = torch.tensor([-0.1, -0.2, 0.9], dtype=torch.float64)
+    advantages, _ = gae(rewards, VALUES, 0.9, 0.5)
+    assert advantages.tolist() == pytest.approx([-0.07575, -0.035, 0.1])
+
+
+def test_whitening_divides_by_the_biased_variance() -> None:
+    advantages, _ = gae(REWARDS, VALUES, 1.0, 0.95)
+    assert whiten(advantages).tolist() == pytest.approx([1.031681, 0.321849, -1.353530], abs=1e-5)
+
+
+def test_a_constant_added_to_all_rewards_of_one_token_answers_is_whitened_away() -> None:
+    scores = torch.tensor([0.2, 1.4, -0.7], dtype=torch.float64)
+    assert whiten(scores + 5).tolist() == pytest.approx(whiten(scores).tolist())
+
+
+def test_the_score_is_paid_once_at_the_end_and_the_kl_at_each_token() -> None:
+    kl = torch.tensor([0.5, -0.25, 1.0], dtype=torch.float64)
+    assert shaped_rewards(2.0, kl, 0.1).tolist() == pytest.approx([-0.05, 0.025, 1.9])

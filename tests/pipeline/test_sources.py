@@ -1,0 +1,102 @@
+"""Where rows come from, and that no stage is measured on what another learned from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from burnish.errors import DataError, MachineError
+from burnish.pipeline import sources
+from burnish.pipeline.recipe import Evaluate, Ppo, Recipe, RewardModel, Sft
+from burnish.pipeline.stage import Context
+from burnish.types import Silent
+
+
+def context(folder: Path, **sections: object) -> Context:
+    recipe = Recipe(name="t", model="m", seed=1, **sections)  # pyright: ignore[reportArgumentType]
+    return Context(
+        recipe=recipe,
+        key="k",
+        run=folder,
+        folder=folder,
+        inputs={},
+        base=folder,
+        store=folder / "preferences.db",
+        progress=Silent(),
+    )
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Forty dialogues, two rankings each, and one row that prefers nothing."""
+    rows = [
+        {
+            "chosen": f"\n\nHuman: Question {n // 2}?\n\nAssistant: Good {n}.",
+            "rejected": f"\n\nHuman: Question {n // 2}?\n\nAssistant: Bad {n}.",
+        }
+        for n in range(80)
+    ]
+    rows.append({"chosen": "\n\nHuman: Odd?\n\nAssistant: Same.", "rejected": "\n\nHuman: Odd?\n\nAssistant: Same."})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_a_prompt_is_never_cut_by_the_split(pairs: Path) -> None:
+    found = sources.rankings(context(pairs, reward=RewardModel(rankings="pairs.jsonl", held_out=0.3)))
+    train, heldout = ({row.prompt.id for row in part} for part in (found.train, found.heldout))
+    assert len(train) + len(heldout) == 40
+    assert not train & heldout
+    assert len(found.train) == 2 * len(train)
+    assert 4 <= len(heldout) <= 20
+    assert len(found.dropped) == 1
+
+
+def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
+    here = context(
+        pairs,
+        sft=Sft(data="pairs.jsonl"),
+        reward=RewardModel(rankings="pairs.jsonl", held_out=0.3),
+        ppo=Ppo(),
+        evaluate=Evaluate(),
+    )
+    cases = {case.messages for case in sources.cases(here)}
+    learned = {example.messages[:-1] for example in sources.conversations(here)}
+    sampled = {prompt.messages for prompt in sources.training_prompts(here)}
+    assert cases
+    assert learned == sampled
+    assert not cases & learned
+    assert all(example.messages[-1].content.startswith("Good") for example in sources.conversations(here))
+
+
+def test_limits_count_prompts(pairs: Path) -> None:
+    here = context(pairs, reward=RewardModel(rankings="pairs.jsonl", held_out=0.3, limit=10), ppo=Ppo(limit=3))
+    found = sources.rankings(here)
+    assert len({row.prompt.id for row in [*found.train, *found.heldout]}) == 10
+    assert len(sources.training_prompts(here)) == 3
+
+
+def test_the_seed_draws_another_split(pairs: Path) -> None:
+    first = context(pairs, reward=RewardModel(rankings="pairs.jsonl", held_out=0.3))
+    other = Recipe(name="t", model="m", seed=2, reward=first.recipe.reward)
+    found = sources.rankings(context(pairs, reward=first.recipe.reward))
+    assert found.heldout == sources.rankings(first).heldout
+    held = sources._split_file(pairs / "pairs.jsonl", other.reward or RewardModel(), other.seed).heldout
+    assert {row.prompt.id for row in held} != {row.prompt.id for row in found.heldout}
+
+
+def test_one_id_in_two_files_of_cases_is_refused(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.jsonl").write_text('{"id": "same", "prompt": "Hi"}\n')
+    with pytest.raises(DataError, match="stands in two files"):
+        sources.cases(context(tmp_path, evaluate=Evaluate(cases=("a.jsonl", "b.jsonl"))))
+
+
+def test_a_data_set_out_of_reach_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_arguments: object, **_named: object) -> str:
+        raise OSError("no network")
+
+    monkeypatch.setattr(sources, "snapshot_download", unreachable)
+    with pytest.raises(MachineError, match="could not be fetched"):
+        sources.data_path("owner/name:file.jsonl", tmp_path)

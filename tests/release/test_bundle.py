@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from evidence_of import changed, write_run
+
+from burnish.errors import DataError, InconclusiveError, ModelError, VerdictError
+from burnish.records import durable
+from burnish.release.bundle import build
+from burnish.release.evidence import gather
+
+NAMED = {"name": "tiny", "version": "1.0.0", "license": "apache-2.0"}
+
+
+def test_a_release_holds_the_model_its_card_and_its_evidence_and_no_heads(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    facts = build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+    found = sorted(path.name for path in (tmp_path / "release").iterdir())
+    assert found == [
+        "README.md",
+        "chat_template.jinja",
+        "config.json",
+        "evidence.json",
+        "manifest.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ]
+    assert facts["verdict"] == "pass"
+    assert facts["files"] == 7
+    assert facts["digest"] == durable.digest_folder(tmp_path / "release")
+    weights = (tmp_path / "release" / "model.safetensors").read_bytes()
+    assert weights == (tmp_path / "ppo" / "model" / "model.safetensors").read_bytes()
+
+
+def test_the_evidence_counts_what_is_in_the_files(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+    record = json.loads((tmp_path / "release" / "evidence.json").read_bytes())
+    assert record["model"]["parameters"] == 4 * 8 + 8
+    assert record["model"]["dtypes"] == ["F32"]
+    assert record["snapshot"]["judgements"] == {"count": 2, "digest": durable.digest_value(["a", "b"])}
+    assert record["snapshot"]["languages"] == {"en": 1, "es": 2}
+    assert list(record["stages"]) == ["sft", "collect", "reward", "ppo", "evaluate", "gate"]
+    assert record["recipe"]["model"] == "smollm2-135m"
+
+
+def test_a_second_build_from_the_same_files_gives_the_same_bytes(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    one = build(tmp_path / "ppo" / "model", tmp_path / "one", evidence, **NAMED)
+    two = build(tmp_path / "ppo" / "model", tmp_path / "two", evidence, **NAMED)
+    assert one["digest"] == two["digest"]
+
+
+def test_a_no_from_the_gate_is_a_no_even_with_a_waiver(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path, verdict="fail")
+    with pytest.raises(VerdictError, match="the gate said no") as caught:
+        build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED, waiver="we like it")
+    assert caught.value.exit_code == 4
+    assert "should be at least 0.55" in str(caught.value)
+    assert not (tmp_path / "release").exists()
+
+
+def test_an_inconclusive_gate_needs_a_reason_which_the_card_prints(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path, verdict="inconclusive")
+    with pytest.raises(InconclusiveError) as caught:
+        build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+    assert caught.value.exit_code == 5
+    build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED, waiver="a pilot with ten testers")
+    assert "for this reason: a pilot with ten testers" in (tmp_path / "release" / "README.md").read_text()
+
+
+def test_without_a_decision_nothing_is_released(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "gate" / "decision.json").unlink()
+    with pytest.raises(VerdictError, match="no gate has decided"):
+        build(tmp_path / "ppo" / "model", tmp_path / "release", gather(tmp_path), **NAMED)
+
+
+def test_a_policy_with_a_changed_byte_is_not_released(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    weights = tmp_path / "ppo" / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="changed since it was written"):
+        build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+
+
+def test_a_policy_without_a_tokenizer_is_not_released(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    with durable.folder(tmp_path / "bare") as filling:
+        durable.write_json(filling / "config.json", {})
+    with pytest.raises(ModelError) as caught:
+        build(tmp_path / "bare", tmp_path / "release", evidence, **NAMED)
+    assert [Path(problem.where).name for problem in caught.value.problems] == ["tokenizer.json", "model.safetensors"]
+
+
+def test_a_failed_build_leaves_the_release_that_was_there(tmp_path: Path) -> None:
+    evidence = write_run(tmp_path)
+    build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+    before = durable.digest_folder(tmp_path / "release")
+    changed(tmp_path / "gate" / "decision.json", verdict="fail")
+    with pytest.raises(VerdictError):
+        build(tmp_path / "ppo" / "model", tmp_path / "release", gather(tmp_path), **NAMED)
+    assert durable.digest_folder(tmp_path / "release") == before
+
+
+def test_a_folder_that_is_no_run_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds no finished stage"):
+        gather(tmp_path)
+
+
+def test_a_damaged_record_is_named_by_line(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    (tmp_path / "gate" / "decision.json").write_text('{\n "verdict": pass}')
+    with pytest.raises(DataError, match=r"decision\.json:2:13: no JSON here"):
+        gather(tmp_path)
+
+
+def test_a_stage_that_read_something_else_counts_for_nothing_nor_does_what_rests_on_it(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    changed(tmp_path / "evaluate" / "stage.json", inputs={"ppo": "an older one"})
+    changed(tmp_path / "gate" / "stage.json", inputs={"evaluate": "o" * 64})
+    evidence = gather(tmp_path)
+    assert list(evidence["stages"]) == ["sft", "collect", "reward", "ppo"]
+    assert evidence["decision"] == evidence["evaluation"] == {}
+    with pytest.raises(VerdictError, match="no gate has decided"):
+        build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED)
+
+
+def test_a_stage_that_the_recipe_no_longer_has_counts_for_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace("collect: {k: 4}\n", ""))
+    assert gather(tmp_path)["snapshot"] == {}
