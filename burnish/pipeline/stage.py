@@ -16,7 +16,7 @@ from burnish.pipeline.recipe import Recipe, resolve
 from burnish.types import Progress
 
 Facts = dict[str, Any]
-"""JSON values: figures that a stage states about what it made; they go into its stage.json, the report and the model card."""
+"""JSON values: what a stage states about what it made, for its record, the report and the model card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

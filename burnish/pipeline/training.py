@@ -64,7 +64,9 @@ def keep(module: Trainable, tokenizer: Tokenizer, folder: Path, **extra: object)
 
 
 def drop_checkpoints(folder: Path) -> None:
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    """Those of the stage, and of the trial models that it trained in folders of its own."""
+    for found in [folder / "checkpoints", *folder.glob("*/checkpoints")]:
+        shutil.rmtree(found, ignore_errors=True)
 
 
 def fitting(documents: Sequence[Document], max_length: int, source: str) -> list[Document]:

@@ -3,7 +3,7 @@
 A token's keys and values depend on nothing but what stands before it, so prompts that begin alike (the same system
 turn, or one prompt asked for several answers) share those tokens. Sorted, a prompt shares most with its neighbour.
 
-Suffixes: T flat tokens, m prompts, L positions of the longest prompt.
+Suffixes: T flat tokens, m prompts, L positions; K key-value heads, G query heads of each, E head width.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from burnish.models.attention import shared_heads
 from burnish.rollout.cache import SlotCache
 
 WAVE = 8192
@@ -96,24 +95,33 @@ class PrefillAttention:
         longest = max(len(span.path) for span in wave.spans)
         padded = [[*span.path, *[0] * (longest - len(span.path))] for span in wave.spans]
         self._path_mL = torch.tensor(padded, device=device)
-        spans = [(row, span) for row, span in enumerate(wave.spans) if span.own.start < span.own.stop]
         self._parts = [
-            (span.own, self._path_mL[row, : len(span.path)], _mask(span, device, dtype)) for row, span in spans
+            (first + row, len(span.path), span.own, _mask(span, device, dtype))
+            for row, span in enumerate(wave.spans)
+            if span.own.start < span.own.stop
         ]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
         self._cache.fill(layer, self._first, self._path_mL, k, v)
-        k, v = shared_heads(q, k), shared_heads(q, v)
-        parts = [self._part(q[:, :, own], k, v, own, path_L, mask, scale) for own, path_L, mask in self._parts]
-        return torch.cat(parts, dim=2).transpose(1, 2)
+        keys, values = self._cache.layer(layer, k)
+        q_KGTE = q[0].unflatten(0, (k.shape[1], -1))
+        parts = [
+            F.scaled_dot_product_attention(
+                q_KGTE[:, :, own],
+                _shared(keys[slot, :, :length], q_KGTE),
+                _shared(values[slot, :, :length], q_KGTE),
+                mask,
+                is_causal=mask is None,
+                scale=scale,
+            )
+            for slot, length, own, mask in self._parts
+        ]
+        return torch.cat(parts, dim=2).flatten(0, 1)[None].transpose(1, 2)
 
-    def _part(
-        self, q: Tensor, k: Tensor, v: Tensor, own: slice, path_L: Tensor, mask: Tensor | None, scale: float
-    ) -> Tensor:
-        if mask is None:
-            return F.scaled_dot_product_attention(q, k[:, :, own], v[:, :, own], is_causal=True, scale=scale)
-        k, v = k.index_select(2, path_L), v.index_select(2, path_L)
-        return F.scaled_dot_product_attention(q, k, v, mask, scale=scale)
+
+def _shared(kept_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
+    """Keys or values as each of the G query heads of a key-value head sees them; a view, nothing is copied."""
+    return kept_KLE[:, None].expand(-1, q_KGTE.shape[1], -1, -1)
 
 
 def _mask(span: Span, device: Any, dtype: torch.dtype) -> Tensor | None:

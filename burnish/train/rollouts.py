@@ -87,6 +87,9 @@ class RolloutConfig:
     missing_eos_penalty: float
     """Taken from the score of an answer that the budget cut."""
     seed: int
+    whiten: bool = True
+    """Shift and scale advantages over the iteration. Off for problems small enough to reach their optimum: there the
+    advantages vanish, and whitening would blow up what noise is left."""
 
 
 class RolloutFeed:
@@ -176,7 +179,8 @@ class RolloutFeed:
             ]
             for start in range(0, len(documents), share)
         ]
-        self._whiten()
+        if config.whiten:
+            self._whiten()
         self._write_samples(iteration, {prompt.id: prompt for prompt in chosen})
         ended = time.perf_counter()
         return self._metrics() | {"seconds/rollout": sampled_at - began, "seconds/score": ended - sampled_at}
