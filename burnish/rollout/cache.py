@@ -16,6 +16,13 @@ from torch import Tensor
 
 STEP = 64
 """Positions are reserved in multiples of this."""
+POSITIONS = 65536
+"""Most positions kept over all slots: every slot is as long as the longest, so long sequences leave room for fewer."""
+
+
+def fitting(slots: int, length: int) -> int:
+    """How many of `slots` there may be when a sequence may become `length` tokens long; at least one."""
+    return max(1, min(slots, POSITIONS // length))
 
 
 class SlotCache:

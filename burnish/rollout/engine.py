@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from burnish.errors import ConfigError, DataError, ModelError, Problem
 from burnish.models.forward import Trainable
+from burnish.rollout.cache import fitting
 from burnish.rollout.decoder import Decoder, decoder, remaining
 from burnish.rollout.draw import draw, uniforms
 from burnish.rollout.prefill import wave_size
@@ -97,10 +98,12 @@ class Engine:
     def _write(self, answers: Sequence[_Answer], sampling: Sampling, progress: Progress) -> None:
         waiting = sorted(answers, key=lambda answer: (answer.prompt, answer.place))
         active: list[_Answer] = []
-        rows = decoder(self._module, min(self.slots, len(waiting)))
+        longest = max((len(answer.prompt) for answer in waiting), default=0) + sampling.max_new_tokens
+        slots = fitting(min(self.slots, len(waiting)), longest)
+        rows = decoder(self._module, slots)
         while waiting or active:
-            if waiting and len(active) <= self.slots - max(1, self.slots // 4):
-                prompts = [answer.prompt for answer in waiting[: self.slots - len(active)]]
+            if waiting and len(active) <= slots - max(1, slots // 4):
+                prompts = [answer.prompt for answer in waiting[: slots - len(active)]]
                 count = wave_size(prompts)
                 wave, waiting = waiting[:count], waiting[count:]
                 hidden_AC = rows.admit(prompts[:count], sampling.max_new_tokens)

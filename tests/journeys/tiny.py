@@ -56,7 +56,7 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1) -> Path:
     return folder
 
 
-def burnish(*arguments: str | Path, timeout: float = 120, **environment: str) -> subprocess.CompletedProcess[str]:
+def burnish(*arguments: str | Path, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in its own process, as a user runs it."""
     return subprocess.run(
         [sys.executable, "-m", "burnish.cli", *map(str, arguments)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from burnish.rollout.cache import STEP, SlotCache
+from burnish.rollout.cache import POSITIONS, STEP, SlotCache, fitting
 from burnish.rollout.decoder import remaining
 from burnish.rollout.prefill import WAVE, common, lay, wave_size
 
@@ -51,3 +51,9 @@ def test_growing_keeps_what_is_there() -> None:
     assert values[1:, 0, :2, 0].tolist() == [[0, -1], [-2, -3]]
     cache.move([2], [0])
     assert keys[0, 0, :2, 0].tolist() == [2, 3]
+
+
+def test_long_sequences_leave_room_for_fewer() -> None:
+    assert fitting(96, 100) == 96
+    assert fitting(96, POSITIONS // 3) == 3
+    assert fitting(96, POSITIONS * 2) == 1
