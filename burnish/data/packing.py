@@ -18,9 +18,7 @@ def best_fit(documents: Sequence[Document], budget: int) -> list[list[Document]]
     if long:
         raise DataError(
             *(
-                Problem(
-                    d.row, f"{d.tokens} tokens, and a micro-batch holds {budget}", "Raise micro_tokens."
-                )
+                Problem(d.row, f"{d.tokens} tokens, and a micro-batch holds {budget}", "Raise micro_tokens.")
                 for d in long
             )
         )

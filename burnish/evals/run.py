@@ -14,7 +14,7 @@ from burnish.judge import language
 from burnish.judge.rubric import Grade, Rubric
 from burnish.types import Completion, Generator, Progress, Sampling, Silent, Stop
 
-AT_ONCE = 32
+AT_ONCE = 192
 """Cases put to the generator in one call: progress is told this often."""
 Answers = Mapping[str, Sequence[Completion]]
 """Model -> its answers, aligned with the cases. Models stand in the order they were made: each is compared with the one

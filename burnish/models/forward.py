@@ -1,5 +1,5 @@
-"""The one trainable module: a backbone, its LM head where tokens are predicted, and scalar heads. The only place that
-calls a backbone or an LM head. Knows packed trees; knows no loss and no method.
+"""The one trainable module: a backbone, its LM head where tokens are predicted, and scalar heads. Beside the generation
+engine the only place that calls a backbone or an LM head. Knows packed trees; knows no loss and no method.
 
 Suffixes as in batches: T tokens, N targets, B answers; C hidden width.
 """

@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
-import httpx
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     HfHubHTTPError,
@@ -167,7 +166,7 @@ def _hub(name: str, progress: Progress) -> Path:
             path = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         mend = "Fetch it where there is a network and give its folder."
         raise MachineError(
             Problem(name, f"no such folder here, and the Hub cannot be reached ({error})", mend)

@@ -24,7 +24,14 @@ from burnish.types import Progress
 Graph = Sequence[Stage]
 
 GRAPH: Graph = (
-    Stage(name="sft", version=1, needs=(), makes="model", run=computed("burnish.pipeline.sft")),
+    Stage(
+        name="sft",
+        version=1,
+        needs=(),
+        makes="model",
+        run=computed("burnish.pipeline.sft"),
+        shared=("model", "seed", "dtype", "rankings"),
+    ),
     Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
     Stage(name="reward", version=1, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(

@@ -41,7 +41,20 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
 
 
 def _shared(recipe: Recipe, name: str, base: Path) -> Any:
-    return _content(recipe.model, base) if name == "model" else getattr(recipe, name)
+    match name:
+        case "model":
+            return _content(recipe.model, base)
+        case "rankings":
+            return _rankings(recipe, base)
+        case _:
+            return getattr(recipe, name)
+
+
+def _rankings(recipe: Recipe, base: Path) -> Any:
+    """Given rankings and how they are split: fine-tuning learns from the side that is not held out."""
+    if recipe.reward is None or recipe.reward.rankings is None:
+        return None
+    return [_content(recipe.reward.rankings, base), recipe.reward.held_out, recipe.reward.limit]
 
 
 def _content(name: str | list[str] | None, base: Path) -> Any:

@@ -62,7 +62,7 @@ class Optim(Strict):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises to its peak."""
     schedule: Schedule = "cosine"
-    """What the learning rate does after its peak: stay, or fall to zero on a line or a half cosine."""
+    """What the learning rate does after its peak: stay, fall to zero on a line, or to a tenth on a half cosine."""
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
     """AdamW's decoupled decay of weight matrices."""
     clip_norm: float = Field(default=1.0, gt=0)
@@ -76,8 +76,9 @@ class Optim(Strict):
 class Sft(Optim):
     """Supervised fine-tuning on conversations; every assistant turn is learned."""
 
-    data: str = Field(min_length=1)
-    """A JSONL file of conversations (`messages`), or a folder that holds one."""
+    data: str | None = Field(default=None, min_length=1)
+    """A JSONL file of conversations (`messages`), or a folder that holds one. Absent: the best answers of the training
+    side of `reward.rankings`."""
     limit: Positive | None = None
     """Take at most so many rows."""
 
@@ -151,8 +152,6 @@ class Ppo(Strict):
     """Weight of the value loss."""
     missing_eos_penalty: float = Field(default=1.0, ge=0)
     """Taken from the score of an answer that the budget cut."""
-    whiten_rewards: bool = False
-    """Divide rewards by their standard deviation before advantages are computed."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Of the sampled answers."""
     max_new_tokens: Positive = 64

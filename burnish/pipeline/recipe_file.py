@@ -76,6 +76,8 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
     reward, collect, evaluate = recipe.reward, recipe.collect, recipe.evaluate
     if reward and not collect and reward.rankings is None:
         yield ("reward",), "nothing to learn from: there is no collect section and no reward.rankings", "Add one."
+    if recipe.sft and recipe.sft.data is None and not (reward and reward.rankings):
+        yield ("sft",), "nothing to learn from: there is neither sft.data nor reward.rankings", "Add data."
     if recipe.ppo and not reward:
         yield ("ppo",), "ppo needs a reward section", "Add reward, or remove ppo."
     if recipe.gate and not evaluate:
@@ -122,7 +124,7 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
     for section, name, path in paths(recipe):
-        hub_id = name == "rankings" and path.count("/") == 1 and not path.startswith((".", "/", "~"))
+        hub_id = name == "rankings" and path.partition(":")[0].count("/") == 1 and not path.startswith((".", "/", "~"))
         if not resolve(path, base).exists() and not hub_id:
             yield (
                 (f"{section}.{name}",),

@@ -47,7 +47,7 @@ from burnish.records import durable
 from burnish.rewards.model import ModelReward, normalised
 from burnish.stats.agreement import human_ceiling, pairwise_agreement
 from burnish.stats.baselines import LengthRule, Pair, fit_length_rule
-from burnish.stats.intervals import ratio
+from burnish.stats.intervals import share
 from burnish.store.snapshot import read_rows
 from burnish.train.feeds import DatasetFeed
 from burnish.train.loop import FitConfig, fit
@@ -275,7 +275,7 @@ def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
 
 def _estimate(hits: Hits) -> Estimate:
     table = np.array(hits, dtype=np.float64)
-    return ratio(table[:, 0], table[:, 1])
+    return share(table[:, 0], table[:, 1])
 
 
 def _rule_hits(rule: LengthRule, split: _Split) -> Hits:

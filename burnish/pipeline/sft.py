@@ -34,7 +34,7 @@ def run(context: Context) -> Facts:
     base = base_model(context)
     tokenizer = Tokenizer.load(base)
     found = _documents(context, Renderer(tokenizer))
-    documents = fitting(found, settings.max_length, settings.data)
+    documents = fitting(found, settings.max_length, settings.data or "reward.rankings")
     if not trained(context.folder):
         _train(context, settings, documents, tokenizer)
     drop_checkpoints(context.folder)
@@ -57,8 +57,7 @@ def _documents(context: Context, renderer: Renderer) -> list[Document]:
         rendered = renderer.example(example.messages)
         documents.append(Document(row=example.id, ids=rendered.ids, weights=rendered.weights))
     if not any(document.targets for document in documents):
-        assert context.recipe.sft is not None
-        raise DataError(Problem(context.recipe.sft.data, "no token of the assistant's to learn in any conversation"))
+        raise DataError(Problem("sft.data", "no token of the assistant's to learn in any conversation"))
     return [document for document in documents if document.targets]
 
 

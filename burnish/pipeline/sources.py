@@ -49,6 +49,8 @@ def conversations(context: Context) -> list[Example]:
     """What sft learns. Of a file of rankings: the best answer to each prompt that is not held out."""
     sft = context.recipe.sft
     assert sft is not None
+    if sft.data is None:
+        return [_best(each) for each in rankings(context).train][: sft.limit]
     path = context.path(sft.data)
     first = read_jsonl(path)[0].value
     if not ({"chosen", "completions"} & first.keys()):

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
-from burnish.stats.intervals import ratio
+from burnish.stats.intervals import share
 from burnish.types import Estimate
 
 Votes = Sequence[Sequence[int]]
@@ -39,8 +38,7 @@ def pairwise_agreement(items: Sequence[Votes], seed: int = 0) -> Estimate | None
     told = np.array([pair for pair in counts if pair[1]], dtype=np.float64).reshape(-1, 2)
     if not len(told):
         return None
-    estimate = ratio(told[:, 0], told[:, 1], seed=seed)
-    return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
+    return share(told[:, 0], told[:, 1], seed=seed)
 
 
 def flip_rate(agreement: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +106,12 @@ def ratio(sums: Floats, counts: Floats, *, seed: int = 0, draws: int = DRAWS, sp
     low, high = np.quantile(replicas, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
     mde = REACH * _sd(residuals) / math.sqrt(n)
     return Estimate(value=value, low=float(low), high=float(high), n=n, mde=mde)
+
+
+def share(hits: Floats, counts: Floats, *, seed: int = 0) -> Estimate:
+    """A ratio that cannot leave [0, 1]: hits of counts over independent clusters, the interval cut to fit."""
+    estimate = ratio(hits, counts, seed=seed)
+    return replace(estimate, low=max(0.0, estimate.low), high=min(1.0, estimate.high))
 
 
 def _sd(values: Sequence[float] | Floats) -> float:

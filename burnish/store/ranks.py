@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 from burnish.errors import Problem, StoreError
 
@@ -35,17 +34,6 @@ def agreed(votes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """
     sums = [sum(column) for column in zip(*map(_double_midranks, votes), strict=True)]
     return dense(sums)
-
-
-def pair_agreement(votes: Sequence[Sequence[int]]) -> tuple[int, int]:
-    """(agreeing, compared) over every two people and every two answers that both of them ordered; ties are left out."""
-    agreeing = compared = 0
-    for one, other in combinations(votes, 2):
-        for i, j in combinations(range(len(one)), 2):
-            signs = (one[i] - one[j]) * (other[i] - other[j])
-            compared += signs != 0
-            agreeing += signs > 0
-    return agreeing, compared
 
 
 def _double_midranks(ranks: Sequence[int]) -> list[int]:

@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
+from burnish.stats.agreement import counted_agreement
 from burnish.store import queries
-from burnish.store.ranks import agreed, pair_agreement
+from burnish.store.ranks import agreed
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Item, Judgement
 from burnish.types import Message, Prompt, Ranking
@@ -149,7 +150,7 @@ def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, 
 
 def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
     votes = [judgement.ranks or () for judgement in judgements]
-    agreeing, compared = pair_agreement(votes)
+    agreeing, compared = counted_agreement(votes)
     return {
         "id": item.prompt.id,
         "prompt": [message.as_json() for message in item.prompt.messages],
@@ -183,7 +184,7 @@ def _counts(
     said: Sequence[Judgement],
     sides: dict[Split, list[dict[str, Any]]],
 ) -> dict[str, int]:
-    pairs = [pair_agreement([ranks for _, ranks in row["votes"]]) for row in rows]
+    pairs = [counted_agreement([ranks for _, ranks in row["votes"]]) for row in rows]
     return {
         "items": len(items),
         "rows": len(rows),

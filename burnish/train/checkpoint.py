@@ -7,6 +7,7 @@ Random draws are functions of (seed, purpose, step), so no generator's state is 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from burnish.train.feeds import Feed
 from burnish.train.optim import Optimizer
 
 _PREFIX = "step-"
+_log = logging.getLogger(__name__)
 
 
 class Checkpoints:
@@ -55,6 +57,7 @@ class Checkpoints:
                 durable.verify(path)
             except DataError as error:
                 self.refused.append(str(error))
+                _log.warning("checkpoint passed over: %s", error)
                 continue
             state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
             optimizer.load(load_file(path / "optimizer.safetensors"))

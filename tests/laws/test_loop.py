@@ -1,4 +1,4 @@
-"""Laws of the loop: it knows no method, resumes bit for bit, and stops before an update that would spoil the weights."""
+"""Laws of the loop: it knows no method, resumes bit for bit, and stops before an update that would spoil weights."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ class Run:
 
     def bits(self) -> dict[str, bytes]:
         state = {**self.module.state_dict(), **self.optimizer.tensors()}
-        return {name: tensor.detach().flatten().contiguous().view(torch.uint8).numpy().tobytes() for name, tensor in state.items()}
+        return {
+            name: tensor.detach().flatten().contiguous().view(torch.uint8).numpy().tobytes()
+            for name, tensor in state.items()
+        }
 
     def losses(self) -> list[float]:
         return [row["loss"] for row in self.log.read()]
@@ -163,7 +166,9 @@ class Table(Trainable):
 
 def test_fine_tuning_a_table_reaches_the_frequencies() -> None:
     """Maximum likelihood of a unigram table is the empirical distribution: 4/8, 3/8 and 1/8."""
-    documents = [Document(row=f"{n}", ids=[0, token], weights=[0, 1]) for n, token in enumerate([1] * 4 + [2] * 3 + [3])]
+    documents = [
+        Document(row=f"{n}", ids=[0, token], weights=[0, 1]) for n, token in enumerate([1] * 4 + [2] * 3 + [3])
+    ]
     table = Table(5)
     optimizer = Optimizer(table, OptimConfig(lr=0.3, steps=400, schedule="linear", betas=(0.9, 0.99)))
     feed = DatasetFeed(documents, per_step=8, micro_tokens=6, seed=0)

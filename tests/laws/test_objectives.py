@@ -117,7 +117,9 @@ def test_every_prompt_and_answer_is_forwarded_once(trees: list[Document]) -> Non
     assert pack(trees).tokens == sum(len(d.ids) + sum(map(len, d.branches)) for d in trees)
 
 
-def test_ppo_at_the_sampling_weights_is_reinforce(module: Trainable, trees: list[Document], with_extras: Packer) -> None:
+def test_ppo_at_the_sampling_weights_is_reinforce(
+    module: Trainable, trees: list[Document], with_extras: Packer
+) -> None:
     """With old log-probs from the same pack the ratio is exactly 1, nothing is clipped, and the slope is -A."""
     batch = with_extras(trees)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from burnish.errors import StoreError
-from burnish.store.ranks import agreed, dense, own_order, pair_agreement
+from burnish.store.ranks import agreed, dense, own_order
 
 
 def test_dense_closes_gaps_and_keeps_ties():
@@ -36,11 +36,3 @@ def test_exact_ties_stay_ties():
 def test_ties_within_a_vote_take_mid_ranks():
     # Mid-ranks (1.5, 1.5, 3) and (2, 3, 1) sum to 3.5, 4.5, 4; the plain ranks to 3, 4, 3, which would be a tie.
     assert agreed([(1, 1, 2), (2, 3, 1)]) == (1, 3, 2)
-
-
-def test_agreement_counts_pairs_that_both_ordered():
-    # Pairs of answers (0,1) (0,2) (1,2). Votes 1 and 2 agree on 2 of 3; the third vote ties 0 and 1.
-    assert pair_agreement([(1, 2, 3), (2, 1, 3)]) == (2, 3)
-    assert pair_agreement([(1, 2, 3), (1, 1, 2)]) == (2, 2)
-    assert pair_agreement([(1, 2, 3), (2, 1, 3), (1, 1, 2)]) == (2 + 2 + 2, 3 + 2 + 2)
-    assert pair_agreement([(1, 2, 3)]) == (0, 0)
