@@ -151,6 +151,8 @@ class RolloutFeed:
     def _collect(self, iteration: int) -> dict[str, float]:
         """Answer the next prompts, score the answers, and hold them as minibatches with everything PPO reads."""
         config = self._config
+        if not iteration:
+            durable.truncate_log(self._samples, 0)  # a run killed before its first checkpoint begins again
         began = time.perf_counter()
         chosen = [
             self._prompts[row]
