@@ -304,7 +304,6 @@ WRONG = [
     Wrong(4, "  data: rows.jsonl\n  epochs: 0", ":5:3", "sft.epochs is 0; it should be greater than", "epochs: 1"),
     Wrong(4, "  data: rows.jsnl", ":4:3", '"rows.jsnl" does not exist', "relative to the recipe's folder"),
     Wrong(4, "  data: '$(id); rm -rf .jsonl'", ":4:3", '"$(id); rm -rf .jsonl" does not exist', "relative to"),
-    Wrong(4, "  epochs: 1", ":3:1", "neither sft.data nor reward.rankings", "Add data."),
     Wrong(8, "  minibatches: 99", ":8:3", "99 minibatches of 32 prompts", "Set minibatches to 32 or less."),
     Wrong(5, "rewards:", ":5:1", '"rewards" is not a setting', 'Did you mean "reward"?'),
     Wrong(1, "name: ../../etc", ":1:1", 'name is "../../etc"; String should match pattern', ""),

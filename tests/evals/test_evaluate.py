@@ -176,7 +176,7 @@ def test_collecting_keeps_the_order_and_tells_progress():
         def finish(self, note: str = "") -> None:
             assert self.done == self.total
 
-    asked, heard = speakers.cases(20), Heard()
+    asked, heard = speakers.cases(20) * 5, Heard()
     generator = speakers.Scripted(lambda turns: turns[-1].content[:12])
     answers = collect(generator, asked, Sampling(temperature=0.0), heard)
     assert [answer.text for answer in answers] == [each.messages[-1].content[:12] for each in asked]
