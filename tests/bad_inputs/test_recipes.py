@@ -327,6 +327,13 @@ def test_the_real_recipe_is_as_strict(wrong: Wrong, tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["recipe.yaml", "rows.jsonl"]
 
 
+def test_fine_tuning_needs_something_to_learn_from(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("name: x\nmodel: m\nsft:\n  epochs: 1\n")
+    with pytest.raises(ConfigError, match=r"recipe.yaml:3:1: .*neither sft.data nor reward.rankings"):
+        load_recipe(path)
+
+
 def test_a_path_is_a_plain_path(tmp_path: Path) -> None:
     name = "a b'; touch pwned; $(touch pwned).jsonl"
     (tmp_path / name).touch()

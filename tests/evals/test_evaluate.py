@@ -180,5 +180,5 @@ def test_collecting_keeps_the_order_and_tells_progress():
     generator = speakers.Scripted(lambda turns: turns[-1].content[:12])
     answers = collect(generator, asked, Sampling(temperature=0.0), heard)
     assert [answer.text for answer in answers] == [each.messages[-1].content[:12] for each in asked]
-    assert heard.total == 100
-    assert generator.calls == [AT_ONCE, AT_ONCE, AT_ONCE, 100 - 3 * AT_ONCE]
+    assert heard.total == 500
+    assert generator.calls == [AT_ONCE, AT_ONCE, 500 - 2 * AT_ONCE]
