@@ -16,8 +16,10 @@ def target_logprobs(logits_NV: Tensor, target_N: Tensor) -> Tensor:
 
 def entropy(logits_NV: Tensor) -> Tensor:
     """Entropy of each row's distribution, in nats: log Z - Σ p·logit. Shape N."""
-    logprobs_NV = logits_NV.float().log_softmax(-1)
-    return -(logprobs_NV.exp() * logprobs_NV).sum(-1)
+    logits_NV = logits_NV.float()
+    normaliser_N = logits_NV.logsumexp(-1)
+    weighted_NV = (logits_NV - normaliser_N[:, None]).exp_().mul_(logits_NV)
+    return normaliser_N - weighted_NV.sum(-1)
 
 
 def nll(logprobs_N: Tensor, weight_N: Tensor) -> Tensor:

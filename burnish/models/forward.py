@@ -37,7 +37,7 @@ class Output:
 
     logprobs_N: Tensor | None = None
     entropy_N: Tensor | None = None
-    """Given without gradients only: it is a metric, and training passes have no time for it."""
+    """A metric, given where `measures_entropy` is set and no gradient is asked for: it costs as much as the LM head."""
     values_N: Tensor | None = None
     scores_B: Tensor | None = None
 
@@ -60,6 +60,7 @@ class Trainable(nn.Module):
         self.value = value
         self.score = score
         self.layout = layout
+        self.measures_entropy = False
 
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
@@ -105,8 +106,9 @@ class Trainable(nn.Module):
         for rows_NC, target_N in chunks:
             logits_NV = self._logits(rows_NC, batch.temperature)
             logprobs.append(target_logprobs(logits_NV, target_N))
-            entropies.append(entropy(logits_NV))
-        return torch.cat(logprobs), torch.cat(entropies)
+            if self.measures_entropy:
+                entropies.append(entropy(logits_NV))
+        return torch.cat(logprobs), torch.cat(entropies) if entropies else None
 
     def _logprobs(self, rows_NC: Tensor, target_N: Tensor, temperature: float) -> Tensor:
         return target_logprobs(self._logits(rows_NC, temperature), target_N)

@@ -108,6 +108,7 @@ class RolloutFeed:
         config: RolloutConfig,
     ) -> None:
         self._module = module
+        module.measures_entropy = True
         self._reference = reference
         self._sampler = sampler
         self._reward = reward
