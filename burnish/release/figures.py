@@ -11,6 +11,8 @@ from burnish.types import Estimate
 
 Unit = Literal["share", "grade", "score"]
 """share: of cases, shown in percent. grade: from 0 to 1. score: without natural ends."""
+SHOWN_AT = 0.05
+"""Adjusted p below which a difference is said to be there."""
 Reading = Literal["better", "worse", "changed", "same"]
 MODELS = {"base": "Base", "sft": "SFT", "ppo": "PPO"}
 WIN_RATES = "winrate"
@@ -51,8 +53,11 @@ class Difference:
 
     @property
     def reading(self) -> Reading:
-        """What the interval says; "same" where it holds zero, which shows no difference but does not show equality."""
-        if self.estimate.low <= 0 <= self.estimate.high:
+        """What is shown; "same" where the interval holds zero, or p does not survive the number of tests made.
+
+        That shows no difference, and does not show equality.
+        """
+        if self.estimate.low <= 0 <= self.estimate.high or (self.p is not None and self.p >= SHOWN_AT):
             return "same"
         if self.suite.better not in ("higher", "lower"):
             return "changed"

@@ -147,7 +147,7 @@ def test_a_run_without_grades_shows_scores_on_their_own_axis(tmp_path: Path) -> 
     run = write_run(tmp_path, ("evaluate",), cases=20)
     ends = {"value": -1.25, "low": -1.5, "high": -1.0, "n": 20, "mde": 0.3, "too_few": True}
     suite = {"title": "Reward", "says": "Mean score.", "better": "higher", "unit": "score", "of": "case", "n": 20}
-    figures = {"base": ends, "ppo": ends | {"value": 2.5, "low": 2.0, "high": 3.0}, "ppo-base": ends | {"p_holm": 0.2}}
+    figures = {"base": ends, "ppo": ends | {"value": 2.5, "low": 2.0, "high": 3.0}, "ppo-base": ends | {"p_holm": 0.01}}
     path = run / "evaluate" / "evaluation.json"
     write_json(path, {"models": ["base", "ppo"], "suites": {"reward": suite | {"too_few": True, "figures": figures}}})
     for answers in (run / "evaluate").glob("answers-*.jsonl"):
