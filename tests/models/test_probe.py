@@ -40,14 +40,15 @@ def test_layout_of_real_architectures(kind: str) -> None:
     assert bool(reason) == (layout is Layout.ROWS)
 
 
-def test_the_module_is_left_as_it_was() -> None:
-    module = build(CONFIGS["qwen2"][0]).train()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_module_is_left_as_it_was(dtype: torch.dtype) -> None:
+    module = build(CONFIGS["qwen2"][0]).to(dtype).train()
     before = [parameter.clone() for parameter in module.parameters()]
     probe(module)
     assert module.training
     assert module.layout is Layout.TREE
     assert module.backbone.config._attn_implementation == NAME
-    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, module.parameters(), strict=True))
+    assert all(torch.equal(a, b) and a.dtype is b.dtype and b.grad is None for a, b in zip(before, module.parameters(), strict=True))
 
 
 def test_judgement() -> None:
