@@ -48,7 +48,10 @@ def test_the_module_is_left_as_it_was(dtype: torch.dtype) -> None:
     assert module.training
     assert module.layout is Layout.TREE
     assert module.backbone.config._attn_implementation == NAME
-    assert all(torch.equal(a, b) and a.dtype is b.dtype and b.grad is None for a, b in zip(before, module.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) and a.dtype is b.dtype and b.grad is None
+        for a, b in zip(before, module.parameters(), strict=True)
+    )
 
 
 def test_judgement() -> None:
