@@ -30,6 +30,7 @@ def end_in_training(command: list[str], number: int) -> tuple[int, str]:
         stdout=subprocess.DEVNULL,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell hands on "ignore"
     ) as working:
         assert working.stderr is not None
         assert "sft: training" in working.stderr.readline()
