@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 
 from burnish.batches import Batch, Document
 from burnish.errors import ModelError, TrainingError
-from burnish.models.forward import Trainable
+from burnish.models.forward import Output, Trainable
 from burnish.models.load import load_trainable
 from burnish.models.tiny import write_tiny
 from burnish.runs import MetricsLog
@@ -158,9 +159,7 @@ class Table(Trainable):
         super().__init__(nn.Identity())
         self.logits_V = nn.Parameter(torch.zeros(vocabulary))
 
-    def forward(self, batch: Batch):  # type: ignore[override]
-        from burnish.models.forward import Output
-
+    def forward(self, batch: Batch) -> Output:
         return Output(logprobs_N=self.logits_V.log_softmax(-1)[batch.target_N])
 
 
@@ -177,8 +176,8 @@ def test_fine_tuning_a_table_reaches_the_frequencies() -> None:
 
 
 def test_learning_rates_at_hand_computed_steps() -> None:
-    def rate(schedule: str, step: int) -> float:
-        return learning_rate(OptimConfig(lr=1.0, steps=12, warmup_steps=2, schedule=schedule), step)  # type: ignore[arg-type]
+    def rate(schedule: Literal["constant", "linear", "cosine"], step: int) -> float:
+        return learning_rate(OptimConfig(lr=1.0, steps=12, warmup_steps=2, schedule=schedule), step)
 
     assert [rate("cosine", step) for step in (0, 1, 2, 7)] == pytest.approx([0.5, 1.0, 1.0, 0.55])
     assert rate("cosine", 12) == pytest.approx(0.1)
