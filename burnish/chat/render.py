@@ -70,6 +70,10 @@ class Renderer:
         """Ids that follow a prompt when the assistant says `text` and ends its turn."""
         return self._lead_ids + self.tokenizer.encode(self.tokenizer.chat.slot.fill(text)) + self._tail_ids
 
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        """A sampled answer's ids with the end marker, which one that the budget cut lacks."""
+        return list(ids) if self.tokenizer.end_id in ids else [*ids, *self._tail_ids]
+
     def parse(self, ids: Sequence[int]) -> tuple[str, Stop]:
         """What was said before the end marker, and whether there was one."""
         ended = self.tokenizer.end_id in ids

@@ -20,6 +20,7 @@ from burnish.models import folder as folders
 from burnish.models import weights
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
+from burnish.models.memory import keep_freed
 from burnish.models.probe import probe, use_own_attention
 from burnish.models.quiet import quiet
 from burnish.models.sources import resolve
@@ -48,6 +49,7 @@ def load_trainable(
     torch's global generator. `layers` keeps the first so many decoder layers. Warnings go to this module's log.
     Raises ModelError, or DataError where a sealed folder was changed.
     """
+    keep_freed()
     found = folders.read(folder)
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     config: Any = model.config.get_text_config()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -52,9 +52,12 @@ class BatchScorer(Protocol):
 
 
 class TextView(Protocol):
-    """Reads an answer for people."""
+    """Reads sampled answers: for people, and as the reward model learned them."""
 
     def parse(self, ids: Sequence[int]) -> tuple[str, Stop]: ...
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        """The ids with an end marker, whether the answer had one or not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +180,7 @@ class RolloutFeed:
         share = -(-len(documents) // config.minibatches)
         self._held = [
             [
-                self._measured(pack(part, config.temperature), cut)
+                self._measured(part, cut)
                 for part in best_fit(documents[start : start + share], config.micro_tokens)
             ]
             for start in range(0, len(documents), share)
@@ -189,9 +192,10 @@ class RolloutFeed:
         return self._metrics() | {"seconds/rollout": sampled_at - began, "seconds/score": ended - sampled_at}
 
     @torch.no_grad()
-    def _measured(self, batch: Batch, cut: dict[str, list[bool]]) -> Batch:
-        """The batch with old log-probs and values, scores, KL, advantages and returns."""
+    def _measured(self, documents: Sequence[Document], cut: dict[str, list[bool]]) -> Batch:
+        """Their batch, with old log-probs and values, scores, KL, advantages and returns."""
         config = self._config
+        batch = pack(documents, config.temperature)
         self._module.eval()
         own = self._module(batch)
         reference = self._reference(batch).logprobs_N
@@ -199,7 +203,7 @@ class RolloutFeed:
         assert own.values_N is not None
         assert own.entropy_N is not None
         assert reference is not None
-        scores_B = self._reward.scores(batch)
+        scores_B = self._reward.scores(self._closed(documents))
         cut_B = torch.tensor([flag for row in batch.rows for flag in cut[row]])
         scores_B = scores_B - config.missing_eos_penalty * cut_B
         kl_N = policy.k1(own.logprobs_N, reference)
@@ -218,6 +222,12 @@ class RolloutFeed:
             scores_B=scores_B,
             cut_B=cut_B,
         )
+
+    def _closed(self, documents: Sequence[Document]) -> Batch:
+        """The answers as the reward model reads them: at an end marker. It never learned what its score says elsewhere,
+        and a policy paid by scores of cut answers learns not to end (docs/experiments.md)."""
+        closed = (replace(each, branches=[self._view.closed(ids) for ids in each.branches]) for each in documents)
+        return pack(list(closed))
 
     def _batches(self) -> list[Batch]:
         return [batch for batches in self._held for batch in batches]

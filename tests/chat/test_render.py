@@ -74,6 +74,13 @@ def test_answers_are_read_back(renderer: Renderer) -> None:
     assert renderer.parse([]) == ("", Stop.LENGTH)
 
 
+def test_a_cut_answer_is_closed_and_an_ended_one_stays(renderer: Renderer) -> None:
+    whole = renderer.answer("Thirty days.")
+    assert renderer.closed(whole) == whole
+    assert renderer.closed(whole[:-1]) == whole
+    assert renderer.closed(whole[:1]) == [whole[0], renderer.tokenizer.end_id]
+
+
 def test_what_leads_an_answer_is_learned_and_left_out_of_its_text(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     lead = "{% if message.role == 'assistant' %}<t></t>{% endif %}"

@@ -74,6 +74,9 @@ class Digits:
     def parse(self, ids: Sequence[int]) -> tuple[str, Stop]:
         return "".join(map(str, ids)), Stop.EOS
 
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        return list(ids)  # an answer of one token is whole
+
 
 def feed(module: Bandit, folder: Path, **changes: object) -> RolloutFeed:
     settings = {
@@ -151,6 +154,34 @@ def test_rewards_kl_gae_and_whitening_as_by_hand(tmp_path: Path) -> None:
     parts = [gae(rewards, torch.full_like(rewards, 0.5), 0.8, 0.9) for rewards in (first, second)]
     assert batch.extra["advantages_N"].tolist() == pytest.approx(whiten(torch.cat([a for a, _ in parts])).tolist())
     assert batch.extra["returns_N"].tolist() == pytest.approx(torch.cat([r for _, r in parts]).tolist())
+
+
+class Marked(Digits):
+    """Token 3 ends an answer."""
+
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        return list(ids) if 3 in ids else [*ids, 3]
+
+
+class EndReader:
+    """Scores an answer by its last token, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[int]] = []
+
+    def scores(self, batch: Batch) -> Tensor:
+        self.shown += [batch.target_N[batch.answer_N == answer].tolist() for answer in range(batch.last_B.numel())]
+        return batch.ids_T[batch.last_B].float()
+
+
+def test_the_reward_model_reads_cut_answers_at_an_end_marker(tmp_path: Path) -> None:
+    made = feed(Bandit(REFERENCE.log()), tmp_path, missing_eos_penalty=0.25)
+    reader = EndReader()
+    made._sampler, made._reward, made._view = Script(), reader, Marked()
+    batch = made.next(0).batches[0]
+    assert reader.shown == [[1, 2, 3], [2, 2, 3]]
+    assert batch.extra["scores_B"].tolist() == [3.0, 2.75]
+    assert batch.target_N.tolist() == [1, 2, 3, 2, 2]  # what PPO learns from is what was sampled
 
 
 def test_a_resumed_feed_hands_out_the_same_minibatches(tmp_path: Path) -> None:
