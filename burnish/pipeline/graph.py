@@ -26,17 +26,17 @@ Graph = Sequence[Stage]
 GRAPH: Graph = (
     Stage(
         name="sft",
-        version=1,
+        version=2,
         needs=(),
         makes="model",
         run=computed("burnish.pipeline.sft"),
         shared=("model", "seed", "dtype", "rankings"),
     ),
     Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
-    Stage(name="reward", version=1, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
+    Stage(name="reward", version=2, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(
         name="ppo",
-        version=1,
+        version=2,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.ppo"),
