@@ -1,7 +1,7 @@
 """What burnish asks of the C library's allocator. Knows no model.
 
-glibc gives large freed blocks back to the kernel, so every intermediate tensor of a step is asked for anew and its pages
-are zeroed anew. For a 135M model that is as much time as all element-wise arithmetic together (docs/experiments.md).
+glibc gives large freed blocks back to the kernel, so every intermediate tensor of a step is asked for anew and its
+pages are zeroed anew. For a 135M model that takes longer than the element-wise arithmetic (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _GROWTH = 1 << 28
 
 @cache
 def keep_freed() -> bool:
-    """Have this process keep freed memory for its next tensor, up to its own peak. False where the C library is another.
+    """Have this process keep what it frees for its next tensor. False where the C library is not glibc.
 
     A setting of the whole process, made once and never undone; results do not change.
     """
@@ -25,4 +25,4 @@ def keep_freed() -> bool:
     except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
         return False
     wanted = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _GROWTH}
-    return all([bool(mallopt(name, value)) for name, value in wanted.items()])
+    return all(bool(mallopt(name, value)) for name, value in wanted.items())

@@ -8,9 +8,9 @@ with intervals over prompts.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
-from burnish.losses.preference import ordered_pairs
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import RewardModel
@@ -45,7 +44,7 @@ from burnish.pipeline.training import (
 )
 from burnish.records import durable
 from burnish.rewards.model import ModelReward, normalised
-from burnish.stats.agreement import human_ceiling, pairwise_agreement
+from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
 from burnish.stats.baselines import LengthRule, Pair, fit_length_rule
 from burnish.stats.intervals import share
 from burnish.store.snapshot import read_rows
@@ -57,6 +56,8 @@ from burnish.types import Estimate, Ranking
 
 Hits = list[tuple[float, float]]
 """For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
+Pairs = list[tuple[int, int]]
+"""Places (better, worse) among the answers of one row."""
 NORMALISATION = "normalisation"
 
 
@@ -126,6 +127,18 @@ class _Split:
             added[prompt] = (before[0] + right, before[1] + pairs)
         return list(added.values())
 
+    def ordered(self) -> list[Pairs]:
+        """For each row the pairs that its agreed ranks order."""
+        return [[(i, j) for i, j in permutations(range(len(r)), 2) if r[i] < r[j]] for r in self.ranks]
+
+    def hits(self, scores: Sequence[Sequence[float]], pairs: Sequence[Pairs]) -> Hits:
+        """Per prompt that has any, how many of `pairs` the scores order rightly."""
+        counts = [
+            (sum(float(s[i] > s[j]) + 0.5 * float(s[i] == s[j]) for i, j in row), float(len(row)))
+            for s, row in zip(scores, pairs, strict=True)
+        ]
+        return [count for count in self.by_prompt(counts) if count[1]]
+
     def _items(self) -> list[tuple[Document, list[int]]]:
         return list(zip(self.documents, self.ranks, strict=True))
 
@@ -166,15 +179,20 @@ def _measure(
     context: Context, settings: RewardModel, train: _Split, heldout: _Split, tokenizer: Tokenizer
 ) -> dict[str, Any]:
     reward = _final(context, settings, train, tokenizer)
+    clear: Hits = []
     if settings.folds:
         hits, control, rule_hits, rule = _by_folds(context, settings, train)
     else:
-        hits = _hits(reward, heldout, settings.micro_tokens)
-        control = _hits(_control(context, settings, train, "control"), heldout, settings.micro_tokens)
+        scores = _scores(reward, heldout, settings.micro_tokens)
+        hits = heldout.hits(scores, heldout.ordered())
+        clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
+        mixed = _control(context, settings, train, "control")
+        control = heldout.hits(_scores(mixed, heldout, settings.micro_tokens), heldout.ordered())
         rule = fit_length_rule(_all_pairs(train))
         rule_hits = _rule_hits(rule, heldout)
     return {
         "accuracy": _estimate(hits).as_json(),
+        "undisputed": _estimate(clear).as_json() if clear else None,
         "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
         "shuffled": _estimate(control).as_json(),
         "length_rule": {"rule": str(rule), **_estimate(rule_hits).as_json()},
@@ -246,9 +264,12 @@ def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hi
 def _one_fold(context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int) -> dict[str, Any]:
     folder = context.folder / f"fold-{fold}"
     module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = _hits(ModelReward(module), outside, settings.micro_tokens)
+    hits = outside.hits(_scores(ModelReward(module), outside, settings.micro_tokens), outside.ordered())
     # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control = _hits(_control(context, settings, inside, "control"), outside, settings.micro_tokens) if not fold else []
+    control: Hits = []
+    if not fold:
+        mixed = _control(context, settings, inside, "control")
+        control = outside.hits(_scores(mixed, outside, settings.micro_tokens), outside.ordered())
     rule = fit_length_rule(_all_pairs(inside))
     return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
 
@@ -257,20 +278,19 @@ def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
     return [pack(part) for part in best_fit(documents, micro_tokens)]
 
 
-def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
-    """Per prompt, over its ordered pairs."""
-    ranks = {document.row: r for document, r in zip(split.documents, split.ranks, strict=True)}
-    counted: dict[str, tuple[float, float]] = {}
+def _scores(reward: ModelReward, split: _Split, micro_tokens: int) -> list[list[float]]:
+    """For each row the scores of its answers."""
+    found: dict[str, list[float]] = {}
     for batch in _packed(split.documents, micro_tokens):
         scores_B = reward.scores(batch)
-        ranks_B = torch.tensor([rank for row in batch.rows for rank in ranks[row]])
-        better_P, worse_P = ordered_pairs(ranks_B, batch.prompt_B)
-        margin_P = scores_B[better_P] - scores_B[worse_P]
-        right_P = (margin_P > 0).double() + 0.5 * (margin_P == 0).double()
         for number, row in enumerate(batch.rows):
-            own_P = batch.prompt_B[better_P] == number
-            counted[row] = (float(right_P[own_P].sum()), float(own_P.sum()))
-    return split.by_prompt([counted[document.row] for document in split.documents])
+            found[row] = scores_B[batch.prompt_B == number].tolist()
+    return [found[document.row] for document in split.documents]
+
+
+def _undisputed(split: _Split, votes: Mapping[str, Votes]) -> list[Pairs]:
+    """For each row the pairs that all of its annotators order alike."""
+    return [undisputed(votes.get(prompt, ())) for prompt in split.prompts]
 
 
 def _estimate(hits: Hits) -> Estimate:
@@ -289,10 +309,15 @@ def _all_pairs(split: _Split) -> list[Pair]:
 
 def _ceiling(context: Context) -> Estimate | None:
     """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
-    if "collect" not in context.inputs:
-        return None
-    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
-    votes = [[ranks for _, ranks in row.votes] for row in rows]
-    agreement = pairwise_agreement(votes)
+    votes = list(_votes(context).values())
+    agreement = pairwise_agreement(votes) if votes else None
     people = round(sum(len(each) for each in votes) / max(1, len(votes)))
     return human_ceiling(agreement, people) if agreement else None
+
+
+def _votes(context: Context) -> dict[str, Votes]:
+    """What each annotator said of the held-out prompts; empty for rankings that came from elsewhere."""
+    if "collect" not in context.inputs:
+        return {}
+    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
+    return {row.ranking.prompt.id: [ranks for _, ranks in row.votes] for row in rows}

@@ -16,6 +16,7 @@ from burnish.types import Estimate, Verdict
 REWARD = "The reward model learns the annotators' order. The lines under it say what its accuracy is worth."
 ACCURACIES = {
     "accuracy": ("Reward model", "", "reward"),
+    "undisputed": ("Reward model", "where every annotator orders the pair alike", "reward"),
     "length_rule": ("Best length rule", "fitted on the training pairs", "other"),
     "shuffled": ("Shuffled labels", "the same training, order at random", "other"),
     "human_ceiling": ("Ceiling", "for labels that agree as these do", "other"),

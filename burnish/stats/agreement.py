@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 from scipy import stats
@@ -30,6 +30,13 @@ def counted_agreement(votes: Votes) -> tuple[int, int]:
             compared += signs != 0
             agreeing += signs > 0
     return agreeing, compared
+
+
+def undisputed(votes: Votes) -> list[tuple[int, int]]:
+    """(better, worse) for every two answers that everyone orders, and in the same way. Empty without votes."""
+    if not votes:
+        return []
+    return [(i, j) for i, j in permutations(range(len(votes[0])), 2) if all(ranks[i] < ranks[j] for ranks in votes)]
 
 
 def pairwise_agreement(items: Sequence[Votes], seed: int = 0) -> Estimate | None:

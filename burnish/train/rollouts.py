@@ -179,10 +179,7 @@ class RolloutFeed:
         }
         share = -(-len(documents) // config.minibatches)
         self._held = [
-            [
-                self._measured(part, cut)
-                for part in best_fit(documents[start : start + share], config.micro_tokens)
-            ]
+            [self._measured(part, cut) for part in best_fit(documents[start : start + share], config.micro_tokens)]
             for start in range(0, len(documents), share)
         ]
         if config.whiten:

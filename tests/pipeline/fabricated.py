@@ -227,6 +227,7 @@ _FACTS: dict[str, dict[str, Any]] = {
         "accuracy": _estimate(0.741, 0.046, 50),
         "measured": "held-out prompts",
         "shuffled": _estimate(0.507, 0.055, 50),
+        "undisputed": _estimate(0.746, 0.071, 44),
         "length_rule": {"rule": "longer wins", **_estimate(0.561, 0.058, 50)},
         "human_ceiling": _estimate(0.902, 0.021, 50),
         "train_pairs": 1088,

@@ -9,6 +9,7 @@ from burnish.stats.agreement import (
     majority_flip_rate,
     pairwise_agreement,
     seen_accuracy,
+    undisputed,
 )
 from burnish.types import Estimate
 
@@ -76,3 +77,10 @@ def test_kappa_by_hand():
     # observed 35/50 = .7; chance .5·.6 + .5·.4 = .5
     assert cohen_kappa(a, b) == pytest.approx(0.4)
     assert cohen_kappa("aa", "aa") == 1.0
+
+
+def test_undisputed_pairs_are_those_that_everyone_orders_alike() -> None:
+    assert undisputed([[1, 2, 3], [1, 3, 2]]) == [(0, 1), (0, 2)]
+    assert undisputed([[1, 2], [1, 1]]) == []
+    assert undisputed([[2, 1]]) == [(1, 0)]
+    assert undisputed([]) == []
