@@ -24,7 +24,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.models.forward import Trainable
-from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.sources import rankings
 from burnish.pipeline.speaker import tuned_model
@@ -34,7 +34,6 @@ from burnish.pipeline.training import (
     checkpoints,
     drop_checkpoints,
     fitting,
-    keep,
     longest_path,
     metrics_log,
     optim_config,
@@ -43,7 +42,7 @@ from burnish.pipeline.training import (
     trained,
 )
 from burnish.records import durable
-from burnish.rewards.model import ModelReward, normalised
+from burnish.rewards.model import EnsembleReward, ModelReward, normalised
 from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
 from burnish.stats.baselines import LengthRule, Pair, fit_length_rule
 from burnish.stats.intervals import share
@@ -59,6 +58,8 @@ Hits = list[tuple[float, float]]
 Pairs = list[tuple[int, int]]
 """Places (better, worse) among the answers of one row."""
 NORMALISATION = "normalisation"
+_MEMBER = "member-"
+"""Folders of an ensemble's second model and what follows, inside that of the first."""
 
 
 def run(context: Context) -> Facts:
@@ -87,9 +88,13 @@ def run(context: Context) -> Facts:
     }
 
 
-def load_reward(folder: Path, dtype: torch.dtype) -> ModelReward:
-    """The sealed reward model of a run, with the normalisation it was given."""
+def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
+    """The sealed reward models of a run, each with the normalisation it was given."""
     durable.verify(folder)
+    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))]))
+
+
+def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     norm: dict[str, float] = json.loads((folder / f"{NORMALISATION}.json").read_bytes())
     module = load_trainable(folder, dtype=dtype, lm=False, score=True)
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
@@ -199,14 +204,28 @@ def _measure(
     }
 
 
-def _final(context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer) -> ModelReward:
-    """The model that PPO will use, sealed; it learns from all training rows."""
-    if trained(context.folder):
-        return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
-    module = _fitted(context, settings, train, context.folder, "reward: training")
-    reward = normalised(module, _packed(train.documents, settings.micro_tokens))
-    keep(module, tokenizer, context.folder, **{NORMALISATION: {"mean": reward.mean, "std": reward.std}})
-    return reward
+def _final(context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer) -> EnsembleReward:
+    """The models that PPO will use, sealed; they learn from all training rows."""
+    if not trained(context.folder):
+        packed = _packed(train.documents, settings.micro_tokens)
+        members = [normalised(_member(context, settings, train, k), packed) for k in range(settings.members)]
+        with durable.folder(context.folder / MODEL) as aside:
+            for number, member in enumerate(members):
+                _save_member(member, aside / f"{_MEMBER}{number + 1:02d}" if number else aside, tokenizer)
+    return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+
+
+def _member(context: Context, settings: RewardModel, train: _Split, number: int) -> Trainable:
+    """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
+    folder = context.folder / f"{_MEMBER}{number + 1:02d}" if number else context.folder
+    label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
+    return _fitted(context, settings, train, folder, label, member=number)
+
+
+def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> None:
+    folder.mkdir(exist_ok=True)
+    save_trainable(member.module, folder, tokenizer, dtype=next(member.module.parameters()).dtype)
+    durable.write_json(folder / f"{NORMALISATION}.json", {"mean": member.mean, "std": member.std})
 
 
 def _control(context: Context, settings: RewardModel, train: _Split, name: str) -> ModelReward:
@@ -215,9 +234,13 @@ def _control(context: Context, settings: RewardModel, train: _Split, name: str) 
     return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
 
 
-def _fitted(context: Context, settings: RewardModel, split: _Split, folder: Path, label: str) -> Trainable:
+def _fitted(
+    context: Context, settings: RewardModel, split: _Split, folder: Path, label: str, member: int = 0
+) -> Trainable:
+    """A reward model of `split`. Members differ in their first score head and in the order of what they read."""
     recipe = context.recipe
-    torch.manual_seed(draw(recipe.seed, "score head"))
+    seed = draw(recipe.seed, "member", member) if member else recipe.seed
+    torch.manual_seed(draw(seed, "score head"))
     module = load_trainable(
         tuned_model(context), dtype=pick_dtype(recipe.dtype), lm=False, score=True, layers=settings.layers
     )
@@ -226,7 +249,7 @@ def _fitted(context: Context, settings: RewardModel, split: _Split, folder: Path
         split.documents,
         per_step=settings.batch_size,
         micro_tokens=settings.micro_tokens,
-        seed=recipe.seed,
+        seed=seed,
         ranks=split.ranks,
     )
     fit(
@@ -278,7 +301,7 @@ def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
     return [pack(part) for part in best_fit(documents, micro_tokens)]
 
 
-def _scores(reward: ModelReward, split: _Split, micro_tokens: int) -> list[list[float]]:
+def _scores(reward: ModelReward | EnsembleReward, split: _Split, micro_tokens: int) -> list[list[float]]:
     """For each row the scores of its answers."""
     found: dict[str, list[float]] = {}
     for batch in _packed(split.documents, micro_tokens):

@@ -54,12 +54,10 @@ def trained(folder: Path) -> bool:
     return True
 
 
-def keep(module: Trainable, tokenizer: Tokenizer, folder: Path, **extra: object) -> None:
-    """Seal the trained model, each of `extra` as a JSON file beside it, and drop the checkpoints it came from."""
+def keep(module: Trainable, tokenizer: Tokenizer, folder: Path) -> None:
+    """Seal the trained model and drop the checkpoints it came from."""
     with durable.folder(folder / MODEL) as aside:
         save_trainable(module, aside, tokenizer, dtype=next(module.parameters()).dtype)
-        for name, value in extra.items():
-            durable.write_json(aside / f"{name}.json", value)
     drop_checkpoints(folder)
 
 

@@ -1,4 +1,4 @@
-"""A trained reward model as a scorer of packed answers. Knows a module with a score head; knows no text."""
+"""Trained reward models as scorers of packed answers. Knows modules with a score head; knows no text."""
 
 from __future__ import annotations
 
@@ -27,6 +27,21 @@ class ModelReward:
         scores_B = self.module(batch).scores_B
         assert scores_B is not None, "a reward model needs a score head"
         return (scores_B - self.mean) / self.std
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleReward:
+    """The mean of several reward models' normalised scores.
+
+    What one model mistakes for quality the others mostly do not: optimising the mean goes wrong later than optimising
+    one of them. Source: Coste et al. 2023 (the mean helps less than the worst case, and needs no constant).
+    """
+
+    members: tuple[ModelReward, ...]
+
+    def scores(self, batch: Batch) -> Tensor:
+        """One score an answer. Shape B."""
+        return torch.stack([member.scores(batch) for member in self.members]).mean(0)
 
 
 def normalised(module: Trainable, batches: Sequence[Batch]) -> ModelReward:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tiny import burnish, project, said
 
-from burnish.records.durable import verify
+from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
 
@@ -44,6 +44,14 @@ def test_it_leaves_a_report_and_a_release(demo: Path) -> None:
     assert not (demo / "release" / "heads.safetensors").exists()
     assert not list(demo.rglob("checkpoints"))
     assert not list(demo.rglob(".tmp-*"))
+
+
+def test_every_member_of_the_reward_ensemble_is_sealed_with_the_first(demo: Path) -> None:
+    model = demo / "reward" / "model"
+    verify(model)
+    first, second = (digest_file(folder / "model.safetensors") for folder in (model, model / "member-02"))
+    assert first != second
+    assert "member-02/normalisation.json" in (model / MANIFEST).read_text()
 
 
 def test_status_lists_every_stage_as_done(demo: Path) -> None:
