@@ -21,14 +21,14 @@ if sys.argv[1] == "keep":
     assert keep_freed()
 faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 before = faults()
-for _ in range(300):
-    torch.ones(4 << 20)
+for _ in range(60):
+    torch.ones(10 << 20)
 print(faults() - before)
 """
 
 
 def faults(mode: str) -> int:
-    """Page faults of 300 tensors of 16 MB, each freed before the next is made."""
+    """Page faults of 60 tensors of 40 MB (glibc never keeps those by itself), each freed before the next is made."""
     done = subprocess.run([sys.executable, "-c", _PROGRAM, mode], check=True, capture_output=True, text=True)
     return int(done.stdout)
 
@@ -36,9 +36,9 @@ def faults(mode: str) -> int:
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc's allocator")
 def test_a_tensor_reuses_the_pages_of_the_one_before_it() -> None:
     """Not always the very same pages: a small object may take the first of them, and the tensor moves on a little."""
-    pages = 300 * (16 << 20) // resource.getpagesize()
+    pages = 60 * (40 << 20) // resource.getpagesize()
     assert faults("leave") > 0.9 * pages
-    assert faults("keep") < 0.3 * pages
+    assert faults("keep") < 0.5 * pages
 
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
