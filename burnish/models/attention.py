@@ -74,14 +74,15 @@ class TreeAttention:
         self._masks = [batch.visible_TT(span) if has else None for span, has in zip(spans, branched, strict=True)]
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-        wide = torch.float32 if q.device.type == "cpu" and q.dtype is torch.bfloat16 else q.dtype
-        whole = (q.to(wide), shared_heads(q, k).to(wide), shared_heads(q, v).to(wide))
-        parts = (x.split(self._sizes, dim=2) for x in whole)
+        given = q.dtype
+        if q.device.type == "cpu" and given is torch.bfloat16:
+            q, k, v = q.float(), k.float(), v.float()
+        parts = (x.split(self._sizes, dim=2) for x in (q, shared_heads(q, k), shared_heads(q, v)))
         attended = [
             F.scaled_dot_product_attention(q_d, k_d, v_d, mask, dropout, is_causal=mask is None, scale=scale)
             for q_d, k_d, v_d, mask in zip(*parts, self._masks, strict=True)
         ]
-        return torch.cat(attended, dim=2).to(q.dtype).transpose(1, 2)
+        return torch.cat(attended, dim=2).to(given).transpose(1, 2)
 
 
 class DenseAttention:

@@ -1,7 +1,7 @@
 """What burnish asks of the C library's allocator. Knows no model.
 
 glibc gives large freed blocks back to the kernel, so every intermediate tensor of a step is asked for anew and its
-pages are zeroed anew. For a 135M model that takes longer than the element-wise arithmetic (docs/decisions/0011).
+pages are zeroed anew. What that costs stands in docs/decisions/0011-freed-memory-is-kept.md.
 """
 
 from __future__ import annotations

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from burnish.batches import Document, pack
+from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.packing import best_fit
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.report import Evaluation
 from burnish.evals.run import collect, evaluate, evaluate_by_score, grade
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
 from burnish.pipeline.recipe import Evaluate
-from burnish.pipeline.reward import load_reward
+from burnish.pipeline.reward import load_reward, scores_of
 from burnish.pipeline.sources import cases as cases_of
 from burnish.pipeline.speaker import base_model, speaker
 from burnish.pipeline.stage import Context, Facts
@@ -78,13 +77,8 @@ def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dic
     ]
     reward = load_reward(folder, pick_dtype(context.recipe.dtype))
     budget = max(context.recipe.reward.micro_tokens, *(document.tokens for document in documents))
-    scored: dict[str, list[float]] = {}
-    for part in best_fit(documents, budget):
-        batch = pack(part)
-        scores_B = reward.scores(batch)
-        for number, row in enumerate(batch.rows):
-            scored[row] = scores_B[batch.prompt_B == number].tolist()
-    return {name: [scored[case.id][place] for case in cases] for place, name in enumerate(answers)}
+    scored = scores_of(reward, documents, budget)
+    return {name: [scores[place] for scores in scored] for place, name in enumerate(answers)}
 
 
 def _facts(found: Evaluation) -> Facts:

@@ -118,7 +118,7 @@ class RewardModel(Optim):
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
-    """So many models from different seeds; PPO is paid the mean of their scores, which is harder to fool."""
+    """So many models from different seeds; PPO is paid the mean of their scores. Folds measure single models."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
     held_out: Share = 0.2

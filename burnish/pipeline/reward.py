@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class _Split:
 
     def ordered(self) -> list[Pairs]:
         """For each row the pairs that its agreed ranks order."""
-        return [[(i, j) for i, j in permutations(range(len(r)), 2) if r[i] < r[j]] for r in self.ranks]
+        return [undisputed([ranks]) for ranks in self.ranks]
 
     def hits(self, scores: Sequence[Sequence[float]], pairs: Sequence[Pairs]) -> Hits:
         """Per prompt that has any, how many of `pairs` the scores order rightly."""
@@ -188,11 +188,10 @@ def _measure(
     if settings.folds:
         hits, control, rule_hits, rule = _by_folds(context, settings, train)
     else:
-        scores = _scores(reward, heldout, settings.micro_tokens)
+        scores = scores_of(reward, heldout.documents, settings.micro_tokens)
         hits = heldout.hits(scores, heldout.ordered())
         clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
-        mixed = _control(context, settings, train, "control")
-        control = heldout.hits(_scores(mixed, heldout, settings.micro_tokens), heldout.ordered())
+        control = _hits(_control(context, settings, train, "control"), heldout, settings.micro_tokens)
         rule = fit_length_rule(_all_pairs(train))
         rule_hits = _rule_hits(rule, heldout)
     return {
@@ -206,20 +205,26 @@ def _measure(
 
 def _final(context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer) -> EnsembleReward:
     """The models that PPO will use, sealed; they learn from all training rows."""
-    if not trained(context.folder):
-        packed = _packed(train.documents, settings.micro_tokens)
-        members = [normalised(_member(context, settings, train, k), packed) for k in range(settings.members)]
-        with durable.folder(context.folder / MODEL) as aside:
-            for number, member in enumerate(members):
-                _save_member(member, aside / f"{_MEMBER}{number + 1:02d}" if number else aside, tokenizer)
-    return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+    if trained(context.folder):
+        return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+    packed = _packed(train.documents, settings.micro_tokens)
+    members = [normalised(_member(context, settings, train, k), packed) for k in range(settings.members)]
+    with durable.folder(context.folder / MODEL) as aside:
+        for number, member in enumerate(members):
+            _save_member(member, _member_folder(aside, number), tokenizer)
+    drop_checkpoints(context.folder)
+    return EnsembleReward(tuple(members))
+
+
+def _member_folder(first: Path, number: int) -> Path:
+    """Where an ensemble's model `number` lies: the first in the folder itself, the others in folders inside it."""
+    return first / f"{_MEMBER}{number + 1:02d}" if number else first
 
 
 def _member(context: Context, settings: RewardModel, train: _Split, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
-    folder = context.folder / f"{_MEMBER}{number + 1:02d}" if number else context.folder
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
-    return _fitted(context, settings, train, folder, label, member=number)
+    return _fitted(context, settings, train, _member_folder(context.folder, number), label, member=number)
 
 
 def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> None:
@@ -287,12 +292,9 @@ def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hi
 def _one_fold(context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int) -> dict[str, Any]:
     folder = context.folder / f"fold-{fold}"
     module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = outside.hits(_scores(ModelReward(module), outside, settings.micro_tokens), outside.ordered())
+    hits = _hits(ModelReward(module), outside, settings.micro_tokens)
     # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control: Hits = []
-    if not fold:
-        mixed = _control(context, settings, inside, "control")
-        control = outside.hits(_scores(mixed, outside, settings.micro_tokens), outside.ordered())
+    control = _hits(_control(context, settings, inside, "control"), outside, settings.micro_tokens) if not fold else []
     rule = fit_length_rule(_all_pairs(inside))
     return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
 
@@ -301,14 +303,21 @@ def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
     return [pack(part) for part in best_fit(documents, micro_tokens)]
 
 
-def _scores(reward: ModelReward | EnsembleReward, split: _Split, micro_tokens: int) -> list[list[float]]:
-    """For each row the scores of its answers."""
+def scores_of(
+    reward: ModelReward | EnsembleReward, documents: Sequence[Document], micro_tokens: int
+) -> list[list[float]]:
+    """For each document the scores of its answers. No two documents may share a row."""
     found: dict[str, list[float]] = {}
-    for batch in _packed(split.documents, micro_tokens):
+    for batch in _packed(documents, micro_tokens):
         scores_B = reward.scores(batch)
         for number, row in enumerate(batch.rows):
             found[row] = scores_B[batch.prompt_B == number].tolist()
-    return [found[document.row] for document in split.documents]
+    return [found[document.row] for document in documents]
+
+
+def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
+    """Per prompt, over its ordered pairs."""
+    return split.hits(scores_of(reward, split.documents, micro_tokens), split.ordered())
 
 
 def _undisputed(split: _Split, votes: Mapping[str, Votes]) -> list[Pairs]:

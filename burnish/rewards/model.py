@@ -33,8 +33,8 @@ class ModelReward:
 class EnsembleReward:
     """The mean of several reward models' normalised scores.
 
-    What one model mistakes for quality the others mostly do not: optimising the mean goes wrong later than optimising
-    one of them. Source: Coste et al. 2023 (the mean helps less than the worst case, and needs no constant).
+    A mistake that one model makes alone counts less. The mean is the plainest rule of Coste et al. 2023, who find the
+    worst case and the mean less the spread to hold longer against optimisation.
     """
 
     members: tuple[ModelReward, ...]
