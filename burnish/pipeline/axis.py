@@ -30,9 +30,10 @@ SHARES = Axis(0.0, 1.0, 4)
 
 
 def accuracies(estimates: Iterable[Estimate]) -> Axis:
-    """For shares of pairs put in order: from 40%, or lower where an interval goes there, to 100%."""
+    """For shares of pairs put in order: from 40%, or lower where an interval goes there, to 100%, in steps of 20."""
     least = min((estimate.low for estimate in estimates), default=0.4)
-    return Axis(min(0.4, math.floor(least * 5) / 5), 1.0, 3)
+    below = min(2, math.floor(least * 5))
+    return Axis(below / 5, 1.0, 5 - below)
 
 
 def around_zero(estimates: Iterable[Estimate]) -> Axis:

@@ -211,6 +211,8 @@ def test_axes_hold_what_they_show_and_end_on_round_numbers() -> None:
     held = axis.holding([estimate(-1.4, 0.2), estimate(2.0, 6.1)])
     assert (held.low, held.high) == (-2.0, 8.0)
     assert axis.accuracies([estimate(0.33, 0.5)]).low == pytest.approx(0.2)
+    assert axis.accuracies([estimate(0.33, 0.5)]).ticks() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert axis.accuracies([estimate(0.55, 0.7)]).ticks() == pytest.approx([0.4, 0.6, 0.8, 1.0])
     assert axis.around_zero([]).high == 1.0
 
 
