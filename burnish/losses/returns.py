@@ -1,13 +1,25 @@
 """From rewards to advantages, as pure functions of tensors.
 
-Suffixes: R tokens of one answer, N all target tokens. Conventions: the score is paid on the last token (the end token
-where there is one), the value after it is 0, whitening uses the biased variance.
+Suffixes: R tokens of one answer, N all target tokens, B answers. Conventions: the score is paid on the last token (the
+end token where there is one), the value after it is 0, whitening uses the biased variance.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+
+def leave_one_out(scores_B: Tensor, group_B: Tensor) -> Tensor:
+    """Each score less the mean of the other scores of its group; a group of one keeps its score. Shape B.
+
+    The baseline knows nothing of the answer it is taken from, so the expected policy gradient stays what it was, and
+    what differs between groups (prompts) is gone from its noise (Kool et al. 2019; Ahmadian et al. 2024).
+    """
+    count_B = torch.bincount(group_B)[group_B]
+    total_B = torch.zeros(int(group_B.max()) + 1, dtype=scores_B.dtype).to(scores_B.device)
+    total_B = total_B.index_add_(0, group_B, scores_B)[group_B]
+    return torch.where(count_B > 1, scores_B - (total_B - scores_B) / (count_B - 1).clamp(min=1), scores_B)
 
 
 def shaped_rewards(score: float | Tensor, kl_R: Tensor, coef: float) -> Tensor:

@@ -107,6 +107,7 @@ def _rollouts(settings: Ppo, seed: int) -> RolloutConfig:
         kl_coef=settings.kl_coef,
         gamma=settings.gamma,
         lam=settings.lam,
+        baseline=settings.baseline,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
         missing_eos_penalty=settings.missing_eos_penalty,

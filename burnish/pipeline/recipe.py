@@ -146,6 +146,9 @@ class Ppo(Strict):
     """Discount a token."""
     lam: float = Field(default=0.95, ge=0, le=1)
     """GAE's lambda."""
+    baseline: Literal["none", "leave_one_out"] = "none"
+    """Taken from each score before it is paid: nothing, or the mean score of the prompt's other answers, of which there
+    must be one at least. Steadier where prompts differ more than the answers to one."""
     cliprange: float = Field(default=0.2, gt=0, lt=1)
     """The policy's ratio is clipped to 1 ± this."""
     cliprange_value: float = Field(default=0.2, gt=0)

@@ -114,6 +114,12 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             f"{ppo.minibatches} minibatches of {ppo.prompts_per_iteration} prompts: a prompt is never split",
             f"Set minibatches to {ppo.prompts_per_iteration} or less.",
         )
+    if ppo and ppo.baseline == "leave_one_out" and ppo.samples_per_prompt < 2:
+        yield (
+            ("ppo.baseline", "ppo.samples_per_prompt"),
+            "a baseline of the prompt's other answers, and one answer a prompt",
+            "Set samples_per_prompt to 2 or more, or baseline to none.",
+        )
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),

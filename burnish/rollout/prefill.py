@@ -18,8 +18,9 @@ from torch import Tensor
 
 from burnish.rollout.cache import SlotCache
 
-WAVE = 8192
-"""Most tokens laid in one wave (a longer prompt goes alone): bounds the memory of its forward pass."""
+WAVE = 1024
+"""Most tokens laid in one wave (a longer prompt goes alone). What passes between layers then stays in a CPU's cache:
+96 shop prompts were laid at 1,360 tokens a second, in one wave of 3,744 tokens at 1,100 to 1,230."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -90,6 +90,9 @@ class RolloutConfig:
     missing_eos_penalty: float
     """Taken from the score of an answer that the budget cut."""
     seed: int
+    baseline: Literal["none", "leave_one_out"] = "none"
+    """What is taken from an answer's score before it is paid: nothing, or the mean score of the prompt's other answers.
+    The critic learns what remains, so that it need not first learn how good answers to each prompt are."""
     whiten: bool = True
     """Shift and scale advantages over the iteration. Off for problems small enough to reach their optimum: there the
     advantages vanish, and whitening would blow up what noise is left."""
@@ -203,11 +206,12 @@ class RolloutFeed:
         scores_B = self._reward.scores(self._closed(documents))
         cut_B = torch.tensor([flag for row in batch.rows for flag in cut[row]])
         scores_B = scores_B - config.missing_eos_penalty * cut_B
+        paid_B = returns.leave_one_out(scores_B, batch.prompt_B) if config.baseline == "leave_one_out" else scores_B
         kl_N = policy.k1(own.logprobs_N, reference)
         advantages_N, returns_N = torch.empty_like(kl_N), torch.empty_like(kl_N)
         for answer in range(scores_B.numel()):
             at_R = torch.nonzero(batch.answer_N == answer).flatten()
-            rewards_R = returns.shaped_rewards(scores_B[answer], kl_N[at_R], config.kl_coef)
+            rewards_R = returns.shaped_rewards(paid_B[answer], kl_N[at_R], config.kl_coef)
             advantages_N[at_R], returns_N[at_R] = returns.gae(rewards_R, own.values_N[at_R], config.gamma, config.lam)
         return batch.with_extra(
             old_logprobs_N=own.logprobs_N,

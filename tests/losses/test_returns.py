@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from burnish.losses.returns import gae, shaped_rewards, whiten
+from burnish.losses.returns import gae, leave_one_out, shaped_rewards, whiten
 
 REWARDS = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 VALUES = torch.tensor([0.5, 0.6, 0.8], dtype=torch.float64)
@@ -34,6 +34,21 @@ def test_whitening_divides_by_the_biased_variance() -> None:
 def test_a_constant_added_to_all_rewards_of_one_token_answers_is_whitened_away() -> None:
     scores = torch.tensor([0.2, 1.4, -0.7], dtype=torch.float64)
     assert whiten(scores + 5).tolist() == pytest.approx(whiten(scores).tolist())
+
+
+def test_leave_one_out_by_hand_and_a_lone_answer_keeps_its_score() -> None:
+    """Oracle O10: (1, 0, 0, 1) gives ±2/3 and (1, 0, 0, 0) gives 1 and -1/3."""
+    scores = torch.tensor([1, 5, 0, 0, 1, 1, 0, 0, 0], dtype=torch.float64)
+    group = torch.tensor([0, 1, 0, 0, 0, 2, 2, 2, 2])
+    third = 1 / 3
+    expected = [2 * third, 5, -2 * third, -2 * third, 2 * third, 1, -third, -third, -third]
+    assert leave_one_out(scores, group).tolist() == pytest.approx(expected)
+
+
+def test_leave_one_out_forgets_what_a_whole_group_has_in_common() -> None:
+    scores, group = torch.tensor([0.25, 1.5, -2.0, 0.5]), torch.tensor([0, 0, 1, 1])
+    shifted = scores + torch.tensor([8.0, 8.0, -4.0, -4.0])
+    assert leave_one_out(shifted, group).tolist() == leave_one_out(scores, group).tolist()
 
 
 def test_the_score_is_paid_once_at_the_end_and_the_kl_at_each_token() -> None:

@@ -92,6 +92,16 @@ def test_a_clash_names_both_lines(tmp_path: Path) -> None:
     assert f"{path}:9:3" in found
 
 
+def test_a_baseline_of_other_answers_needs_other_answers(tmp_path: Path) -> None:
+    text = SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  baseline: leave_one_out\n"
+    path = write(tmp_path, text)
+    [(where, found, mend)] = problems(path)
+    assert where == f"{path}:8:3"
+    assert "one answer a prompt" in found
+    assert "samples_per_prompt" in mend
+    assert load_recipe(path, ("ppo.samples_per_prompt=2",)).ppo is not None
+
+
 def test_a_clash_by_override_names_the_override(tmp_path: Path) -> None:
     path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  minibatches: 2\n")
     assert problems(path, "ppo.minibatches=900")[0][0] == "--set ppo.minibatches=900"

@@ -106,16 +106,21 @@ def feed(module: Bandit, folder: Path, **changes: object) -> RolloutFeed:
     )
 
 
-def test_ppo_reaches_the_boltzmann_policy_and_the_soft_value(tmp_path: Path) -> None:
-    """With KL in the reward the optimum is ref·exp(r/β)/Z, and the value of the prompt is β log Z."""
+@pytest.mark.parametrize("baseline", ["none", "leave_one_out"])
+def test_ppo_reaches_the_boltzmann_policy_and_the_soft_value(tmp_path: Path, baseline: str) -> None:
+    """With KL in the reward the optimum is ref·exp(r/β)/Z, and the value of the prompt is β log Z.
+
+    A baseline moves neither policy nor KL; the critic learns what it leaves, here the value less the mean score.
+    """
     module = Bandit(REFERENCE.log())
     optimizer = Optimizer(module, OptimConfig(lr=0.03, steps=500, schedule="linear"))
     objective = Ppo(cliprange=0.2, cliprange_value=10.0, vf_coef=0.5)
-    fit(module, feed(module, tmp_path), objective, optimizer, FitConfig(steps=500, seed=0))
+    fit(module, feed(module, tmp_path, baseline=baseline), objective, optimizer, FitConfig(steps=500, seed=0))
     weight = REFERENCE * (REWARD / 0.7).exp()
     optimum = weight / weight.sum()
+    value = 0.7 * math.log(float(weight.sum())) - (float(optimum @ REWARD) if baseline == "leave_one_out" else 0.0)
     assert module.logits_V.softmax(-1).tolist() == pytest.approx(optimum.tolist(), abs=0.01)
-    assert module.state_value.item() == pytest.approx(0.7 * math.log(float(weight.sum())), abs=0.02)
+    assert module.state_value.item() == pytest.approx(value, abs=0.02)
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_kl(tmp_path: Path) -> None:
