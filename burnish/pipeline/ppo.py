@@ -8,6 +8,7 @@ import torch
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
+from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import Ppo
 from burnish.pipeline.reward import load_reward
@@ -67,6 +68,8 @@ def _train(context: Context, settings: Ppo) -> None:
     tokenizer = Tokenizer.load(start)
     renderer = Renderer(tokenizer)
     module = load_trainable(start, dtype=dtype, value=True)
+    if settings.unfrozen_layers is not None:
+        train_last(module, settings.unfrozen_layers)
     engine = Engine(module, end_id=tokenizer.end_id)
     feed = RolloutFeed(
         module,

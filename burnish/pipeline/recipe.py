@@ -160,6 +160,8 @@ class Ppo(Strict):
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Of the sampled answers."""
     max_new_tokens: Positive = 64
+    unfrozen_layers: Positive | None = None
+    """Train the last so many decoder layers of the policy, and the value head; absent: everything."""
     lr: Rate = 1e-5
     """Peak learning rate of policy and value."""
     warmup_steps: int = Field(default=0, ge=0)

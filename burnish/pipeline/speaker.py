@@ -6,8 +6,10 @@ from pathlib import Path
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ConfigError, Problem
+from burnish.models.folder import read_config
 from burnish.models.load import load_trainable, pick_dtype, resolve
-from burnish.pipeline.recipe import DType
+from burnish.pipeline.recipe import DType, Recipe
 from burnish.pipeline.stage import Context
 from burnish.records.durable import MANIFEST, verify
 from burnish.rollout.chat import ChatGenerator
@@ -25,10 +27,29 @@ def speaker(model: Path, dtype: DType, progress: Progress = Silent()) -> ChatGen
 
 
 def base_model(context: Context) -> Path:
-    """The folder of the model that the recipe starts from."""
-    return resolve(context.recipe.model, context.base, context.progress)
+    """The folder of the model that the recipe starts from.
+
+    Raises ConfigError where the recipe asks for more layers than it has: now, not when a later stage gets there.
+    """
+    folder = resolve(context.recipe.model, context.base, context.progress)
+    _require_layers(context.recipe, int(read_config(folder).get_text_config().num_hidden_layers))
+    return folder
 
 
 def tuned_model(context: Context) -> Path:
     """The folder of the fine-tuned model, or the base model's where the recipe has no sft."""
     return context.inputs["sft"] / "model" if "sft" in context.inputs else base_model(context)
+
+
+def _require_layers(recipe: Recipe, count: int) -> None:
+    wanted = {
+        "reward.layers": recipe.reward and recipe.reward.layers,
+        "ppo.unfrozen_layers": recipe.ppo and recipe.ppo.unfrozen_layers,
+    }
+    problems = [
+        Problem(name, f"{layers}, but {recipe.model} has {count} layers", f"Use {count} or less, or leave it out.")
+        for name, layers in wanted.items()
+        if layers and layers > count
+    ]
+    if problems:
+        raise ConfigError(*problems)

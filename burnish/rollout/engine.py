@@ -62,8 +62,8 @@ class _Answer:
 class Engine:
     """Samples from a trainable's LM head. It holds no copy of the weights: an update in place is used at once."""
 
-    def __init__(self, module: Trainable, *, end_id: int, slots: int = 96) -> None:
-        """Args: end_id ends an answer; slots, how many are written at once (beyond 96 a CPU gains little).
+    def __init__(self, module: Trainable, *, end_id: int, slots: int = 144) -> None:
+        """Args: end_id ends an answer; slots, how many are written at once (beyond 144 a CPU gains little).
 
         Raises: ModelError for a module that predicts no tokens.
         """

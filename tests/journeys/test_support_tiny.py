@@ -124,6 +124,16 @@ def test_samples_are_written_as_rows(demo: Path, tmp_path: Path) -> None:
     assert len(out.read_text().splitlines()) == 16
 
 
+def test_more_layers_than_the_model_has_is_said_before_anything_is_trained(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project", cases=4)
+    wrong = ("--set", "ppo.unfrozen_layers=9", "--set", "reward.layers=3")
+    found = burnish("run", folder / "recipe.yaml", "--out", folder / "run", *wrong)
+    assert found.returncode == 2
+    assert "reward.layers: 3, but" in found.stderr
+    assert "ppo.unfrozen_layers: 9, but" in found.stderr
+    assert not (folder / "run" / "sft" / "metrics.jsonl").exists()
+
+
 def test_a_verdict_of_no_is_exit_4_with_a_report_and_no_release(demo: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(demo.parent, tmp_path / "copy") / "run"
     strict = "gate.thresholds=[{figure: words.ppo, at_least: 1000}]"

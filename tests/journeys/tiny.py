@@ -28,6 +28,9 @@ reward: {epochs: 1, members: 2, batch_size: 4, lr: 1e-3, max_length: 1024, micro
 ppo:
   iterations: 3
   prompts_per_iteration: 4
+  samples_per_prompt: 2
+  baseline: leave_one_out
+  unfrozen_layers: 1
   epochs: 1
   minibatches: 2
   max_new_tokens: 12

@@ -1,0 +1,39 @@
+"""Which of a backbone's decoder layers are trained. Knows where transformers keeps layers; knows no method."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from burnish.errors import ConfigError, ModelError, Problem
+from burnish.models.forward import Trainable
+
+
+def decoder_layers(module: Trainable) -> nn.ModuleList:
+    """The backbone's decoder layers, the first one first.
+
+    Raises: ModelError where no list of modules is as long as the configuration says.
+    """
+    count = int(getattr(module.backbone.config, "num_hidden_layers", 0))
+    for part in module.backbone.modules():
+        if isinstance(part, nn.ModuleList) and len(part) == count:
+            return part
+    raise ModelError(Problem(type(module.backbone).__name__, f"its {count} decoder layers were not found"))
+
+
+def train_last(module: Trainable, count: int) -> Trainable:
+    """Freeze everything but the last `count` decoder layers and the value and score heads. Returns the module.
+
+    Embeddings, LM head and last norm stay as they are. With few samples a policy gradient is mostly noise, and every
+    weight that may move carries some of it into the KL; the backward pass ends where training does, so it is cheaper
+    too. trlX calls it `num_layers_unfrozen`.
+
+    Raises: ConfigError where the model has fewer layers.
+    """
+    layers = decoder_layers(module)
+    if not 1 <= count <= len(layers):
+        raise ConfigError(Problem("unfrozen_layers", f"{count}, but the model has {len(layers)} layers"))
+    module.requires_grad_(False)
+    for part in (layers[-count:], module.value, module.score):
+        if part is not None:
+            part.requires_grad_(True)
+    return module
