@@ -32,6 +32,9 @@ app.add_typer(label, name="label")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
+Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
+Data = Annotated[Path, typer.Option(help="A JSONL file.")]
+Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 
 
@@ -44,17 +47,24 @@ def run(
     json: Json = False,
 ) -> None:
     """Do what a recipe says, from the first stage that is not done. The same command again continues."""
-    from burnish.pipeline.graph import check
     from burnish.pipeline.recipe_file import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
-    folder = out or Path("runs") / settings.name
     if until is not None and until not in settings.stages():
         raise ConfigError(Problem("--until", f'the recipe has no stage "{until}"', nearest(until, settings.stages())))
-    left = check(settings, recipe.parent, folder, until=until)
-    from burnish.narrator import Narrator
+    _work(settings, recipe.parent, out or Path("runs") / settings.name, until, json)
 
-    raise typer.Exit(Narrator(recipe=settings, base=recipe.parent, folder=folder, as_json=json).work(left, until))
+
+@app.command()
+def sft(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """Fine-tune a model on conversations: the sft stage alone."""
+    _alone("sft", model, data, out, overrides, json)
+
+
+@app.command()
+def reward(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """Train a reward model on pairs or rankings, and measure it: the reward stage alone."""
+    _alone("reward", model, data, out, overrides, json)
 
 
 @app.command()
@@ -220,6 +230,21 @@ def env(json: Json = False) -> None:
 
     found = environment()
     emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
+
+
+def _alone(stage: str, model: str, data: Path, out: Path, overrides: list[str] | None, json: bool) -> None:
+    from burnish.pipeline.recipe_file import stage_alone
+
+    _work(stage_alone(stage, model, data, out.resolve().name, overrides or ()), Path(), out, None, json)
+
+
+def _work(recipe: Any, base: Path, folder: Path, until: str | None, json: bool) -> NoReturn:
+    from burnish.pipeline.graph import check
+
+    left = check(recipe, base, folder, until=until)
+    from burnish.narrator import Narrator
+
+    raise typer.Exit(Narrator(recipe=recipe, base=base, folder=folder, as_json=json).work(left, until))
 
 
 def _version(wanted: bool) -> None:

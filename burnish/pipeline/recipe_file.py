@@ -14,13 +14,30 @@ from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.recipe import PATHS, Recipe, resolve
 
+DATA = {"sft": "data", "reward": "rankings"}
+"""The setting that a stage's own verb calls --data."""
+
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """The recipe in a file, with `a.b=c` overrides. Raises ConfigError with every problem of the file."""
-    document = override(load_yaml(path), overrides)
+    return _checked(override(load_yaml(path), overrides), path.parent)
+
+
+def stage_alone(stage: str, model: str, data: Path, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of one stage as its own verb asks for it, with `a.b=c` overrides; its paths start where we stand.
+
+    Raises ConfigError with every problem.
+    """
+    setting = DATA[stage]
+    places: dict[tuple[str | int, ...], str] = {("name",): "--out", ("model",): "--model", (stage, setting): "--data"}
+    value = {"name": name, "model": model, stage: {setting: str(data)}}
+    return _checked(override(Document(path=Path(f"burnish {stage}"), value=value, places=places), overrides), Path())
+
+
+def _checked(document: Document, base: Path) -> Recipe:
     recipe = validate(Recipe, document)
     problems = [_located(document, *found) for found in _contradictions(recipe)]
-    problems += [_located(document, *found) for found in _missing_files(recipe, path.parent)]
+    problems += [_located(document, *found) for found in _missing_files(recipe, base)]
     if problems:
         raise ConfigError(*problems)
     return recipe
