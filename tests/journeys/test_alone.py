@@ -35,7 +35,8 @@ def test_sft_alone_continues_and_does_nothing_twice(place: Path) -> None:
     assert (place / "tuned" / "report.html").is_file()
     again = burnish(*command, *small("sft"), "--json")
     assert said(again)["stages"]["sft"]["ran"] is False
-    assert "sft" in said(burnish("status", place / "tuned", "--json"))["stages"]
+    [stage] = said(burnish("status", place / "tuned", "--json"))["stages"]
+    assert (stage["stage"], stage["state"]) == ("sft", "done")
 
 
 def test_a_reward_model_alone_is_measured(place: Path) -> None:
