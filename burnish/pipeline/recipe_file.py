@@ -120,6 +120,13 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "a baseline of the prompt's other answers, and one answer a prompt",
             "Set samples_per_prompt to 2 or more, or baseline to none.",
         )
+    for name, section in (("reward", reward), ("ppo", ppo)):
+        if section and section.lora and section.lora.dropout:
+            yield (
+                (f"{name}.lora.dropout",),
+                f"{section.lora.dropout}, but this stage trains without dropout",
+                f"Remove {name}.lora.dropout.",
+            )
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),

@@ -32,3 +32,8 @@ def base_model(context: Context) -> Path:
 def tuned_model(context: Context) -> Path:
     """The folder of the fine-tuned model, or the base model's where the recipe has no sft."""
     return context.inputs["sft"] / "model" if "sft" in context.inputs else base_model(context)
+
+
+def tuned_name(context: Context) -> str:
+    """What the tuned model is called: its place in the run folder, or the base model as the recipe writes it."""
+    return "sft/model" if "sft" in context.inputs else context.recipe.model
