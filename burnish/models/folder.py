@@ -58,7 +58,7 @@ def read(path: Path) -> Folder:
 
 def read_config(path: Path) -> PretrainedConfig:
     """The architecture's configuration. Raises ModelError where it needs code that is not transformers' own."""
-    stated = _read_json(path / CONFIG)
+    stated = read_json(path / CONFIG)
     code = sorted(file.name for file in path.glob("*.py"))
     if "auto_map" in stated or code:
         found = f"brings its own code ({', '.join(code) or 'auto_map'}): not run, architecture not supported"
@@ -79,6 +79,19 @@ def read_config(path: Path) -> PretrainedConfig:
             return CONFIG_MAPPING[kind].from_dict(stated)
     except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
         raise ModelError(Problem(str(path / CONFIG), f"not a configuration of {kind} ({error})")) from error
+
+
+def read_json(path: Path, kind: str = "a model folder") -> dict[str, Any]:
+    """The JSON object in a file of a folder that should be `kind`. Raises ModelError."""
+    if not path.is_file():
+        raise ModelError(Problem(str(path.parent), f"no {path.name} here: not {kind}"))
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ModelError(Problem(str(path), f"not JSON ({error})")) from error
+    if not isinstance(value, dict):
+        raise ModelError(Problem(str(path), "not a JSON object"))
+    return value
 
 
 def shell(config: PretrainedConfig) -> PreTrainedModel:
@@ -176,15 +189,3 @@ def _left_out(file_name: str, model: PreTrainedModel) -> bool:
 
 def _near(kind: str) -> str:
     return nearest(kind, get_close_matches(kind, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) or ["llama", "qwen2", "mistral"])
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise ModelError(Problem(str(path.parent), f"no {path.name} here: not a model folder"))
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise ModelError(Problem(str(path), f"not JSON ({error})")) from error
-    if not isinstance(value, dict):
-        raise ModelError(Problem(str(path), "not a JSON object"))
-    return value

@@ -60,7 +60,7 @@ def load_trainable(
         value=scalar_head(config.hidden_size, std=0.0) if value else None,
         score=scalar_head(config.hidden_size, std=(config.hidden_size + 1) ** -0.5) if score else None,
     )
-    _restore_heads(module, folder)
+    restore_heads(module, folder)
     _choose_layout(module)
     return module.eval()
 
@@ -75,11 +75,34 @@ def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Toke
         tensors[folders.head_name(shell)] = module.lm.weight
     floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
     weights.write(folder_being_filled / weights.FILE, floating)
+    save_heads(module, folder_being_filled)
+    folders.write_config(folder_being_filled, config, dtype=dtype, end_id=tokenizer.end_id)
+    tokenizer.save(folder_being_filled)
+
+
+def save_heads(module: Trainable, folder_being_filled: Path) -> None:
+    """Write the module's value and score heads, in fp32; nothing where it has none."""
     heads = {f"{name}.{key}": _as(tensor, torch.float32) for name, key, tensor in _head_tensors(module)}
     if heads:
         weights.write(folder_being_filled / HEADS, heads)
-    folders.write_config(folder_being_filled, config, dtype=dtype, end_id=tokenizer.end_id)
-    tokenizer.save(folder_being_filled)
+
+
+def restore_heads(module: Trainable, folder: Path) -> None:
+    """Put a folder's heads into those that the module has; what the folder lacks stays as it is. Raises ModelError."""
+    path = folder / HEADS
+    if not path.is_file():
+        return
+    stored = weights.read_header(path)
+    tensors, _ = weights.read_tensors([path], {name: name for name in stored}, torch.float32)
+    with torch.no_grad():
+        for name, key, tensor in _head_tensors(module):
+            found = tensors.get(f"{name}.{key}")
+            if found is None:
+                continue
+            if found.shape != tensor.shape:
+                shapes = f"shape {list(found.shape)}, {list(tensor.shape)} is wanted"
+                raise ModelError(Problem(f"{path}: {name}.{key}", shapes))
+            tensor.copy_(found)
 
 
 def pick_dtype(setting: DType) -> torch.dtype:
@@ -136,23 +159,6 @@ def _choose_layout(module: Trainable) -> None:
     module.layout = _probed[kind][0]
     if module.layout is Layout.ROWS:
         use_own_attention(module)
-
-
-def _restore_heads(module: Trainable, folder: Path) -> None:
-    path = folder / HEADS
-    if not path.is_file():
-        return
-    stored = weights.read_header(path)
-    tensors, _ = weights.read_tensors([path], {name: name for name in stored}, torch.float32)
-    with torch.no_grad():
-        for name, key, tensor in _head_tensors(module):
-            found = tensors.get(f"{name}.{key}")
-            if found is None:
-                continue
-            if found.shape != tensor.shape:
-                shapes = f"shape {list(found.shape)}, {list(tensor.shape)} is wanted"
-                raise ModelError(Problem(f"{path}: {name}.{key}", shapes))
-            tensor.copy_(found)
 
 
 def _head_tensors(module: Trainable) -> list[tuple[str, str, Tensor]]:

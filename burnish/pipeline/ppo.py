@@ -10,19 +10,22 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.lora import without_adapter
 from burnish.pipeline.recipe import Ppo
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.sources import training_prompts
-from burnish.pipeline.speaker import tuned_model
+from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
     checkpoints,
     drop_checkpoints,
     keep,
+    keep_adapter,
     metrics_log,
     optim_config,
     trained,
+    with_adapter,
 )
 from burnish.rollout.engine import Engine
 from burnish.train.loop import FitConfig, fit
@@ -67,13 +70,14 @@ def _train(context: Context, settings: Ppo) -> None:
     start = tuned_model(context)
     tokenizer = Tokenizer.load(start)
     renderer = Renderer(tokenizer)
-    module = load_trainable(start, dtype=dtype, value=True)
+    module = with_adapter(load_trainable(start, dtype=dtype, value=True), settings, recipe.seed)
     if settings.unfrozen_layers is not None:
         train_last(module, settings.unfrozen_layers)
+    reference = without_adapter(module) if settings.lora else load_trainable(start, dtype=dtype).requires_grad_(False)
     engine = Engine(module, end_id=tokenizer.end_id)
     feed = RolloutFeed(
         module,
-        reference=load_trainable(start, dtype=dtype).requires_grad_(False).eval(),
+        reference=reference,
         sampler=engine,
         reward=load_reward(context.inputs["reward"] / MODEL, dtype),
         prompts=[_prompt(renderer, prompt) for prompt in training_prompts(context)],
@@ -97,6 +101,7 @@ def _train(context: Context, settings: Ppo) -> None:
         progress=context.progress,
         label="ppo: training",
     )
+    keep_adapter(module, context.folder, start, tuned_name(context))
     keep(module, tokenizer, context.folder)
 
 

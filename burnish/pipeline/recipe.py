@@ -48,6 +48,19 @@ class SamplingSettings(Strict):
         return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens, seed=seed)
 
 
+class Lora(Strict):
+    """Low-rank adapters: small matrices beside frozen weights, merged into them when the stage ends."""
+
+    rank: Positive = 16
+    """Columns of an adapter's narrow side."""
+    alpha: Positive = 32
+    """What an adapter adds is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is dropped. Only sft trains with dropout."""
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
+
+
 class Optim(Strict):
     """What every trained stage says about its optimiser (AdamW)."""
 
@@ -71,6 +84,8 @@ class Optim(Strict):
     """Longer documents (tokens) are left out, and counted."""
     save_every: Positive = 50
     """Steps between checkpoints: what a kill can cost at most. Never changes the result."""
+    lora: Lora | None = None
+    """Train adapters instead of all weights; a good `lr` is then about ten times as high."""
 
 
 class Sft(Optim):
@@ -175,6 +190,9 @@ class Ppo(Strict):
     """Token budget of one forward pass."""
     save_every: Positive = 5
     """Iterations between checkpoints. Never changes the result."""
+    lora: Lora | None = None
+    """Train an adapter and the value head instead of all weights; the reference is the policy without its adapter, so
+    that one model less is held in memory. A good `lr` is then about ten times as high."""
 
 
 class Evaluate(Strict):

@@ -137,6 +137,19 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "a baseline of the prompt's other answers, and one answer a prompt",
             "Set samples_per_prompt to 2 or more, or baseline to none.",
         )
+    for name, section in (("reward", reward), ("ppo", ppo)):
+        if section and section.lora and section.lora.dropout:
+            yield (
+                (f"{name}.lora.dropout",),
+                f"{section.lora.dropout}, but this stage trains without dropout",
+                f"Remove {name}.lora.dropout.",
+            )
+    if ppo and ppo.lora and ppo.unfrozen_layers is not None:
+        yield (
+            ("ppo.unfrozen_layers", "ppo.lora"),
+            "an adapter trains beside weights that are all frozen",
+            "Remove one of the two.",
+        )
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),

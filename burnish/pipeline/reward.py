@@ -27,19 +27,21 @@ from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.sources import rankings
-from burnish.pipeline.speaker import tuned_model
+from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
     checkpoints,
     drop_checkpoints,
     fitting,
+    keep_adapter,
     longest_path,
     metrics_log,
     optim_config,
     ranked_document,
     steps_of,
     trained,
+    with_adapter,
 )
 from burnish.records import durable
 from burnish.rewards.model import EnsembleReward, ModelReward, normalised
@@ -226,7 +228,10 @@ def _member_folder(first: Path, number: int) -> Path:
 def _member(context: Context, settings: RewardModel, train: _Split, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
-    return _fitted(context, settings, train, _member_folder(context.folder, number), label, member=number)
+    folder = _member_folder(context.folder, number)
+    module = _fitted(context, settings, train, folder, label, member=number)
+    keep_adapter(module, folder, tuned_model(context), tuned_name(context))
+    return module
 
 
 def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> None:
@@ -251,6 +256,7 @@ def _fitted(
     module = load_trainable(
         tuned_model(context), dtype=pick_dtype(recipe.dtype), lm=False, score=True, layers=settings.layers
     )
+    module = with_adapter(module, settings, seed)
     steps = steps_of(settings, len(split.documents))
     feed = DatasetFeed(
         split.documents,

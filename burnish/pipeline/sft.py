@@ -16,10 +16,12 @@ from burnish.pipeline.training import (
     drop_checkpoints,
     fitting,
     keep,
+    keep_adapter,
     metrics_log,
     optim_config,
     steps_of,
     trained,
+    with_adapter,
 )
 from burnish.train.feeds import DatasetFeed
 from burnish.train.loop import FitConfig, fit
@@ -63,7 +65,8 @@ def _documents(context: Context, renderer: Renderer) -> list[Document]:
 
 def _train(context: Context, settings: Sft, documents: list[Document], tokenizer: Tokenizer) -> None:
     recipe = context.recipe
-    module = load_trainable(base_model(context), dtype=pick_dtype(recipe.dtype))
+    base = base_model(context)
+    module = with_adapter(load_trainable(base, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     steps = steps_of(settings, len(documents))
     feed = DatasetFeed(documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed)
     fit(
@@ -77,4 +80,5 @@ def _train(context: Context, settings: Sft, documents: list[Document], tokenizer
         progress=context.progress,
         label="sft: training",
     )
+    keep_adapter(module, context.folder, base, recipe.model)
     keep(module, tokenizer, context.folder)

@@ -41,6 +41,11 @@ def tuned_model(context: Context) -> Path:
     return context.inputs["sft"] / "model" if "sft" in context.inputs else base_model(context)
 
 
+def tuned_name(context: Context) -> str:
+    """What the tuned model is called: its place in the run folder, or the base model as the recipe writes it."""
+    return "sft/model" if "sft" in context.inputs else context.recipe.model
+
+
 def _require_layers(recipe: Recipe, count: int) -> None:
     wanted = {
         "reward.layers": recipe.reward and recipe.reward.layers,

@@ -9,9 +9,12 @@ from pathlib import Path
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.order import draw
 from burnish.errors import DataError, Problem
+from burnish.models.adapter import save_adapter
 from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
+from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.pipeline.recipe import Optim, Ppo
 from burnish.records import durable
 from burnish.runs import MetricsLog
@@ -20,6 +23,8 @@ from burnish.train.optim import OptimConfig
 from burnish.types import Ranking
 
 MODEL = "model"
+ADAPTER = "adapter"
+"""Beside the model that it was merged into."""
 
 
 def steps_of(settings: Optim, rows: int) -> int:
@@ -38,6 +43,14 @@ def optim_config(settings: Optim | Ppo, steps: int) -> OptimConfig:
     )
 
 
+def with_adapter(module: Trainable, settings: Optim | Ppo, seed: int) -> Trainable:
+    """The module, with a new adapter on its frozen backbone where the settings ask for one."""
+    if (lora := settings.lora) is not None:
+        config = LoraConfig(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
+        adapt(module, config, seed=draw(seed, "lora"))
+    return module
+
+
 def metrics_log(folder: Path) -> MetricsLog:
     return MetricsLog(folder / "metrics.jsonl")
 
@@ -52,6 +65,15 @@ def trained(folder: Path) -> bool:
         return False
     durable.verify(folder / MODEL)
     return True
+
+
+def keep_adapter(module: Trainable, folder: Path, base: Path, base_name: str) -> None:
+    """Seal the module's adapter and merge it into the weights: what is measured and sealed from here on is one model.
+    Nothing happens where there is no adapter."""
+    if adapted(module.backbone):
+        with durable.folder(folder / ADAPTER) as aside:
+            save_adapter(module, aside, base, base_name=base_name)
+        merge(module)
 
 
 def keep(module: Trainable, tokenizer: Tokenizer, folder: Path) -> None:

@@ -40,7 +40,7 @@ SHOWN_SETTINGS = (
     "schedule",
     "warmup_steps",
 )
-"""Settings that the card prints; all of them stand in evidence.json."""
+"""Settings that the card prints, with those of an adapter; all of them stand in evidence.json."""
 
 
 def write_card(evidence: Evidence) -> str:
@@ -81,12 +81,13 @@ def _context(evidence: Evidence) -> dict[str, Any]:
 def _stage(evidence: Evidence, name: str) -> dict[str, Any]:
     record = evidence["stages"][name]
     settings = record.get("settings", {})
+    adapter = {f"lora.{key}": value for key, value in (settings.get("lora") or {}).items()}
     return {
         "title": TITLES[name],
         "seconds": record.get("seconds"),
         "key": record.get("key", ""),
         "clauses": clauses.clauses(name, record.get("facts", {})),
-        "settings": {key: settings[key] for key in SHOWN_SETTINGS if settings.get(key) is not None},
+        "settings": {key: settings[key] for key in SHOWN_SETTINGS if settings.get(key) is not None} | adapter,
     }
 
 

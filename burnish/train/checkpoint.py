@@ -1,6 +1,7 @@
 """Checkpoints: everything that makes a resumed run bitwise equal to one that was never interrupted.
 
-A checkpoint is a sealed folder (see records.durable): fp32 weights, optimiser moments, the feed's state and the step.
+A checkpoint is a sealed folder (see records.durable): the fp32 weights that train, optimiser moments, the feed's state,
+the step, and the digest of the weights that are frozen.
 Random draws are functions of (seed, purpose, step), so no generator's state is kept. safetensors and JSON only.
 """
 
@@ -39,7 +40,7 @@ class Checkpoints:
         with durable.folder(self.path / f"{_PREFIX}{step:08d}") as aside:
             save_file(_contiguous(optimizer.tensors()), aside / "optimizer.safetensors")
             save_file(_contiguous(tensors), aside / "feed.safetensors")
-            durable.write_json(aside / "state.json", {"step": step, "feed": values})
+            durable.write_json(aside / "state.json", {"step": step, "feed": values, "frozen": optimizer.frozen})
         for old in self._found()[: -self._keep]:
             shutil.rmtree(old)
 
@@ -47,11 +48,12 @@ class Checkpoints:
         """Load the newest whole checkpoint and return its step; 0 where there is none.
 
         A broken one is passed over for the one before, and named in `refused`. If all are broken, a ModelError lists
-        them: starting again from nothing would not be what was asked.
+        them: starting again from nothing would not be what was asked. So it is where the frozen weights are others.
         """
         durable.sweep(self.path)
         self.refused = []
         found = self._found()
+        mend = f"Remove {self.path} to start this stage again."
         for path in reversed(found):
             try:
                 durable.verify(path)
@@ -60,11 +62,12 @@ class Checkpoints:
                 _log.warning("checkpoint passed over: %s", error)
                 continue
             state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
+            if state["frozen"] != optimizer.frozen:
+                raise ModelError(Problem(str(path), "made beside other frozen weights than these", mend))
             optimizer.load(load_file(path / "optimizer.safetensors"))
             feed.load(state["feed"], load_file(path / "feed.safetensors"))
             return int(state["step"])
         if found:
-            mend = f"Remove {self.path} to start this stage again."
             raise ModelError(*(Problem(str(self.path), reason, mend) for reason in self.refused))
         return 0
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -47,6 +49,7 @@ class Optimizer:
 
     def __init__(self, module: nn.Module, config: OptimConfig) -> None:
         self.config = config
+        self._module = module
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._masters = [p if p.dtype == torch.float32 else p.detach().float() for _, p in self._named]
         self._adam = torch.optim.AdamW(
@@ -57,6 +60,16 @@ class Optimizer:
             weight_decay=config.weight_decay,
             fused=True,
         )
+
+    @cached_property
+    def frozen(self) -> str:
+        """SHA-256 of the weights that do not train: a checkpoint is of use beside these alone."""
+        hashed = hashlib.sha256()
+        for name, parameter in self._module.named_parameters():
+            if not parameter.requires_grad:
+                hashed.update(name.encode())
+                hashed.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().data)
+        return hashed.hexdigest()
 
     def accumulate(self) -> None:
         """Take the gradients of one backward pass from the module and add them to the masters'."""

@@ -10,7 +10,7 @@ Suffixes: N targets, B answers, R tokens of one answer.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -22,7 +22,7 @@ from burnish.batches import Batch, Document, pack
 from burnish.data.order import draw, rows_of_step
 from burnish.data.packing import best_fit
 from burnish.losses import policy, returns
-from burnish.models.forward import Trainable
+from burnish.models.forward import Output, Trainable
 from burnish.records import durable
 from burnish.train.feeds import Work
 from burnish.types import Sampling, Stop
@@ -105,7 +105,7 @@ class RolloutFeed:
         self,
         module: Trainable,
         *,
-        reference: Trainable,
+        reference: Callable[[Batch], Output],
         sampler: Sampler,
         reward: BatchScorer,
         prompts: Sequence[RolloutPrompt],

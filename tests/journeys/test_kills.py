@@ -20,7 +20,7 @@ import pytest
 from tiny import burnish, project
 
 from burnish.label import service
-from burnish.records.durable import digest_file
+from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store
 
@@ -29,9 +29,10 @@ RESULTS = ("sft", "collect", "reward", "ppo", "evaluate", "gate")
 """Stages whose output holds no time of day; of the release, the weights are compared."""
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(50, marks=pytest.mark.proof)])
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int) -> None:
-    folder = project(tmp_path / "tiny")
+@pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.proof)])
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int, adapters: bool) -> None:
+    folder = project(tmp_path / "tiny", adapters=adapters)
     whole = folder / "whole"
     assert burnish(*command(folder, whole)).returncode == 0
     wanted, usual = fingerprint(whole), seconds(whole)
@@ -102,6 +103,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
         "release": digest_file(run / "release" / "model.safetensors"),
         "metrics": {stage: metrics(run / stage / "metrics.jsonl") for stage in ("sft", "reward", "ppo")},
         "samples": digest_file(run / "ppo" / "samples.jsonl"),
+        "adapters": {str(path.relative_to(run)): digest_folder(path) for path in run.glob("**/adapter")},
         "judgements": judgements(run / "preferences.db"),
     }
 

@@ -11,6 +11,7 @@ import torch
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable
+from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.tiny import write_tiny
 
 
@@ -19,13 +20,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("laws") / "tiny")
 
 
-@pytest.fixture
-def module(tiny: Path) -> Trainable:
-    """Policy with every head, in fp32, the same weights each time."""
+@pytest.fixture(params=["full", "lora"])
+def module(tiny: Path, request: pytest.FixtureRequest) -> Trainable:
+    """Policy with every head, in fp32, the same weights each time; they train, or an adapter that is not zero."""
     torch.manual_seed(3)
     made = load_trainable(tiny, dtype=torch.float32, value=True, score=True)
     assert made.value is not None
     torch.nn.init.normal_(made.value.weight, std=0.1)
+    if request.param == "lora":
+        adapt(made, LoraConfig(rank=3, alpha=6), seed=1)
+        for layer in adapted(made.backbone).values():
+            torch.nn.init.normal_(layer.lora_B, std=0.1)
     return made
 
 

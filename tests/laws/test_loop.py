@@ -10,12 +10,14 @@ from typing import Literal
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from burnish.batches import Batch, Document
 from burnish.errors import ModelError, TrainingError
 from burnish.models.forward import Output, Trainable
 from burnish.models.load import load_trainable
+from burnish.models.lora import LoraConfig, adapt
 from burnish.models.tiny import write_tiny
 from burnish.runs import MetricsLog
 from burnish.train import loop
@@ -24,6 +26,8 @@ from burnish.train.feeds import DatasetFeed
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Loss, Sft
 from burnish.train.optim import OptimConfig, Optimizer, learning_rate
+
+LORA = LoraConfig(rank=3, alpha=6, dropout=0.1)
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +38,17 @@ def dropping(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Run:
     """One training run of the tiny model with dropout."""
 
-    def __init__(self, model: Path, folder: Path, documents: list[Document], dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        model: Path,
+        folder: Path,
+        documents: list[Document],
+        dtype: torch.dtype,
+        lora: LoraConfig | None = None,
+    ) -> None:
         self.module = load_trainable(model, dtype=dtype)
+        if lora:
+            adapt(self.module, lora, seed=7)
         self.optimizer = Optimizer(self.module, OptimConfig(lr=1e-3, steps=12, warmup_steps=2))
         self.feed = DatasetFeed(documents, per_step=4, micro_tokens=40, seed=5)
         self.checkpoints = Checkpoints(folder / "checkpoints")
@@ -64,17 +77,45 @@ class Run:
         return [row["loss"] for row in self.log.read()]
 
 
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    dropping: Path, tmp_path: Path, conversations: list[Document], dtype: torch.dtype
+    dropping: Path, tmp_path: Path, conversations: list[Document], dtype: torch.dtype, lora: LoraConfig | None
 ) -> None:
-    straight = Run(dropping, tmp_path / "straight", conversations, dtype)
+    straight = Run(dropping, tmp_path / "straight", conversations, dtype, lora)
     straight.fit()
-    Run(dropping, tmp_path / "cut", conversations, dtype).fit(until=8)  # saved after 3 and 6; 7 and 8 are lost
-    resumed = Run(dropping, tmp_path / "cut", conversations, dtype)
+    Run(dropping, tmp_path / "cut", conversations, dtype, lora).fit(until=8)  # saved after 3 and 6; 7 and 8 are lost
+    resumed = Run(dropping, tmp_path / "cut", conversations, dtype, lora)
     assert resumed.fit() == 6
     assert resumed.bits() == straight.bits()
     assert resumed.losses() == straight.losses()
+
+
+def test_what_is_frozen_stays_as_it_was_and_out_of_checkpoints(
+    dropping: Path, tmp_path: Path, conversations: list[Document]
+) -> None:
+    run = Run(dropping, tmp_path, conversations, torch.bfloat16, LORA)
+    before = {name: p.clone() for name, p in run.module.named_parameters()}
+    run.fit()
+    for name, parameter in run.module.named_parameters():
+        assert torch.equal(parameter, before[name]) == (".lora_" not in name), name
+    kept = load_file(tmp_path / "checkpoints" / "step-00000009" / "optimizer.safetensors")
+    names = {name for name in before if ".lora_" in name}
+    assert set(kept) == {f"{part}.{name}" for part in ("master", "step", "exp_avg", "exp_avg_sq") for name in names}
+    assert {tensor.dtype for tensor in kept.values()} == {torch.float32}
+
+
+def test_a_checkpoint_is_refused_beside_other_frozen_weights(
+    dropping: Path, tmp_path: Path, conversations: list[Document]
+) -> None:
+    Run(dropping, tmp_path / "run", conversations, torch.float32, LORA).fit(until=8)
+    other = write_tiny(tmp_path / "other", dropout=0.1)
+    again = Run(other, tmp_path / "run", conversations, torch.float32, LORA)
+    assert again.checkpoints.restore(again.optimizer, again.feed) == 6
+    other = write_tiny(tmp_path / "another", dropout=0.1, seed=1)
+    again = Run(other, tmp_path / "run", conversations, torch.float32, LORA)
+    with pytest.raises(ModelError, match="step-00000006: made beside other frozen weights"):
+        again.checkpoints.restore(again.optimizer, again.feed)
 
 
 def test_a_broken_checkpoint_is_passed_over_and_named(

@@ -8,7 +8,7 @@ import pytest
 
 from burnish.config import resolved
 from burnish.errors import ConfigError
-from burnish.pipeline.recipe import STAGES, Recipe
+from burnish.pipeline.recipe import STAGES, Lora, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +100,30 @@ def test_a_baseline_of_other_answers_needs_other_answers(tmp_path: Path) -> None
     assert "one answer a prompt" in found
     assert "samples_per_prompt" in mend
     assert load_recipe(path, ("ppo.samples_per_prompt=2",)).ppo is not None
+
+
+def test_an_adapter_is_a_section_with_defaults(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT + "  lora: {}\n"), ["sft.lora.targets=[q_proj]"])
+    assert recipe.sft is not None
+    assert recipe.sft.lora == Lora(rank=16, alpha=32, dropout=0.0, targets=("q_proj",))
+    assert load_recipe(tmp_path / "recipe.yaml").sft == recipe.sft.model_copy(update={"lora": Lora()})
+    assert load_recipe(write(tmp_path, SFT)).sft == recipe.sft.model_copy(update={"lora": None})
+
+
+@pytest.mark.parametrize("section", ["reward", "ppo"])
+def test_dropout_of_an_adapter_where_there_is_none(tmp_path: Path, section: str) -> None:
+    path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo: {}\n")
+    [(where, found, mend)] = problems(path, f"{section}.lora.dropout=0.1")
+    assert where == f"--set {section}.lora.dropout=0.1"
+    assert "trains without dropout" in found
+    assert f"{section}.lora.dropout" in mend
+
+
+def test_an_adapter_and_unfrozen_layers_are_one_too_many(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  unfrozen_layers: 2\n  lora: {}\n")
+    [(where, found, _)] = problems(path)
+    assert where == f"{path}:8:3"
+    assert "weights that are all frozen" in found
 
 
 def test_a_clash_by_override_names_the_override(tmp_path: Path) -> None:

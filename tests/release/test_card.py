@@ -50,6 +50,12 @@ def test_figures_come_with_interval_and_n(evidence: dict[str, Any]) -> None:
     assert "321 conversations" in card
 
 
+def test_the_card_says_that_an_adapter_was_trained(evidence: dict[str, Any]) -> None:
+    assert "lora" not in write_card(record(evidence))
+    evidence["stages"]["sft"]["settings"]["lora"] = {"rank": 16, "targets": "all-linear"}
+    assert "`lora.rank` 16, `lora.targets` all-linear." in write_card(record(evidence))
+
+
 def test_simulated_judges_are_named_as_such_and_people_are_not(tmp_path: Path, evidence: dict[str, Any]) -> None:
     assert "**The judges are simulated.**" in write_card(record(evidence))
     by_people = write_run(tmp_path / "people", kind="person")

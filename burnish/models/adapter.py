@@ -1,0 +1,143 @@
+"""Adapter folders: written so that peft and what follows it read them, loaded onto the base they were trained on and no
+other. Knows files and names; the arithmetic is in `lora`.
+
+Beside peft's two files lies `base.json`, with the base's name and digest, and, where the module has heads of ours,
+`heads.safetensors`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig as PeftConfig
+from torch import Tensor
+
+from burnish.errors import ModelError, Problem
+from burnish.models import folder as folders
+from burnish.models import weights
+from burnish.models.forward import Trainable
+from burnish.models.load import load_trainable, restore_heads, save_heads
+from burnish.models.lora import LoraConfig, adapt, adapted
+from burnish.records import durable
+
+CONFIG = "adapter_config.json"
+FILE = "adapter_model.safetensors"
+BASE = "base.json"
+_NUMBERS = ("r", "lora_alpha", "lora_dropout")
+_SILENT = ("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode")
+"""Settings of peft that say nothing which the tensors do not. The rest must be as peft has it by default."""
+_KIND = "an adapter that burnish wrote"
+
+
+def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, base_name: str) -> None:
+    """Write the module's adapter and heads into a folder that `records.durable.folder` is filling.
+
+    `base` is the model folder that the adapter was trained on, `base_name` what people call it.
+    """
+    backbone: Any = module.backbone
+    tensors = _tensors(module)
+    config = next(iter(adapted(backbone).values())).config
+    stated = PeftConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=[],
+        task_type="CAUSAL_LM" if module.lm is not None else None,
+        base_model_name_or_path=base_name,
+        inference_mode=True,
+    ).to_dict()
+    # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
+    stated["target_modules"] = sorted({_layer(name) for name in tensors})
+    depth = backbone.config.num_hidden_layers
+    cut = depth if depth < folders.read_config(base).num_hidden_layers else None
+    named = {"name": base_name, "sha256": base_digest(base), "layers": cut}
+    durable.write_json(folder_being_filled / CONFIG, stated)
+    durable.write_json(folder_being_filled / BASE, named)
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    weights.write(folder_being_filled / FILE, stored)
+    save_heads(module, folder_being_filled)
+
+
+def load_adapted(
+    adapter: Path, base: Path, *, dtype: torch.dtype, lm: bool = True, value: bool = False, score: bool = False
+) -> Trainable:
+    """The base with the adapter on it and its heads restored, in evaluation mode; see `load_trainable`.
+
+    Raises ModelError where the base is not the one that the adapter was trained on or the adapter is of a kind that
+    burnish does not compute, DataError where a sealed folder was changed.
+    """
+    if (adapter / durable.MANIFEST).is_file():
+        durable.verify(adapter)
+    named = folders.read_json(adapter / BASE, _KIND)
+    if (found := base_digest(base)) != named.get("sha256"):
+        wanted = f"SHA-256 {found}, but the adapter in {adapter} was trained on {named.get('sha256')}"
+        raise ModelError(Problem(str(base), wanted, f"Give the folder of {named.get('name')} as it was then."))
+    module = load_trainable(base, dtype=dtype, lm=lm, value=value, score=score, layers=named.get("layers"))
+    _restore(module, adapter)
+    restore_heads(module, adapter)
+    return module
+
+
+def base_digest(base: Path) -> str:
+    """SHA-256 of what an adapter depends on: a model folder's configuration and weights."""
+    files = [base / folders.CONFIG, *weights.weight_files(base)]
+    return durable.digest_value({file.name: durable.digest_file(file) for file in files})
+
+
+def _restore(module: Trainable, adapter: Path) -> None:
+    """Put the adapter of a folder on the module's backbone."""
+    file = adapter / FILE
+    if not file.is_file():
+        raise ModelError(Problem(str(adapter), f"no {FILE} here: not {_KIND}"))
+    entries = weights.read_header(file)
+    config = _config(adapter, sorted({_layer(name).rpartition(".")[2] for name in entries}))
+    adapt(module, config, seed=0)
+    own = _tensors(module)
+    problems = [Problem(f"{file}: {name}", "missing") for name in sorted(own.keys() - entries.keys())]
+    problems += [Problem(f"{file}: {name}", "no layer of the base") for name in sorted(entries.keys() - own.keys())]
+    problems += [
+        Problem(f"{file}: {name}", f"shape {list(entries[name].shape)}, {list(own[name].shape)} is wanted")
+        for name in sorted(own.keys() & entries.keys())
+        if entries[name].shape != own[name].shape
+    ]
+    if problems:
+        raise ModelError(*problems)
+    stored, _ = weights.read_tensors([file], {name: name for name in own}, next(iter(own.values())).dtype)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(stored[name])
+
+
+def _config(adapter: Path, targets: list[str]) -> LoraConfig:
+    path = adapter / CONFIG
+    stated = folders.read_json(path, _KIND)
+    usual = PeftConfig().to_dict()
+    problems = [
+        Problem(f"{path}: {name}", f"{value!r}, which burnish does not compute")
+        for name, value in stated.items()
+        if name not in (*_NUMBERS, *_SILENT) and value not in (usual.get(name), None, False)
+    ]
+    rank, alpha, dropout = (stated.get(name) for name in _NUMBERS)
+    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and isinstance(dropout, int | float)):
+        problems.append(Problem(str(path), f"{', '.join(_NUMBERS)} must be numbers, the first a whole one above 0"))
+    if problems:
+        raise ModelError(*problems)
+    return LoraConfig(rank=rank, alpha=alpha, dropout=dropout, targets=targets)
+
+
+def _tensors(module: Trainable) -> dict[str, Tensor]:
+    """A and B of every layer, under peft's names: those of the whole model, where ours are those of its backbone."""
+    backbone: Any = module.backbone
+    prefix = f"base_model.model.{folders.architecture(backbone.config).base_model_prefix}"
+    return {
+        f"{prefix}.{name}.{key}.weight": tensor
+        for name, layer in adapted(backbone).items()
+        for key, tensor in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B))
+    }
+
+
+def _layer(name: str) -> str:
+    """The layer's name in the whole model, from the name of its A or B."""
+    return name.removeprefix("base_model.model.").rpartition(".lora_")[0]

@@ -1,0 +1,151 @@
+"""Low-rank adapters (Hu et al. 2021): small matrices that are trained beside frozen weights. Knows linear layers and a
+trainable's parts; knows no files and no method.
+
+An adapted layer computes y = W x + (α/r) B A x. B begins at zero, so that an adapter that was never trained changes
+nothing, to the bit; switched off, the layer is the one it was made of. One backbone is policy and reference in one.
+
+Suffixes: R rows (tokens of all sequences), I inputs and O outputs of a layer, K rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from burnish.batches import Batch
+from burnish.errors import ConfigError, ModelError, Problem, nearest
+from burnish.models.forward import Output, Trainable
+
+Targets = Literal["all-linear"] | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoraConfig:
+    """The shape of an adapter."""
+
+    rank: int
+    alpha: int
+    """What an adapter adds is scaled by alpha / rank."""
+    dropout: float = 0.0
+    """Share of an adapter's inputs that is dropped while it trains."""
+    targets: Targets = "all-linear"
+    """Which layers: every linear layer of the backbone, which leaves out the LM head, or those of these last names."""
+
+
+class LoraLinear(nn.Linear):
+    """A linear layer whose own weights are frozen, with an adapter (Hu et al. 2021, eq. 3)."""
+
+    def __init__(self, layer: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        """Shares the tensors of `layer`. A is drawn as torch draws a linear layer's weights, B is zero."""
+        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
+        self.weight = layer.weight
+        self.bias = layer.bias
+        self.config = config
+        self.on = True
+        bound = layer.in_features**-0.5
+        a_KI = torch.empty(config.rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+        self.lora_A = nn.Parameter(a_KI.to(layer.weight))
+        self.lora_B = nn.Parameter(layer.weight.new_zeros(layer.out_features, config.rank))
+        self.train(layer.training)
+
+    @property
+    def scale(self) -> float:
+        return self.config.alpha / self.config.rank
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.on:
+            return super().forward(input)
+        rows_RI = input.flatten(0, -2)
+        own_RO = F.linear(rows_RI, self.weight, self.bias)
+        seen_RI = F.dropout(rows_RI, self.config.dropout, self.training)
+        inner_RK = F.linear(seen_RI, self.lora_A) * self.scale
+        # In place: what is added is as large as the layer's output, and needs no memory of its own.
+        return own_RO.addmm_(inner_RK, self.lora_B.T).unflatten(0, input.shape[:-1])
+
+    @torch.no_grad()
+    def merged(self) -> nn.Linear:
+        """The plain layer W + (α/r) B A, added up in fp32 and rounded once to W's type."""
+        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        weight_OI = self.weight.float() + self.scale * (self.lora_B.float() @ self.lora_A.float())
+        layer.weight = nn.Parameter(weight_OI.to(self.weight), requires_grad=False)
+        layer.bias = self.bias
+        return layer.train(self.training)
+
+
+def adapt(module: Trainable, config: LoraConfig, *, seed: int) -> None:
+    """Put a new adapter on the backbone, in place. Backbone and LM head are frozen; value and score heads still train.
+
+    Raises ModelError where the backbone has no linear layers, ConfigError for targets that it does not have.
+    """
+    names = _chosen(module.backbone, config.targets)
+    generator = torch.Generator().manual_seed(seed)
+    module.backbone.requires_grad_(False)
+    if module.lm is not None:
+        module.lm.requires_grad_(False)
+    for name in names:
+        layer = module.backbone.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        module.backbone.set_submodule(name, LoraLinear(layer, config, generator))
+
+
+def adapted(backbone: nn.Module) -> dict[str, LoraLinear]:
+    """The adapted layers by name; none where there is no adapter."""
+    return {name: part for name, part in backbone.named_modules() if isinstance(part, LoraLinear)}
+
+
+def merge(module: Trainable) -> None:
+    """Make the adapter part of the weights, in place: what is left is an ordinary model, which trains no further."""
+    for name, layer in adapted(module.backbone).items():
+        module.backbone.set_submodule(name, layer.merged())
+
+
+@contextmanager
+def adapter_off(backbone: nn.Module) -> Generator[None]:
+    """The frozen weights alone inside, to the bit.
+
+    Without gradients: a layer that is switched between a forward pass and its backward would learn from numbers that it
+    did not compute, in silence.
+    """
+    layers = [layer for layer in adapted(backbone).values() if layer.on]
+    for layer in layers:
+        layer.on = False
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for layer in layers:
+            layer.on = True
+
+
+def without_adapter(module: Trainable) -> Callable[[Batch], Output]:
+    """What the module's LM head said before there was an adapter: a reference that costs no memory."""
+    frozen = Trainable(module.backbone, lm=module.lm, layout=module.layout)
+
+    def output(batch: Batch) -> Output:
+        with adapter_off(module.backbone):
+            return frozen(batch)
+
+    return output
+
+
+def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
+    """Names of the layers to adapt. Layers that only resemble a linear one (GPT-2's Conv1D, experts) are left alone."""
+    linear = {name: name.rpartition(".")[2] for name, part in backbone.named_modules() if type(part) is nn.Linear}
+    if not linear:
+        found = "no linear layers of torch's own kind: LoRA has nothing to adapt"
+        raise ModelError(Problem(type(backbone).__name__, found, "Remove lora: all weights are trained then."))
+    if targets == "all-linear":
+        return list(linear)
+    known = sorted(set(linear.values()))
+    missing = [target for target in targets if target not in known]
+    if missing:
+        raise ConfigError(
+            *(Problem("lora.targets", f"no linear layer is named {name!r}", nearest(name, known)) for name in missing)
+        )
+    return [name for name, last in linear.items() if last in targets]
