@@ -46,8 +46,8 @@ types: $(READY) ## strict types of the package
 unit: $(READY) ## the tests alone
 	$(TESTS) -m 'not proof'
 
-proof: $(READY) ## the full repetition counts
-	$(TESTS) -m proof
+proof: $(READY) ## the full repetition counts, and what they counted
+	$(TESTS) -m proof -rP
 
 clean: ## remove what make made, runs excepted
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
