@@ -68,6 +68,12 @@ def reward(model: Model, data: Data, out: Out, overrides: Set = None, json: Json
 
 
 @app.command()
+def dpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """Teach a model preferences from pairs or rankings, without a reward model: the dpo stage alone."""
+    _alone("dpo", model, data, out, overrides, json)
+
+
+@app.command()
 def status(run: RunFolder, json: Json = False) -> None:
     """Which stages of a run are done."""
     from burnish.pipeline.status import as_text

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Any
 
 from burnish.evals.suites import winrate
@@ -104,9 +104,9 @@ class Duel:
 
 
 def pairs(models: Sequence[str]) -> list[tuple[str, str]]:
-    """Which models are compared, earlier first: each with the one before it, and the last with the first."""
-    ends = [(models[0], models[-1])] if len(models) > 2 else []
-    return [*pairwise(models), *ends]
+    """Which models are compared, earlier first: all with all, neighbours first."""
+    places = sorted(combinations(range(len(models)), 2), key=lambda pair: pair[1] - pair[0])
+    return [(models[earlier], models[later]) for earlier, later in places]
 
 
 def assemble(

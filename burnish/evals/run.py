@@ -17,8 +17,8 @@ from burnish.types import Completion, Generator, Progress, Sampling, Silent, Sto
 AT_ONCE = 192
 """Cases put to the generator in one call: progress is told this often."""
 Answers = Mapping[str, Sequence[Completion]]
-"""Model -> its answers, aligned with the cases. Models stand in the order they were made: each is compared with the one
-before it, and the last with the first."""
+"""Model -> its answers, aligned with the cases. Models stand in the order they were made: each is compared with all
+before it."""
 
 ENDED = About(
     name="ended_with_eos", title="Ended by itself", says="Share of answers that the model ended, not the length budget."

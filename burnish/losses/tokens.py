@@ -1,6 +1,6 @@
 """Log-probabilities of tokens and their likelihood loss, as pure functions of tensors.
 
-Suffixes: N targets, V vocabulary. Natural logarithms; sums in fp32.
+Suffixes: N targets, V vocabulary, B answers. Natural logarithms; sums in fp32.
 """
 
 from __future__ import annotations
@@ -29,3 +29,8 @@ def nll(logprobs_N: Tensor, weight_N: Tensor) -> Tensor:
     for w = 1, the sequence mean for w = 1/|o|. Scalar.
     """
     return -(weight_N * logprobs_N).sum()
+
+
+def answer_sums(values_N: Tensor, answer_N: Tensor, answers: int) -> Tensor:
+    """Σ over the tokens of each answer; answer_N says which of the `answers` a token belongs to. Shape B."""
+    return values_N.new_zeros(answers).index_add(0, answer_N, values_N)

@@ -8,7 +8,12 @@ from typing import Any, NamedTuple
 
 from burnish.pipeline.plots import Curve
 
-TITLES = {"sft": "Supervised fine-tuning", "reward": "Reward model", "ppo": "PPO"}
+TITLES = {
+    "sft": "Supervised fine-tuning",
+    "reward": "Reward model",
+    "dpo": "Direct preference optimisation",
+    "ppo": "PPO",
+}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -37,6 +42,23 @@ _PICTURES = {
             share=True,
         ),
         _Picture("rewards/margin", "Margin", "score", "Score of the preferred answer less that of the other, mean."),
+    ),
+    "dpo": (
+        _Picture("loss", "Loss", "", "Mean over all pairs of a prompt, then over prompts. dpo starts at 0.693."),
+        _Picture(
+            "rewards/accuracies",
+            "Accuracy in training",
+            "share of pairs",
+            "Pairs of the step whose better answer the policy has moved towards more. Not held out.",
+            share=True,
+        ),
+        _Picture("rewards/margins", "Margin", "nats", "Implicit reward of the better answer less that of the other."),
+        _Picture(
+            "logps/chosen",
+            "Better answers",
+            "nats per answer",
+            "Log-probability of the better answers, mean. It may fall while the margin grows: rpo_alpha holds it.",
+        ),
     ),
     "ppo": (
         _Picture(

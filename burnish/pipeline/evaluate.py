@@ -1,4 +1,4 @@
-"""The evaluate stage: base, tuned and final model answer the same cases, and the answers are graded and compared.
+"""The evaluate stage: base model and trained ones answer the same cases, and the answers are graded and compared.
 
 By the gold rule where the recipe names one; else by the reward model, whose figures say what PPO was rewarded for and
 not whether that is good. A model's answers are kept whole: a killed stage asks only the models that had not finished.
@@ -17,8 +17,9 @@ from burnish.evals.report import Evaluation
 from burnish.evals.run import collect, evaluate, evaluate_by_score, grade
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
-from burnish.pipeline.recipe import Evaluate
-from burnish.pipeline.reward import load_reward, scores_of
+from burnish.pipeline.ranked import scores_of
+from burnish.pipeline.recipe import POLICIES, Evaluate
+from burnish.pipeline.reward import load_reward
 from burnish.pipeline.sources import cases as cases_of
 from burnish.pipeline.speaker import base_model, speaker
 from burnish.pipeline.stage import Context, Facts
@@ -45,7 +46,7 @@ def run(context: Context) -> Facts:
 
 def _models(context: Context) -> list[tuple[str, Path]]:
     """In the order in which they were made."""
-    trained = [(name, context.inputs[name] / "model") for name in ("sft", "ppo") if name in context.inputs]
+    trained = [(name, context.inputs[name] / "model") for name in POLICIES if name in context.inputs]
     return [("base", base_model(context)), *trained]
 
 

@@ -35,6 +35,14 @@ GRAPH: Graph = (
     Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
     Stage(name="reward", version=3, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(
+        name="dpo",
+        version=1,
+        needs=("sft", "collect"),
+        makes="model",
+        run=computed("burnish.pipeline.dpo"),
+        shared=("model", "seed", "dtype", "rankings"),
+    ),
+    Stage(
         name="ppo",
         version=2,
         needs=("sft", "collect", "reward"),
@@ -44,7 +52,7 @@ GRAPH: Graph = (
     Stage(
         name="evaluate",
         version=1,
-        needs=("sft", "collect", "reward", "ppo"),
+        needs=("sft", "collect", "reward", "dpo", "ppo"),
         makes="evaluation.json",
         run=computed("burnish.pipeline.evaluate"),
     ),
@@ -59,7 +67,7 @@ GRAPH: Graph = (
     Stage(
         name="release",
         version=1,
-        needs=("sft", "collect", "reward", "ppo", "evaluate", "gate"),
+        needs=("sft", "collect", "reward", "dpo", "ppo", "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),
         shared=("name", "model"),

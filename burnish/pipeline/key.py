@@ -51,10 +51,9 @@ def _shared(recipe: Recipe, name: str, base: Path) -> Any:
 
 
 def _rankings(recipe: Recipe, base: Path) -> Any:
-    """Given rankings and how they are split: fine-tuning learns from the side that is not held out."""
-    if recipe.reward is None or recipe.reward.rankings is None:
-        return None
-    return [_content(recipe.reward.rankings, base), recipe.reward.held_out, recipe.reward.limit]
+    """Given rankings and how they are split, for stages that learn from what another section names."""
+    ranked = recipe.ranked()
+    return None if ranked is None else [_content(ranked.rankings, base), ranked.held_out, ranked.limit]
 
 
 def _content(name: str | list[str] | None, base: Path) -> Any:
@@ -64,9 +63,10 @@ def _content(name: str | list[str] | None, base: Path) -> Any:
     if name is None or not resolve(name, base).exists():
         return name
     path = resolve(name, base)
-    return digest_file(path) if path.is_file() else _folder_content(path)
+    return digest_file(path) if path.is_file() else folder_content(path)
 
 
-def _folder_content(folder: Path) -> dict[str, str]:
+def folder_content(folder: Path) -> dict[str, str]:
+    """Digest of each file of a folder, by its relative name; hidden ones are left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

@@ -9,6 +9,7 @@ from typing import Any
 from burnish.errors import DataError, Problem
 from burnish.pipeline import run_folder
 from burnish.pipeline.graph import GRAPH
+from burnish.pipeline.recipe import POLICIES
 from burnish.pipeline.record import Record, read_record
 from burnish.records.durable import digest_folder, verify
 from burnish.release.evidence import read_object
@@ -81,7 +82,7 @@ def _release(run: Path, records: dict[str, Record], broken: list[str]) -> dict[s
     if "release" not in records or not (run / "release").is_dir():
         return None
     files = verify(run / "release")
-    policy = "ppo" if "ppo" in records else "sft"
+    policy = [name for name in POLICIES if name in records["release"].inputs][-1]
     trained = read_object(run / policy / "model" / "manifest.json")["files"]
     weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
     broken += [

@@ -22,12 +22,15 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 DType = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "linear", "cosine"]
 
-STAGES = ("sft", "collect", "reward", "ppo", "evaluate", "gate", "release")
+STAGES = ("sft", "collect", "reward", "dpo", "ppo", "evaluate", "gate", "release")
 """In the order in which they run."""
+POLICIES = ("sft", "dpo", "ppo")
+"""Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 PATHS = {
     "sft": ("data",),
     "collect": ("prompts", "rubric"),
     "reward": ("rankings",),
+    "dpo": ("rankings",),
     "ppo": ("prompts",),
     "evaluate": ("cases", "rubric"),
 }
@@ -69,7 +72,7 @@ class Optim(Strict):
     epochs: Positive = 1
     """Passes over the data."""
     batch_size: Positive = 32
-    """Documents (reward: prompts with all their answers) a step."""
+    """Documents (reward, dpo: prompts with all their answers) a step."""
     micro_tokens: Annotated[int, Field(ge=16)] = 2048
     """Token budget of one forward pass; the same step, whatever it is, up to rounding. Less needs less memory."""
     warmup_steps: int = Field(default=0, ge=0)
@@ -93,7 +96,7 @@ class Sft(Optim):
 
     data: str | None = Field(default=None, min_length=1)
     """A JSONL file of conversations (`messages`), or a folder that holds one. Absent: the best answers of the training
-    side of `reward.rankings`."""
+    side of the rankings that `reward` or `dpo` names."""
     limit: Positive | None = None
     """Take at most so many rows."""
 
@@ -123,21 +126,48 @@ class Collect(Strict):
     """How the answers are drawn."""
 
 
-class RewardModel(Optim):
-    """A reward model from rankings, by the K-wise loss over all pairs of a prompt."""
+class Ranked(Optim):
+    """What the stages that learn from rankings say about them. Named once, they are those of all stages."""
 
     rankings: str | None = None
     """Rankings to learn from where there is no `collect`: a path or a Hub id."""
     limit: Positive | None = None
     """Take at most so many prompts."""
+    held_out: Share = 0.2
+    """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
+
+
+class RewardModel(Ranked):
+    """A reward model from rankings, by the K-wise loss over all pairs of a prompt."""
+
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
     """So many models from different seeds; PPO is paid the mean of their scores. Folds measure single models."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
-    held_out: Share = 0.2
-    """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
+
+
+class Dpo(Ranked):
+    """The tuned model learns from rankings without a reward model, over all pairs of a prompt."""
+
+    loss: Literal["dpo", "ipo", "cdpo", "robust", "dpo_norm", "simpo", "orpo"] = "dpo"
+    """What is minimised; `burnish.losses.direct` has the equations. simpo and orpo have no reference model."""
+    beta: Annotated[float, Field(gt=0)] | None = None
+    """Strength: β of dpo, cdpo, robust, dpo_norm and simpo, τ of ipo, λ of orpo. Absent: 0.1; dpo_norm 5, simpo 2."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs that cdpo and robust take to be labelled the wrong way round; usually 0.1."""
+    gamma: float = Field(default=0.0, ge=0)
+    """SimPO's margin: what the better answer must be ahead by; usually 0.3 to 0.8 times beta."""
+    rpo_alpha: float = Field(default=0.0, ge=0)
+    """Weight of the better answer's negative log-likelihood, a token's mean, beside the loss; orpo has its own."""
+    lr: Rate = 5e-6
+    """Peak learning rate."""
+
+    @property
+    def strength(self) -> float:
+        """`beta`, or the usual one."""
+        return self.beta or {"dpo_norm": 5.0, "simpo": 2.0}.get(self.loss, 0.1)
 
 
 class Ppo(Strict):
@@ -196,7 +226,7 @@ class Ppo(Strict):
 
 
 class Evaluate(Strict):
-    """The base model, the tuned one and PPO's answer the same cases."""
+    """The base model, the tuned one and those of dpo and ppo answer the same cases."""
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
@@ -244,6 +274,7 @@ class Recipe(Strict):
     sft: Sft | None = None
     collect: Collect | None = None
     reward: RewardModel | None = None
+    dpo: Dpo | None = None
     ppo: Ppo | None = None
     evaluate: Evaluate | None = None
     gate: Gate | None = None
@@ -252,6 +283,11 @@ class Recipe(Strict):
     def stages(self) -> list[str]:
         """The stages that this recipe asks for, in order."""
         return [name for name in STAGES if getattr(self, name) is not None]
+
+    def ranked(self) -> Ranked | None:
+        """The section that names the rankings, for all stages; None where they are collected or there are none."""
+        section = self.reward or self.dpo
+        return section if section and section.rankings is not None else None
 
 
 def resolve(name: str, base: Path) -> Path:

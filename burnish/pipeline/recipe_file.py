@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.recipe import PATHS, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Recipe, resolve
 
-DATA = {"sft": "data", "reward": "rankings"}
+DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings"}
 """The setting that a stage's own verb calls --data."""
 
 
@@ -90,20 +90,22 @@ def _contradictions(recipe: Recipe) -> Iterator[Contradiction]:
 
 
 def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
-    reward, collect, evaluate = recipe.reward, recipe.collect, recipe.evaluate
-    if reward and not collect and reward.rankings is None:
-        yield ("reward",), "nothing to learn from: there is no collect section and no reward.rankings", "Add one."
-    if recipe.sft and recipe.sft.data is None and not (reward and reward.rankings):
-        yield ("sft",), "nothing to learn from: there is neither sft.data nor reward.rankings", "Add data."
+    reward, dpo, collect, evaluate = recipe.reward, recipe.dpo, recipe.collect, recipe.evaluate
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if learner and not collect and not recipe.ranked():
+            yield (name,), f"nothing to learn from: there is no collect section and no {name}.rankings", "Add one."
+    if recipe.sft and recipe.sft.data is None and not recipe.ranked():
+        found = "nothing to learn from: there is neither sft.data nor reward.rankings or dpo.rankings"
+        yield ("sft",), found, "Add data."
     if recipe.ppo and not reward:
         yield ("ppo",), "ppo needs a reward section", "Add reward, or remove ppo."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:
         yield ("release",), "release needs a gate section", "Add gate with thresholds, or remove release."
-    if recipe.release and not (recipe.ppo or recipe.sft):
-        yield ("release",), "nothing was trained that could be released", "Add sft or ppo."
-    if evaluate and not evaluate.cases and not reward:
+    if recipe.release and not any(getattr(recipe, name) for name in POLICIES):
+        yield ("release",), "nothing was trained that could be released", "Add sft, dpo or ppo."
+    if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
     if evaluate and evaluate.rubric is None and not reward:
         yield ("evaluate",), "there is no evaluate.rubric and no reward model to compare answers by", "Add a rubric."
@@ -112,13 +114,22 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
 
 
 def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
-    collect, reward, ppo, release = recipe.collect, recipe.reward, recipe.ppo, recipe.release
-    if collect and reward and reward.rankings is not None:
+    collect, reward, dpo, ppo, release = recipe.collect, recipe.reward, recipe.dpo, recipe.ppo, recipe.release
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if collect and learner and learner.rankings is not None:
+            yield (
+                (f"{name}.rankings", "collect"),
+                "rankings are given although a collect section makes them",
+                "Remove one of the two.",
+            )
+    if reward and dpo and dpo.rankings is not None:
         yield (
-            ("reward.rankings", "collect"),
-            "rankings are given although a collect section makes them",
-            "Remove one of the two.",
+            ("dpo.rankings", "reward"),
+            "dpo and reward learn from the same rankings, and one section names them",
+            "Name them in reward.rankings alone.",
         )
+    if dpo:
+        yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
         yield (
             ("collect.overlap", "collect.panel.members"),
@@ -137,7 +148,7 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "a baseline of the prompt's other answers, and one answer a prompt",
             "Set samples_per_prompt to 2 or more, or baseline to none.",
         )
-    for name, section in (("reward", reward), ("ppo", ppo)):
+    for name, section in (("reward", reward), ("dpo", dpo), ("ppo", ppo)):
         if section and section.lora and section.lora.dropout:
             yield (
                 (f"{name}.lora.dropout",),
@@ -156,6 +167,21 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "an inconclusive verdict is accepted without a reason",
             "Add release.reason: the model card prints it.",
         )
+
+
+def _unread(dpo: Dpo) -> Iterator[Contradiction]:
+    """Settings of dpo that its loss does not read, or that it lacks."""
+    smoothed = dpo.loss in ("cdpo", "robust")
+    if smoothed and not dpo.label_smoothing:
+        found = f"{dpo.loss} without label_smoothing is dpo"
+        yield ("dpo.label_smoothing", "dpo.loss"), found, "Set label_smoothing: 0.1."
+    unread = {
+        "label_smoothing": dpo.label_smoothing and not smoothed,
+        "gamma": dpo.gamma and dpo.loss != "simpo",
+        "rpo_alpha": dpo.rpo_alpha and dpo.loss == "orpo",
+    }
+    for name in (name for name, there in unread.items() if there):
+        yield (f"dpo.{name}", "dpo.loss"), f"{name} is set, and {dpo.loss} does not read it", f"Remove {name}."
 
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from burnish.pipeline.recipe import POLICIES
 from burnish.pipeline.stage import Context, Facts
 from burnish.release.bundle import build
 from burnish.release.evidence import gather
@@ -11,9 +12,9 @@ def run(context: Context) -> Facts:
     """Build the bundle. Raises VerdictError or InconclusiveError where the gate gives no leave."""
     release = context.recipe.release
     assert release is not None
-    policy = context.inputs["ppo"] if "ppo" in context.inputs else context.inputs["sft"]
+    policy = [name for name in POLICIES if name in context.inputs][-1]
     return build(
-        policy / "model",
+        context.inputs[policy] / "model",
         context.folder,
         gather(context.run),
         name=release.name,

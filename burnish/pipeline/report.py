@@ -15,12 +15,13 @@ from markupsafe import Markup
 
 from burnish import __version__
 from burnish.pipeline import axis, curves, plots, samples, story
+from burnish.pipeline.recipe import POLICIES
 from burnish.records.durable import write_bytes
 from burnish.release import clauses, figures
 from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
 from burnish.types import Estimate
 
-MODELS = ("base", "sft", "ppo")
+MODELS = ("base", *POLICIES)
 SHOWN = 12
 WORST = 6
 
@@ -159,9 +160,11 @@ def _samples(run: Path) -> dict[str, Any]:
     files = {model: run / "evaluate" / f"answers-{model}.jsonl" for model in MODELS}
     found = samples.align({model: read_rows(path) for model, path in files.items() if path.is_file()})
     last = next((model for model in reversed(MODELS) if files[model].is_file()), "")
+    preferred = last in ("dpo", "ppo")
     return {
         "chosen": samples.choose(found, SHOWN),
-        "worst": samples.worst(found, "ppo", WORST) if last == "ppo" else [],
+        "worst": samples.worst(found, last, WORST) if preferred else [],
+        "last": last,
         "of": len(found),
         "note": story.samples_note(found),
     }

@@ -9,36 +9,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import JsonValue
 
-from burnish.batches import Batch, Document, pack
+from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
-from burnish.data.packing import best_fit
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
+from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, packed, scores_of, sides
 from burnish.pipeline.recipe import RewardModel
-from burnish.pipeline.sources import rankings
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
     checkpoints,
     drop_checkpoints,
-    fitting,
     keep_adapter,
-    longest_path,
     metrics_log,
     optim_config,
-    ranked_document,
     steps_of,
     trained,
     with_adapter,
@@ -46,19 +39,14 @@ from burnish.pipeline.training import (
 from burnish.records import durable
 from burnish.rewards.model import EnsembleReward, ModelReward, normalised
 from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
-from burnish.stats.baselines import LengthRule, Pair, fit_length_rule
-from burnish.stats.intervals import share
+from burnish.stats.baselines import LengthRule, fit_length_rule
 from burnish.store.snapshot import read_rows
 from burnish.train.feeds import DatasetFeed
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import RewardModel as RewardObjective
 from burnish.train.optim import Optimizer
-from burnish.types import Estimate, Ranking
+from burnish.types import Estimate
 
-Hits = list[tuple[float, float]]
-"""For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
-Pairs = list[tuple[int, int]]
-"""Places (better, worse) among the answers of one row."""
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
 """Prompts whose answers give the normalisation: with 4 answers each, a mean known to 0.06 standard deviations."""
@@ -70,25 +58,18 @@ def run(context: Context) -> Facts:
     """Train, measure on held-out prompts or in folds, seal the model with its normalisation, and state the figures."""
     settings = context.recipe.reward
     assert settings is not None
-    found = rankings(context)
     tokenizer = Tokenizer.load(tuned_model(context))
-    renderer = Renderer(tokenizer)
-    train, long_train = _split(context, renderer, found.train)
-    heldout, long_heldout = _split(context, renderer, found.heldout)
+    found = sides(context, Renderer(tokenizer), settings.max_length)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
-        durable.write_json(report_path, _measure(context, settings, train, heldout, tokenizer))
+        durable.write_json(report_path, _measure(context, settings, found.train, found.heldout, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
     ceiling = _ceiling(context)
     return {
         **report,
         "human_ceiling": ceiling.as_json() if ceiling else None,
-        "train_prompts": len(train.documents),
-        "train_pairs": len(_all_pairs(train)),
-        "heldout_pairs": len(_all_pairs(heldout)),
-        "dropped_rows": len(found.dropped),
-        "too_long": long_train + long_heldout,
+        **found.facts,
     }
 
 
@@ -104,88 +85,8 @@ def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Split:
-    """One side of the data, aligned: trees, the prompts they belong to, and the ranks of their answers."""
-
-    documents: list[Document]
-    prompts: list[str]
-    ranks: list[list[int]]
-
-    def part(self, places: Sequence[int]) -> _Split:
-        return _Split(
-            documents=[self.documents[i] for i in places],
-            prompts=[self.prompts[i] for i in places],
-            ranks=[self.ranks[i] for i in places],
-        )
-
-    def shuffled(self, seed: int) -> _Split:
-        """The same with each prompt's ranks in random order: whatever is learned from it is not preference."""
-        mixed = [_shuffled(ranks, draw(seed, "shuffle", d.row)) for d, ranks in self._items()]
-        return replace(self, ranks=mixed)
-
-    def pairs(self) -> list[list[Pair]]:
-        """For each row, its ordered pairs of answers as (tokens, tokens, whether the first won)."""
-        return [_row_pairs(ranks, [len(branch) for branch in d.branches]) for d, ranks in self._items()]
-
-    def by_prompt(self, counts: Sequence[tuple[float, float]]) -> Hits:
-        """Counts of rows that share a prompt added up: the prompt is the independent unit."""
-        added: dict[str, tuple[float, float]] = {}
-        for prompt, (right, pairs) in zip(self.prompts, counts, strict=True):
-            before = added.get(prompt, (0.0, 0.0))
-            added[prompt] = (before[0] + right, before[1] + pairs)
-        return list(added.values())
-
-    def ordered(self) -> list[Pairs]:
-        """For each row the pairs that its agreed ranks order."""
-        return [undisputed([ranks]) for ranks in self.ranks]
-
-    def hits(self, scores: Sequence[Sequence[float]], pairs: Sequence[Pairs]) -> Hits:
-        """Per prompt that has any, how many of `pairs` the scores order rightly."""
-        counts = [
-            (sum(float(s[i] > s[j]) + 0.5 * float(s[i] == s[j]) for i, j in row), float(len(row)))
-            for s, row in zip(scores, pairs, strict=True)
-        ]
-        return [count for count in self.by_prompt(counts) if count[1]]
-
-    def _items(self) -> list[tuple[Document, list[int]]]:
-        return list(zip(self.documents, self.ranks, strict=True))
-
-
-def _split(context: Context, renderer: Renderer, rows: Sequence[Ranking]) -> tuple[_Split, int]:
-    """The rows that have an ordered pair and fit, and how many did not fit."""
-    assert context.recipe.reward is not None
-    limit = context.recipe.reward.max_length
-    useful = [row for row in rows if len(set(row.ranks)) > 1]
-    made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
-    kept = [i for i, document in enumerate(made) if longest_path(document) <= limit]
-    if useful and not kept:
-        fitting(made, limit, "rankings")  # says what would fit
-    everything = _Split(
-        documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
-    )
-    return everything.part(kept), len(made) - len(kept)
-
-
-def _shuffled(ranks: Sequence[int], seed: int) -> list[int]:
-    return [int(rank) for rank in np.random.Generator(np.random.Philox(seed)).permutation(ranks)]
-
-
-def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:
-    return [
-        (lengths[i], lengths[j], ranks[i] < ranks[j])
-        for i, j in combinations(range(len(ranks)), 2)
-        if ranks[i] != ranks[j]
-    ]
-
-
-def _numbered(document: Document, number: int) -> Document:
-    """Rankings may share a prompt; rows of a feed may not share a name."""
-    return replace(document, row=f"{document.row}#{number}")
-
-
 def _measure(
-    context: Context, settings: RewardModel, train: _Split, heldout: _Split, tokenizer: Tokenizer
+    context: Context, settings: RewardModel, train: Side, heldout: Side, tokenizer: Tokenizer
 ) -> dict[str, Any]:
     reward = _final(context, settings, train, tokenizer)
     clear: Hits = []
@@ -195,24 +96,24 @@ def _measure(
         scores = scores_of(reward, heldout.documents, settings.micro_tokens)
         hits = heldout.hits(scores, heldout.ordered())
         clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
-        control = _hits(_control(context, settings, train, "control"), heldout, settings.micro_tokens)
-        rule = fit_length_rule(_all_pairs(train))
+        control = heldout.hits_of(_control(context, settings, train, "control"), settings.micro_tokens)
+        rule = fit_length_rule(train.all_pairs())
         rule_hits = _rule_hits(rule, heldout)
     return {
-        "accuracy": _estimate(hits).as_json(),
-        "undisputed": _estimate(clear).as_json() if clear else None,
+        "accuracy": accuracy(hits).as_json(),
+        "undisputed": accuracy(clear).as_json() if clear else None,
         "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
-        "shuffled": _estimate(control).as_json(),
-        "length_rule": {"rule": str(rule), **_estimate(rule_hits).as_json()},
+        "shuffled": accuracy(control).as_json(),
+        "length_rule": {"rule": str(rule), **accuracy(rule_hits).as_json()},
     }
 
 
-def _final(context: Context, settings: RewardModel, train: _Split, tokenizer: Tokenizer) -> EnsembleReward:
+def _final(context: Context, settings: RewardModel, train: Side, tokenizer: Tokenizer) -> EnsembleReward:
     """The models that PPO will use, sealed; they learn from all training rows."""
     if trained(context.folder):
         return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
-    packed = _packed(_spread(train.documents, _NORMALISED_ON), settings.micro_tokens)
-    members = [normalised(_member(context, settings, train, k), packed) for k in range(settings.members)]
+    batches = packed(_spread(train.documents, _NORMALISED_ON), settings.micro_tokens)
+    members = [normalised(_member(context, settings, train, k), batches) for k in range(settings.members)]
     with durable.folder(context.folder / MODEL) as aside:
         for number, member in enumerate(members):
             _save_member(member, _member_folder(aside, number), tokenizer)
@@ -225,7 +126,7 @@ def _member_folder(first: Path, number: int) -> Path:
     return first / f"{_MEMBER}{number + 1:02d}" if number else first
 
 
-def _member(context: Context, settings: RewardModel, train: _Split, number: int) -> Trainable:
+def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
     folder = _member_folder(context.folder, number)
@@ -240,14 +141,14 @@ def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> Non
     durable.write_json(folder / f"{NORMALISATION}.json", {"mean": member.mean, "std": member.std})
 
 
-def _control(context: Context, settings: RewardModel, train: _Split, name: str) -> ModelReward:
+def _control(context: Context, settings: RewardModel, train: Side, name: str) -> ModelReward:
     """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
     mixed = train.shuffled(context.recipe.seed)
     return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
 
 
 def _fitted(
-    context: Context, settings: RewardModel, split: _Split, folder: Path, label: str, member: int = 0
+    context: Context, settings: RewardModel, split: Side, folder: Path, label: str, member: int = 0
 ) -> Trainable:
     """A reward model of `split`. Members differ in their first score head and in the order of what they read."""
     recipe = context.recipe
@@ -279,7 +180,7 @@ def _fitted(
     return module
 
 
-def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hits, Hits, Hits, str]:
+def _by_folds(context: Context, settings: RewardModel, data: Side) -> tuple[Hits, Hits, Hits, str]:
     """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
     fold_of = {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
     hits, control, ruled, rules = [], [], [], []
@@ -297,13 +198,13 @@ def _by_folds(context: Context, settings: RewardModel, data: _Split) -> tuple[Hi
     return hits, control, ruled, "; ".join(sorted(set(rules)))
 
 
-def _one_fold(context: Context, settings: RewardModel, inside: _Split, outside: _Split, fold: int) -> dict[str, Any]:
+def _one_fold(context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int) -> dict[str, Any]:
     folder = context.folder / f"fold-{fold}"
     module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = _hits(ModelReward(module), outside, settings.micro_tokens)
+    hits = outside.hits_of(ModelReward(module), settings.micro_tokens)
     # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control = _hits(_control(context, settings, inside, "control"), outside, settings.micro_tokens) if not fold else []
-    rule = fit_length_rule(_all_pairs(inside))
+    control = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens) if not fold else []
+    rule = fit_length_rule(inside.all_pairs())
     return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
 
 
@@ -312,44 +213,14 @@ def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
     return documents[:: -(-len(documents) // count)]
 
 
-def _packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
-    return [pack(part) for part in best_fit(documents, micro_tokens)]
-
-
-def scores_of(
-    reward: ModelReward | EnsembleReward, documents: Sequence[Document], micro_tokens: int
-) -> list[list[float]]:
-    """For each document the scores of its answers. No two documents may share a row."""
-    found: dict[str, list[float]] = {}
-    for batch in _packed(documents, micro_tokens):
-        scores_B = reward.scores(batch)
-        for number, row in enumerate(batch.rows):
-            found[row] = scores_B[batch.prompt_B == number].tolist()
-    return [found[document.row] for document in documents]
-
-
-def _hits(reward: ModelReward, split: _Split, micro_tokens: int) -> Hits:
-    """Per prompt, over its ordered pairs."""
-    return split.hits(scores_of(reward, split.documents, micro_tokens), split.ordered())
-
-
-def _undisputed(split: _Split, votes: Mapping[str, Votes]) -> list[Pairs]:
+def _undisputed(split: Side, votes: Mapping[str, Votes]) -> list[Pairs]:
     """For each row the pairs that all of its annotators order alike."""
     return [undisputed(votes.get(prompt, ())) for prompt in split.prompts]
 
 
-def _estimate(hits: Hits) -> Estimate:
-    table = np.array(hits, dtype=np.float64)
-    return share(table[:, 0], table[:, 1])
-
-
-def _rule_hits(rule: LengthRule, split: _Split) -> Hits:
+def _rule_hits(rule: LengthRule, split: Side) -> Hits:
     found = [rule.hits(pairs) for pairs in split.pairs()]
     return split.by_prompt([(float(sum(each)), float(len(each))) for each in found])
-
-
-def _all_pairs(split: _Split) -> list[Pair]:
-    return [pair for pairs in split.pairs() for pair in pairs]
 
 
 def _ceiling(context: Context) -> Estimate | None:

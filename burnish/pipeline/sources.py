@@ -14,7 +14,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from burnish.errors import DataError, MachineError, Problem
-from burnish.pipeline.recipe import RewardModel, resolve
+from burnish.pipeline.recipe import Ranked, resolve
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
 from burnish.records.formats import read_examples, read_prompts, read_rankings
@@ -25,7 +25,7 @@ from burnish.types import Example, Message, Prompt, Ranking
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rankings:
-    """What a reward model learns from and is measured on."""
+    """What preferences are learned from and measured on."""
 
     train: list[Ranking]
     heldout: list[Ranking]
@@ -34,15 +34,15 @@ class Rankings:
 
 
 def rankings(context: Context) -> Rankings:
-    """The rankings of a run: its own snapshot, or the file or Hub data set that reward.rankings names."""
+    """The rankings of a run: its own snapshot, or the file or Hub data set that reward or dpo names."""
     if "collect" in context.inputs:
         snapshot = context.inputs["collect"] / "snapshot"
         train, heldout = read_snapshot(snapshot, "train"), read_snapshot(snapshot, "heldout")
         return Rankings(train=train, heldout=heldout, dropped=[])
-    reward = context.recipe.reward
-    assert reward is not None
-    assert reward.rankings is not None, "the recipe was checked"
-    return _split_file(data_path(reward.rankings, context.base), reward, context.recipe.seed)
+    ranked = context.recipe.ranked()
+    assert ranked is not None, "the recipe was checked"
+    assert ranked.rankings is not None
+    return _split_file(data_path(ranked.rankings, context.base), ranked, context.recipe.seed)
 
 
 def conversations(context: Context) -> list[Example]:
@@ -55,7 +55,7 @@ def conversations(context: Context) -> list[Example]:
     first = read_jsonl(path)[0].value
     if not ({"chosen", "completions"} & first.keys()):
         return read_examples(path)[: sft.limit]
-    held_out = context.recipe.reward or RewardModel()
+    held_out = context.recipe.ranked() or context.recipe.reward or Ranked()
     return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train][: sft.limit]
 
 
@@ -102,12 +102,12 @@ def distinct(rows: Sequence[Ranking]) -> list[Prompt]:
     return list({row.prompt.id: row.prompt for row in reversed(rows)}.values())[::-1]
 
 
-def _split_file(path: Path, reward: RewardModel, seed: int) -> Rankings:
+def _split_file(path: Path, ranked: Ranked, seed: int) -> Rankings:
     rows, dropped = read_rankings(path, drop_bad=True)
-    if reward.limit is not None:
-        kept = {prompt.id for prompt in distinct(rows)[: reward.limit]}
+    if ranked.limit is not None:
+        kept = {prompt.id for prompt in distinct(rows)[: ranked.limit]}
         rows = [row for row in rows if row.prompt.id in kept]
-    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, reward.held_out, seed)}
+    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, ranked.held_out, seed)}
     return Rankings(
         train=[row for row in rows if row.prompt.id not in held],
         heldout=[row for row in rows if row.prompt.id in held],

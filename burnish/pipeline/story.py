@@ -87,6 +87,10 @@ def tiles(evidence: Evidence, found: Figures) -> list[dict[str, str]]:
     if accuracy:
         what = f"held-out accuracy of the reward model ({_ends(accuracy)} prompts)"
         tiles.append({"value": shown(accuracy.value, "share"), "what": what})
+    own = clauses.estimate_in(facts_of(evidence, "dpo").get("accuracy"))
+    if own:
+        what = f"held-out pairs that dpo's own likelihoods put in order ({_ends(own)} prompts)"
+        tiles.append({"value": shown(own.value, "share"), "what": what})
     ppo = facts_of(evidence, "ppo")
     if ppo.get("kl_end") is not None:
         tiles.append(
@@ -150,6 +154,7 @@ _NODES = {
     "sft": ("Tuned model", "sft"),
     "collect": ("Snapshot of the preferences", "other"),
     "reward": ("Reward model", "reward"),
+    "dpo": ("Policy by direct preference", "dpo"),
     "ppo": ("Policy", "ppo"),
     "evaluate": ("Evaluation", "other"),
     "gate": ("Decision", "other"),

@@ -18,9 +18,14 @@ TITLES = {
     "sft": "Supervised fine-tuning",
     "collect": "Preferences",
     "reward": "Reward model",
+    "dpo": "Direct preference optimisation",
     "ppo": "PPO",
 }
 SHOWN_SETTINGS = (
+    "loss",
+    "beta",
+    "label_smoothing",
+    "rpo_alpha",
     "lr",
     "epochs",
     "iterations",

@@ -112,6 +112,15 @@ _CLAUSES = {
         "pairs in the right order: {accuracy:rate}, n in prompts",
         "measured by: {measured}",
     ),
+    "dpo": (
+        "loss {loss}, beta {beta:number}",
+        "{train_pairs:count} training pairs",
+        "{heldout_pairs:some} held-out pairs",
+        "{dropped_rows:some} unusable rows left out",
+        "{too_long:some} prompts left out as too long",
+        "loss {loss_first:number} → {loss_last:number}",
+        "held-out pairs that its own likelihoods put in the right order: {accuracy:rate}, n in prompts",
+    ),
     "ppo": (
         "{episodes:count} sampled answers",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",

@@ -15,6 +15,8 @@ from torch import Tensor
 from burnish.batches import Batch, Document, pack
 from burnish.data.order import rows_of_step
 from burnish.data.packing import best_fit
+from burnish.errors import DataError, Problem
+from burnish.records.durable import digest_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class Work:
 
     batches: list[Batch]
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+    measured: list[Batch] = field(default_factory=list[Batch])
+    """What an objective's `prepare` reads before the step; nothing is learned from it."""
 
 
 class Feed(Protocol):
@@ -50,18 +54,48 @@ class DatasetFeed:
         micro_tokens: int,
         seed: int,
         ranks: Sequence[Sequence[int]] | None = None,
+        desirable: Sequence[Sequence[bool]] | None = None,
+        beside: Sequence[Document] = (),
     ) -> None:
-        """`ranks`: for each document the ranks of its answers (1 is best); they become the extra ranks_B."""
+        """`ranks`: for each document the ranks of its answers (1 is best); they become the extra ranks_B.
+
+        `desirable`: whether its answers are good ones; extra desirable_B. `beside`: for each document one that is
+        measured at every step that learns it (`Work.measured`).
+        """
         self._documents = documents
-        self._ranks = {d.row: r for d, r in zip(documents, ranks, strict=True)} if ranks is not None else None
+        self._labels = {
+            name: {d.row: each for d, each in zip(documents, labels, strict=True)}
+            for name, labels in (("ranks_B", ranks), ("desirable_B", desirable))
+            if labels is not None
+        }
+        self._beside = beside
         self._per_step = per_step
         self._micro_tokens = micro_tokens
         self._seed = seed
 
+    @property
+    def rows(self) -> set[str]:
+        """Names of the documents."""
+        return {document.row for document in (*self._documents, *self._beside)}
+
+    @property
+    def steps_per_pass(self) -> int:
+        """Steps after which every document was there once; the last may reach into the next pass."""
+        return -(-len(self._documents) // self._per_step)
+
+    def digest(self) -> str:
+        """SHA-256 of the documents and of all that decides in which micro-batches they lie."""
+        documents = [
+            [d.row, list(d.ids), d.weights, [list(branch) for branch in d.branches], d.branch_weights]
+            for d in (*self._documents, *self._beside)
+        ]
+        return digest_value([documents, self._per_step, self._micro_tokens, self._seed])
+
     def next(self, step: int) -> Work:
         rows = rows_of_step(step, len(self._documents), self._per_step, self._seed)
-        bins = best_fit([self._documents[row] for row in rows], self._micro_tokens)
-        return Work([self._batch(documents) for documents in bins])
+        learned = best_fit([self._documents[row] for row in rows], self._micro_tokens)
+        measured = best_fit([self._beside[row] for row in rows] if self._beside else [], self._micro_tokens)
+        return Work([self._batch(part) for part in learned], measured=[pack(part) for part in measured])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return {}, {}
@@ -70,7 +104,24 @@ class DatasetFeed:
         pass
 
     def _batch(self, documents: list[Document]) -> Batch:
-        batch = pack(documents)
-        if self._ranks is None:
-            return batch
-        return batch.with_extra(ranks_B=torch.tensor([rank for d in documents for rank in self._ranks[d.row]]))
+        labels = {
+            name: torch.tensor([label for d in documents for label in by_row[d.row]])
+            for name, by_row in self._labels.items()
+        }
+        return pack(documents).with_extra(**labels)
+
+
+def mismatched(documents: Sequence[Document]) -> list[Document]:
+    """For each document its prompt with the first answer of the next document that has another prompt.
+
+    They belong to the documents, not to a batch: whatever is measured on them is the same for every cut into
+    micro-batches, and what a reference said of them can be kept. Raises DataError where all prompts are the same.
+    """
+    found: list[Document] = []
+    for place, document in enumerate(documents):
+        following = (*documents[place + 1 :], *documents[:place])
+        other = next((each for each in following if list(each.ids) != list(document.ids)), None)
+        if other is None:
+            raise DataError(Problem(document.row, "every row has the same prompt", "Give rows with different prompts."))
+        found.append(Document(row=f"{document.row} mismatched", ids=document.ids, branches=other.branches[:1]))
+    return found

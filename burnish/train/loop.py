@@ -97,6 +97,9 @@ def _update(
     module: Trainable, work: Work, objective: Objective, optimizer: Optimizer, step: int, ranks: Ranks
 ) -> tuple[float, dict[str, float]]:
     """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and metrics."""
+    prepare = getattr(objective, "prepare", None)
+    if prepare is not None:
+        prepare(module, work.measured, ranks)
     counts = ranks.sum(_added(objective.counts(batch) for batch in work.batches))
     value = 0.0
     sums: defaultdict[str, float] = defaultdict(float)

@@ -30,7 +30,12 @@ class Loss:
 
 
 class Objective(Protocol):
-    """What is minimised: Σ_name weights[name] · sums[name] / counts[name]."""
+    """What is minimised: Σ_name weights[name] · sums[name] / counts[name].
+
+    An objective may also have `prepare(module, batches, ranks)`. The loop calls it before the counts of each step with
+    what the feed had measured (`Work.measured`): for a statistic of the live policy over the whole step and all ranks,
+    taken without gradient.
+    """
 
     weights: Mapping[str, float]
     dropout: bool
@@ -51,7 +56,7 @@ class Sft:
         return {"nll": float(batch.weight_N.sum())}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
-        return Loss({"nll": tokens.nll(_predicted(module(batch)), batch.weight_N)})
+        return Loss({"nll": tokens.nll(predicted(module(batch)), batch.weight_N)})
 
 
 class RewardModel:
@@ -61,8 +66,7 @@ class RewardModel:
     dropout = False
 
     def counts(self, batch: Batch) -> dict[str, float]:
-        better_P, _ = preference.ordered_pairs(batch.extra["ranks_B"], batch.prompt_B)
-        return {"rank": float(batch.prompt_B[better_P].unique().numel())}
+        return {"rank": ranked_prompts(batch)}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         scores_B = module(batch).scores_B
@@ -99,7 +103,7 @@ class Ppo:
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         output = module(batch)
-        logprobs_N = _predicted(output)
+        logprobs_N = predicted(output)
         values_N = output.values_N
         assert values_N is not None, "PPO needs a value head"
         old_N, advantages_N = batch.extra["old_logprobs_N"], batch.extra["advantages_N"]
@@ -123,6 +127,13 @@ class Ppo:
         return Loss({"policy": policy_N.sum(), "value": value_N.sum()}, metrics)
 
 
-def _predicted(output: Output) -> Tensor:
+def predicted(output: Output) -> Tensor:
+    """The log-probabilities of the targets. Shape N."""
     assert output.logprobs_N is not None, "this objective needs an LM head and at least one target"
     return output.logprobs_N
+
+
+def ranked_prompts(batch: Batch) -> float:
+    """How many prompts have an ordered pair: what a ranking loss is averaged over. Reads extra ranks_B."""
+    better_P, _ = preference.ordered_pairs(batch.extra["ranks_B"], batch.prompt_B)
+    return float(batch.prompt_B[better_P].unique().numel())

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from burnish.errors import DataError
+from burnish.evals.report import pairs
 from burnish.evals.run import AT_ONCE, collect, evaluate, evaluate_by_score
 from burnish.evals.suites import SUITES
 from burnish.evals.task import Case
@@ -46,6 +47,12 @@ def value(evaluation, path: str) -> float:
 )
 def test_figures(evaluation, path: str, expected: float):
     assert value(evaluation, path) == pytest.approx(expected)
+
+
+def test_every_model_is_compared_with_all_before_it_neighbours_first():
+    assert pairs(["base", "sft", "ppo"]) == [("base", "sft"), ("sft", "ppo"), ("base", "ppo")]
+    four = [f"{later}_vs_{earlier}" for earlier, later in pairs(["base", "sft", "dpo", "ppo"])]
+    assert four == ["sft_vs_base", "dpo_vs_sft", "ppo_vs_dpo", "dpo_vs_base", "ppo_vs_sft", "ppo_vs_base"]
 
 
 def test_units_are_cases_or_pairs(evaluation):

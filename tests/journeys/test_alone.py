@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,14 @@ def test_a_reward_model_alone_is_measured(place: Path) -> None:
     found = burnish(*command, *small("reward"), "--set", "reward.folds=2", "--json")
     assert found.returncode == 0, found.stderr
     assert {"accuracy", "length_rule", "shuffled"} <= said(found)["stages"]["reward"]["facts"].keys()
+
+
+def test_dpo_alone_starts_at_ln_2(place: Path) -> None:
+    command = ("dpo", "--model", place / "model", "--data", place / "pairs.jsonl", "--out", place / "preferred")
+    found = burnish(*command, *small("dpo"), "--set", "dpo.lora={}", "--json")
+    assert found.returncode == 0, found.stderr
+    assert said(found)["stages"]["dpo"]["facts"]["loss_first"] == pytest.approx(math.log(2), abs=1e-2)
+    assert (place / "preferred" / "dpo" / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_problems_name_the_option(place: Path) -> None:

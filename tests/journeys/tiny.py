@@ -25,6 +25,7 @@ collect:
   held_out: 0.3
   sampling: {temperature: 1.0, max_new_tokens: 12}
 reward: {epochs: 1, members: 2, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+dpo: {batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
 ppo:
   iterations: 3
   prompts_per_iteration: 4
@@ -47,6 +48,7 @@ release: {name: tiny-support, purpose: Nothing but a test.}
 ADAPTERS = {
     "sft: {": "sft: {lora: {rank: 4, alpha: 8, dropout: 0.1}, ",
     "reward: {": "reward: {lora: {rank: 4, alpha: 8}, ",
+    "dpo: {": "dpo: {lora: {rank: 4, alpha: 8}, ",
     "  unfrozen_layers: 1\n": "",
     "ppo:\n": "ppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
 }

@@ -79,6 +79,7 @@ def with_extras() -> Callable[[list[Document]], Batch]:
             old_values_N=0.3 * numbers(batch, 1),
             advantages_N=numbers(batch, 2),
             returns_N=numbers(batch, 3),
+            ref_logprobs_N=-5.5 + 0.05 * numbers(batch, 4),
         )
 
     return packed

@@ -9,12 +9,18 @@ import torch
 
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Layout, Trainable
+from burnish.train.direct import DirectPreference
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 
 Packer = Callable[[list[Document]], Batch]
 METHODS: dict[str, Objective] = {
     "sft": Sft(),
     "reward": RewardModel(),
+    "dpo": DirectPreference("dpo", beta=0.1, nll=0.2),
+    "ipo": DirectPreference("ipo", beta=0.1),
+    "dpo_norm": DirectPreference("dpo_norm", beta=5.0),
+    "simpo": DirectPreference("simpo", beta=2.0, gamma=0.5),
+    "orpo": DirectPreference("orpo", beta=0.1),
     "ppo": Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1),
 }
 

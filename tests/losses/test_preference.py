@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
 
-from burnish.losses.preference import bradley_terry, k_wise, ordered_pairs
+from burnish.losses.preference import (
+    bradley_terry,
+    centring,
+    k_wise,
+    lapse,
+    ordered_pairs,
+    plackett_luce,
+    rao_kupper_tie,
+    tied_pairs,
+)
 
 
 def softplus(x: float) -> float:
@@ -67,6 +77,101 @@ def test_maximum_likelihood_recovers_known_strengths() -> None:
             if i != j
         )
         assert isinstance(loss, torch.Tensor)
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    assert (scores - scores[0]).tolist() == pytest.approx(true.tolist(), abs=1e-5)
+
+
+def one(x: float) -> torch.Tensor:
+    return torch.tensor([x], dtype=torch.float64)
+
+
+def test_a_margin_shifts_the_difference_that_a_pair_must_show() -> None:
+    assert float(bradley_terry(one(2.0), one(0.5), 1.0)) == pytest.approx(softplus(-0.5))
+    margins = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    found = bradley_terry(torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), margins)
+    assert found.tolist() == pytest.approx([math.log(2), softplus(1.0)])
+
+
+def test_centring_is_the_square_of_the_sum() -> None:
+    better = one(2.0).requires_grad_(True)
+    loss = centring(better, one(-0.5))
+    loss.sum().backward()
+    assert better.grad is not None
+    assert (float(loss.detach()), float(better.grad)) == pytest.approx((2.25, 3.0))
+
+
+def test_a_lapse_bounds_what_one_wrong_label_costs() -> None:
+    """At Δ = -10 and ε = 0.1: -log(0.9·σ(-10) + 0.05) = 2.995, where Bradley-Terry has 10."""
+    assert float(lapse(one(-10.0), one(0.0), 0.1)) == pytest.approx(2.995, abs=5e-4)
+    assert float(lapse(one(-1e4), one(0.0), 0.1)) == pytest.approx(-math.log(0.05))
+    assert float(lapse(one(0.0), one(0.0), 0.1)) == pytest.approx(math.log(2))
+    slope = one(1.0).requires_grad_(True)
+    lapse(slope, one(0.0), 0.1).sum().backward()
+    s = 1 / (1 + math.exp(-1))
+    assert slope.grad is not None
+    assert float(slope.grad) == pytest.approx(-0.9 * s * (1 - s) / (0.9 * s + 0.05))
+
+
+@pytest.mark.parametrize("difference", [-3.0, 0.0, 0.7])
+def test_wins_losses_and_ties_of_rao_and_kupper_are_all_there_is(difference: float) -> None:
+    a, b, eta = one(difference), one(0.0), 0.4
+    win, loss = (math.exp(-float(bradley_terry(*pair, eta))) for pair in ((a, b), (b, a)))
+    tie = math.exp(-float(rao_kupper_tie(a, b, eta)))
+    theta, strength = math.exp(eta), math.exp(difference)
+    assert win == pytest.approx(strength / (strength + theta))
+    assert tie == pytest.approx((theta**2 - 1) * strength / ((strength + theta) * (theta * strength + 1)))
+    assert win + loss + tie == pytest.approx(1.0)
+
+
+def test_a_tie_pulls_scores_together() -> None:
+    first = one(0.7).requires_grad_(True)
+    rao_kupper_tie(first, one(0.0), 0.4).sum().backward()
+    assert first.grad is not None
+    assert float(first.grad) == pytest.approx(1 / (1 + math.exp(-1.1)) - 1 / (1 + math.exp(0.3)))  # σ(Δ+η) - σ(η-Δ)
+
+
+def test_tied_pairs_stand_once_and_within_a_prompt() -> None:
+    first, second = tied_pairs(torch.tensor([1, 2, 2, 2, 2]), torch.tensor([0, 0, 0, 0, 1]))
+    assert set(zip(first.tolist(), second.tolist(), strict=True)) == {(1, 2), (1, 3), (2, 3)}
+
+
+def test_plackett_luce_is_a_chain_of_choices() -> None:
+    """Scores log 3, log 2, log 1 in that order: 3/6 · 2/3 · 1 = 1/3. The other prompt's answers are no choices."""
+    scores = torch.tensor([3.0, 1.0, 2.0, 1.0, 4.0], dtype=torch.float64).log()
+    prompts = torch.tensor([0, 0, 0, 1, 1])
+    found = plackett_luce(scores, torch.tensor([1, 3, 2, 1, 2]), prompts)
+    assert float(found) == pytest.approx(-math.log(1 / 3) - math.log(1 / 5))
+
+
+def test_plackett_luce_of_two_answers_is_bradley_terry() -> None:
+    scores = torch.tensor([0.3, 1.7], dtype=torch.float64)
+    found = plackett_luce(scores, torch.tensor([1, 2]), torch.tensor([0, 0]))
+    assert float(found) == pytest.approx(float(bradley_terry(scores[:1], scores[1:])))
+
+
+def test_plackett_luce_leaves_the_order_of_tied_answers_open() -> None:
+    """Two tied winners of weight 3 and 2 over one of weight 1: 3/4 · 2/3."""
+    scores = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64).log()
+    found = plackett_luce(scores, torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.long))
+    assert float(found) == pytest.approx(-math.log(3 / 4 * 2 / 3))
+
+
+def test_plackett_luce_recovers_strengths_from_the_chances_of_all_orders() -> None:
+    true = torch.tensor([0.0, 0.8, -0.5], dtype=torch.float64)
+    prompt = torch.zeros(3, dtype=torch.long)
+    orders = [torch.tensor(ranks) for ranks in permutations((1, 2, 3))]
+    chances = [(-plackett_luce(true, ranks, prompt)).exp() for ranks in orders]
+    assert float(torch.stack(chances).sum()) == pytest.approx(1.0)
+    scores = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scores], max_iter=100, tolerance_grad=1e-12, tolerance_change=1e-14)
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        losses = [p * plackett_luce(scores, ranks, prompt) for p, ranks in zip(chances, orders, strict=True)]
+        loss = torch.stack(losses).sum()
         loss.backward()
         return loss
 

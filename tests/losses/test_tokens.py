@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from burnish.losses.tokens import entropy, nll, target_logprobs
+from burnish.losses.tokens import answer_sums, entropy, nll, target_logprobs
 
 
 def test_log_probabilities_of_a_known_distribution() -> None:
@@ -51,3 +51,12 @@ def test_two_micro_batches_divide_once() -> None:
     """Ten tokens at 2.0 and thirty at 1.0: the mean is 1.25; the mean of the two means, 1.5, is the classic bug."""
     sums = nll(torch.full((10,), -2.0), torch.ones(10)) + nll(torch.full((30,), -1.0), torch.ones(30))
     assert float(sums / 40) == pytest.approx(1.25)
+
+
+def test_answer_sums_add_up_the_tokens_of_each_answer() -> None:
+    values = torch.tensor([1.0, 2.0, 4.0, 8.0], requires_grad=True)
+    found = answer_sums(values, torch.tensor([0, 2, 0, 2]), 4)
+    assert found.tolist() == [5.0, 0.0, 10.0, 0.0]
+    found[2].backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [0, 1, 0, 1]

@@ -74,6 +74,12 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
         ("release: {name: x}", "release needs a gate section"),
         ("gate: {thresholds: [{figure: tone.sft, at_least: 0.5}]}", "gate needs an evaluate section"),
         ("reward: {}", "nothing to learn from"),
+        ("dpo: {}", "there is no collect section and no dpo.rankings"),
+        ("dpo: {rankings: rows.jsonl, loss: cdpo}", "cdpo without label_smoothing is dpo"),
+        ("dpo: {rankings: rows.jsonl, label_smoothing: 0.1}", "label_smoothing is set, and dpo does not read it"),
+        ("dpo: {rankings: rows.jsonl, loss: ipo, gamma: 1}", "gamma is set, and ipo does not read it"),
+        ("dpo: {rankings: rows.jsonl, loss: orpo, rpo_alpha: 1}", "rpo_alpha is set, and orpo does not read it"),
+        ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("evaluate: {}", "no evaluate.cases"),
         ("collect: {prompts: rows.jsonl}", "a simulated panel needs collect.rubric"),
         ("collect: {prompts: rows.jsonl, rubric: rows.jsonl, overlap: 9}", "an overlap of 9 with 5 members"),
@@ -82,6 +88,17 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
 def test_sections_that_do_not_fit_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + section + "\n"))
     assert any(says in clause for _, clause, _ in found)
+
+
+def test_dpo_has_its_own_rankings_or_those_of_reward(tmp_path: Path) -> None:
+    alone = load_recipe(write(tmp_path, SFT + "dpo: {rankings: rows.jsonl, loss: simpo}\n"))
+    assert alone.dpo is not None
+    assert alone.ranked() is alone.dpo
+    assert (alone.dpo.strength, alone.stages()) == (2.0, ["sft", "dpo"])
+    beside = load_recipe(write(tmp_path, SFT + "reward: {rankings: rows.jsonl}\ndpo: {beta: 0.3}\n"))
+    assert beside.dpo is not None
+    assert beside.ranked() is beside.reward
+    assert beside.dpo.strength == 0.3
 
 
 def test_a_clash_names_both_lines(tmp_path: Path) -> None:
@@ -152,7 +169,8 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stages"), [("support", list(STAGES)), ("harmless", ["sft", "reward", "ppo", "evaluate"])]
+    ("name", "stages"),
+    [("support", [name for name in STAGES if name != "dpo"]), ("harmless", ["sft", "reward", "ppo", "evaluate"])],
 )
 def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"

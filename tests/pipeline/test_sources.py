@@ -9,7 +9,7 @@ import pytest
 
 from burnish.errors import DataError, MachineError
 from burnish.pipeline import sources
-from burnish.pipeline.recipe import Evaluate, Ppo, Recipe, RewardModel, Sft
+from burnish.pipeline.recipe import Dpo, Evaluate, Ppo, Recipe, RewardModel, Sft
 from burnish.pipeline.stage import Context
 from burnish.types import Silent
 
@@ -68,6 +68,15 @@ def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
     assert learned == sampled
     assert not cases & learned
     assert all(example.messages[-1].content.startswith("Good") for example in sources.conversations(here))
+
+
+def test_dpo_alone_decides_what_is_held_out(pairs: Path) -> None:
+    beside = context(pairs, reward=RewardModel(rankings="pairs.jsonl", held_out=0.3), dpo=Dpo())
+    alone = context(pairs, sft=Sft(), dpo=Dpo(rankings="pairs.jsonl", held_out=0.3), evaluate=Evaluate())
+    assert sources.rankings(alone) == sources.rankings(beside)
+    cases = {case.messages for case in sources.cases(alone)}
+    assert cases
+    assert not cases & {example.messages[:-1] for example in sources.conversations(alone)}
 
 
 def test_limits_count_prompts(pairs: Path) -> None:

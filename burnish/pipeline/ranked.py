@@ -1,0 +1,161 @@
+"""A run's rankings as packed trees, and how well scores order them. Knows rows, ranks and scorers; trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from burnish.batches import Batch, Document, pack
+from burnish.chat.render import Renderer
+from burnish.data.order import draw
+from burnish.data.packing import best_fit
+from burnish.errors import DataError, Problem
+from burnish.pipeline.sources import rankings
+from burnish.pipeline.stage import Context, Facts
+from burnish.pipeline.training import fitting, longest_path, ranked_document
+from burnish.stats.agreement import undisputed
+from burnish.stats.baselines import Pair
+from burnish.stats.intervals import share
+from burnish.train.rollouts import BatchScorer
+from burnish.types import Estimate, Ranking
+
+Hits = list[tuple[float, float]]
+"""For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
+Pairs = list[tuple[int, int]]
+"""Places (better, worse) among the answers of one row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One side of the data, aligned: trees, the prompts they belong to, and the ranks of their answers."""
+
+    documents: list[Document]
+    prompts: list[str]
+    ranks: list[list[int]]
+
+    def part(self, places: Sequence[int]) -> Side:
+        return Side(
+            documents=[self.documents[i] for i in places],
+            prompts=[self.prompts[i] for i in places],
+            ranks=[self.ranks[i] for i in places],
+        )
+
+    def shuffled(self, seed: int) -> Side:
+        """The same with each prompt's ranks in random order: whatever is learned from it is not preference."""
+        mixed = [_shuffled(ranks, draw(seed, "shuffle", d.row)) for d, ranks in self._items()]
+        return replace(self, ranks=mixed)
+
+    def pairs(self) -> list[list[Pair]]:
+        """For each row, its ordered pairs of answers as (tokens, tokens, whether the first won)."""
+        return [_row_pairs(ranks, [len(branch) for branch in d.branches]) for d, ranks in self._items()]
+
+    def all_pairs(self) -> list[Pair]:
+        return [pair for pairs in self.pairs() for pair in pairs]
+
+    def by_prompt(self, counts: Sequence[tuple[float, float]]) -> Hits:
+        """Counts of rows that share a prompt added up: the prompt is the independent unit."""
+        added: dict[str, tuple[float, float]] = {}
+        for prompt, (right, pairs) in zip(self.prompts, counts, strict=True):
+            before = added.get(prompt, (0.0, 0.0))
+            added[prompt] = (before[0] + right, before[1] + pairs)
+        return list(added.values())
+
+    def ordered(self) -> list[Pairs]:
+        """For each row the pairs that its agreed ranks order."""
+        return [undisputed([ranks]) for ranks in self.ranks]
+
+    def hits(self, scores: Sequence[Sequence[float]], pairs: Sequence[Pairs]) -> Hits:
+        """Per prompt that has any, how many of `pairs` the scores order rightly."""
+        counts = [
+            (sum(float(s[i] > s[j]) + 0.5 * float(s[i] == s[j]) for i, j in row), float(len(row)))
+            for s, row in zip(scores, pairs, strict=True)
+        ]
+        return [count for count in self.by_prompt(counts) if count[1]]
+
+    def hits_of(self, scorer: BatchScorer, micro_tokens: int) -> Hits:
+        """Per prompt, how many of its ordered pairs a scorer orders rightly."""
+        return self.hits(scores_of(scorer, self.documents, micro_tokens), self.ordered())
+
+    def _items(self) -> list[tuple[Document, list[int]]]:
+        return list(zip(self.documents, self.ranks, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sides:
+    """What is learned, and what it is measured on."""
+
+    train: Side
+    heldout: Side
+    facts: Facts
+    """How many there are, and what was left out."""
+
+
+def sides(context: Context, renderer: Renderer, max_length: int) -> Sides:
+    """The run's rankings. Raises DataError where there is no pair to learn from."""
+    found = rankings(context)
+    train, long_train = _side(renderer, found.train, max_length)
+    heldout, long_heldout = _side(renderer, found.heldout, max_length)
+    if not train.documents:
+        said = f"none of {len(found.train)} rows puts two answers in order"
+        raise DataError(Problem("rankings", said, "Give rows whose answers differ in rank, or lower held_out."))
+    facts = {
+        "train_prompts": len(train.documents),
+        "train_pairs": len(train.all_pairs()),
+        "heldout_pairs": len(heldout.all_pairs()),
+        "dropped_rows": len(found.dropped),
+        "too_long": long_train + long_heldout,
+    }
+    return Sides(train=train, heldout=heldout, facts=facts)
+
+
+def _side(renderer: Renderer, rows: Sequence[Ranking], max_length: int) -> tuple[Side, int]:
+    """The rows that have an ordered pair and fit, and how many did not fit. Raises DataError where none fits."""
+    useful = [row for row in rows if len(set(row.ranks)) > 1]
+    made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
+    kept = [i for i, document in enumerate(made) if longest_path(document) <= max_length]
+    if useful and not kept:
+        fitting(made, max_length, "rankings")  # says what would fit
+    everything = Side(
+        documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
+    )
+    return everything.part(kept), len(made) - len(kept)
+
+
+def packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
+    return [pack(part) for part in best_fit(documents, micro_tokens)]
+
+
+def scores_of(scorer: BatchScorer, documents: Sequence[Document], micro_tokens: int) -> list[list[float]]:
+    """For each document the scores of its answers. No two documents may share a row."""
+    found: dict[str, list[float]] = {}
+    for batch in packed(documents, micro_tokens):
+        scores_B = scorer.scores(batch)
+        for number, row in enumerate(batch.rows):
+            found[row] = scores_B[batch.prompt_B == number].tolist()
+    return [found[document.row] for document in documents]
+
+
+def accuracy(hits: Hits) -> Estimate:
+    """Share of pairs ordered rightly, with its interval over prompts."""
+    table = np.array(hits, dtype=np.float64)
+    return share(table[:, 0], table[:, 1])
+
+
+def _shuffled(ranks: Sequence[int], seed: int) -> list[int]:
+    return [int(rank) for rank in np.random.Generator(np.random.Philox(seed)).permutation(ranks)]
+
+
+def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:
+    return [
+        (lengths[i], lengths[j], ranks[i] < ranks[j])
+        for i, j in combinations(range(len(ranks)), 2)
+        if ranks[i] != ranks[j]
+    ]
+
+
+def _numbered(document: Document, number: int) -> Document:
+    """Rankings may share a prompt; rows of a feed may not share a name."""
+    return replace(document, row=f"{document.row}#{number}")
