@@ -21,6 +21,7 @@ from pydantic import JsonValue
 from burnish.batches import Batch, Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import ranked_document
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.models.forward import Trainable
@@ -37,7 +38,6 @@ from burnish.pipeline.training import (
     longest_path,
     metrics_log,
     optim_config,
-    ranked_document,
     steps_of,
     trained,
 )
