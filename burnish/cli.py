@@ -177,6 +177,29 @@ def sample(
         emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
 
 
+@app.command()
+def doctor(
+    model: Annotated[str, typer.Argument(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")],
+    data: Annotated[Path | None, typer.Option(help="Conversations or rankings. Without it: a few of our own.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
+    json: Json = False,
+) -> None:
+    """Try on your model that training is exact: packed = alone, resumed = uninterrupted and more. Exits 4 if not."""
+    if out is not None and out.is_dir():
+        raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / 'doctor.json'}"))
+    from burnish.pipeline.arithmetic import settle
+    from burnish.proof.doctor import as_text, examine
+    from burnish.records.durable import write_json
+    from burnish.terminal import emit, marker, progress
+
+    settle()
+    found = examine(model, Path.cwd(), data, progress())
+    if out is not None:
+        write_json(out, found.as_json())
+    emit(found.as_json(), as_text(found, marker(), out), json)
+    raise typer.Exit(0 if found.passed else 4)
+
+
 @label.command()
 def serve(
     place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],

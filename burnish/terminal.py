@@ -27,8 +27,22 @@ BAR = 24
 def progress(stream: TextIO | None = None) -> Meter:
     """A status line in a terminal, plain lines elsewhere."""
     out = stream or sys.stderr
+    return Meter(stream=out, live=_lively(out))
+
+
+def marker(stream: TextIO | None = None) -> Callable[[str], str]:
+    """What sets a piece of text off from the rest: colour in a terminal, brackets elsewhere."""
+    return _green if _lively(stream or sys.stdout) else "[{}]".format
+
+
+def _lively(stream: TextIO) -> bool:
     calm = bool(os.environ.get("NO_COLOR") or os.environ.get("CI") or os.environ.get("TERM") == "dumb")
-    return Meter(stream=out, live=out.isatty() and not calm)
+    return stream.isatty() and not calm
+
+
+def _green(text: str) -> str:
+    """Line by line: a pager that is given one line of the text still colours it."""
+    return "\n".join(f"\x1b[32m{line}\x1b[0m" for line in text.split("\n"))
 
 
 @dataclass(slots=True, kw_only=True)

@@ -53,6 +53,11 @@ class Ranking:
     """Ids of the judgements that this order was agreed from: the trail from weights back to clicks."""
     weight: float = 1.0
 
+    @property
+    def best(self) -> str:
+        """The completion that nothing is ranked above; the first of them where several are."""
+        return self.completions[self.ranks.index(min(self.ranks))]
+
 
 class Stop(Enum):
     """How an answer ended."""

@@ -87,6 +87,18 @@ def test_a_terminal_gets_one_line_and_a_calm_one_plain_lines(monkeypatch: pytest
     assert shown.endswith("\r\x1b[2K")
 
 
+def test_a_mark_is_colour_in_a_terminal_and_brackets_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "CI", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert terminal.marker(io.StringIO())("a\nb") == "[a\nb]"
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        assert terminal.marker(stream)("a\nb") == "\x1b[32ma\x1b[0m\n\x1b[32mb\x1b[0m"
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert terminal.marker(stream)("a") == "[a]"
+    os.close(leader)
+
+
 def test_an_error_is_text_or_data(capsys: pytest.CaptureFixture[str]) -> None:
     error = ConfigError(Problem("a.yaml:1:2", "wrong", "Mend it."))
     assert terminal.fail(error, "nothing was written", as_json=False) == 2

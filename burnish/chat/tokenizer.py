@@ -97,6 +97,10 @@ class Tokenizer:
         """Text of ids; special tokens are left out."""
         return self._markup.decode(list(ids), skip_special_tokens=True)
 
+    def shown(self, ids: Sequence[int]) -> str:
+        """Text of ids with special tokens written out: for people who want to see what a model reads."""
+        return self._markup.decode(list(ids), skip_special_tokens=False)
+
     def _find_end(self, where: str) -> int:
         specials = set(self.special.values())
         for id in self.encode_markup(self.chat.tail):

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -95,11 +96,15 @@ def read_json(path: Path, kind: str = "a model folder") -> dict[str, Any]:
 
 
 def shell(config: PretrainedConfig) -> PreTrainedModel:
-    """The architecture without weights: every parameter on the meta device. Raises ModelError."""
+    """The architecture without weights: every parameter on the meta device. Raises ModelError.
+
+    Built on a copy: transformers writes the attention's name into the configuration, which may be that of a living
+    model with another one.
+    """
     register()
     try:
         with quiet(), torch.device("meta"):
-            return AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+            return AutoModelForCausalLM.from_config(deepcopy(config), attn_implementation=NAME)
     except (ValueError, TypeError, ArithmeticError, AttributeError, LookupError, RuntimeError) as error:
         raise ModelError(
             Problem(CONFIG, f"{config.model_type} cannot be built from this configuration ({error})")

@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from burnish.batches import Batch
 from burnish.losses.tokens import entropy, target_logprobs
-from burnish.models.attention import TreeAttention
+from burnish.models.attention import Attend, TreeAttention
 
 CHUNK = 512
 """Rows of logits that exist at once: 512 x 49,152 fp32 is 100 MB."""
@@ -63,6 +63,7 @@ class Trainable(nn.Module):
         self.score = score
         self.layout = layout
         self.measures_entropy = False
+        self.chunk = CHUNK
 
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
@@ -76,13 +77,13 @@ class Trainable(nn.Module):
             scores_B = self.score(hidden_TC[batch.last_B].float()).squeeze(-1)
         return Output(logprobs_N=logprobs_N, entropy_N=entropy_N, values_N=values_N, scores_B=scores_B)
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """Hidden states after the last norm. Shape T, C."""
+    def hidden(self, batch: Batch, attend: Attend | None = None) -> Tensor:
+        """Hidden states after the last norm. `attend` replaces the tree's attention. Shape T, C."""
         if self.layout is Layout.TREE:
             output: Any = self.backbone(
                 input_ids=batch.ids_T[None],
                 position_ids=batch.positions_T[None],
-                attend=TreeAttention(batch),
+                attend=attend or TreeAttention(batch),
                 use_cache=False,
             )
             return output.last_hidden_state[0]
@@ -100,7 +101,7 @@ class Trainable(nn.Module):
         return torch.stack([state_C for state_C in found if state_C is not None])
 
     def _predict(self, source_NC: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        chunks = list(zip(source_NC.split(CHUNK), batch.target_N.split(CHUNK), strict=True))
+        chunks = list(zip(source_NC.split(self.chunk), batch.target_N.split(self.chunk), strict=True))
         if torch.is_grad_enabled():
             if len(chunks) <= KEPT:
                 parts = [self._logprobs(*chunk, batch.temperature) for chunk in chunks]

@@ -35,7 +35,8 @@ def probe(module: Trainable) -> tuple[Layout, str]:
             moved_TC = module.hidden(_forest(branch=6, document=8))
         except (ModelError, TypeError, ValueError, RuntimeError) as error:
             return Layout.ROWS, _reason(f"it refuses trees ({str(error)[:200]})")
-        rows_TC = _rows(module)
+        with one_at_a_time(module):
+            rows_TC = module.hidden(_forest(branch=5, document=7))
     return judge(tree_TC, moved_TC, rows_TC)
 
 
@@ -59,23 +60,33 @@ def _forest(*, branch: int, document: int) -> Batch:
     return pack([first, second])
 
 
-def _rows(module: Trainable) -> Tensor:
+@contextmanager
+def one_at_a_time(module: Trainable) -> Generator[None]:
+    """Inside, every sequence passes the model alone, with the attention that came with the architecture."""
     backbone: Any = module.backbone
-    use_own_attention(module)
+    layout = module.layout
     module.layout = Layout.ROWS
+    use_own_attention(module)
     try:
-        return module.hidden(_forest(branch=5, document=7))
+        yield
     finally:
-        module.layout = Layout.TREE
-        with quiet():
-            backbone.set_attn_implementation(NAME)
+        module.layout = layout
+        if layout is Layout.TREE:
+            with quiet():
+                backbone.set_attn_implementation(NAME)
 
 
 def use_own_attention(module: Trainable) -> None:
-    """Give the backbone the attention that came with it."""
+    """Give the backbone the attention that came with it.
+
+    Architectures that take no attention function (bloom) ignore the setter, but their masks go by the configuration:
+    under our name they would get none, and see what comes after.
+    """
     backbone: Any = module.backbone
+    own = OWN if backbone._supports_sdpa else "eager"
     with quiet():
-        backbone.set_attn_implementation(OWN if backbone._supports_sdpa else "eager")
+        backbone.set_attn_implementation(own)
+    backbone.config._attn_implementation = own
 
 
 @contextmanager

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer as Vocabulary
 from tokenizers import decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
 from burnish.models.attention import NAME, register
@@ -28,7 +29,6 @@ CHATML = (
 
 def write_tiny(folder: Path, *, seed: int = 0, dropout: float = 0.0, width: int = 32, layers: int = 2) -> Path:
     """Write the model into `folder`, sealed. The same arguments give the same bytes. `dropout` is that of attention."""
-    register()
     tokenizer = tiny_tokenizer()
     config = LlamaConfig(
         vocab_size=tokenizer.vocab_size,
@@ -44,11 +44,18 @@ def write_tiny(folder: Path, *, seed: int = 0, dropout: float = 0.0, width: int 
         bos_token_id=None,
         eos_token_id=tokenizer.end_id,
     )
+    return write_random(folder, config, seed=seed)
+
+
+def write_random(folder: Path, config: PretrainedConfig, *, seed: int = 0) -> Path:
+    """Write a random model of any configuration that has the tiny tokenizer's vocabulary, sealed."""
+    register()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+        model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
+    module = Trainable(getattr(model, model.base_model_prefix), lm=model.get_output_embeddings())
     with durable.folder(folder) as filling:
-        save_trainable(Trainable(model.model, lm=model.lm_head), filling, tokenizer, dtype=torch.float32)
+        save_trainable(module, filling, tiny_tokenizer(), dtype=torch.float32)
     return folder
 
 

@@ -10,12 +10,13 @@ import numpy as np
 
 from burnish.batches import Batch, Document, pack
 from burnish.chat.render import Renderer
+from burnish.data.documents import ranked_document
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
 from burnish.pipeline.sources import rankings
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import fitting, longest_path, ranked_document
+from burnish.pipeline.training import fitting, longest_path
 from burnish.stats.agreement import undisputed
 from burnish.stats.baselines import Pair
 from burnish.stats.intervals import share

@@ -5,6 +5,7 @@ from __future__ import annotations
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import example_document
 from burnish.errors import DataError, Problem
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import Sft
@@ -54,10 +55,7 @@ def run(context: Context) -> Facts:
 
 
 def _documents(context: Context, renderer: Renderer) -> list[Document]:
-    documents: list[Document] = []
-    for example in conversations(context):
-        rendered = renderer.example(example.messages)
-        documents.append(Document(row=example.id, ids=rendered.ids, weights=rendered.weights))
+    documents = [example_document(renderer, example) for example in conversations(context)]
     if not any(document.targets for document in documents):
         raise DataError(Problem("sft.data", "no token of the assistant's to learn in any conversation"))
     return [document for document in documents if document.targets]

@@ -17,8 +17,7 @@ from burnish.errors import DataError, MachineError, Problem
 from burnish.pipeline.recipe import Ranked, resolve
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
-from burnish.records.formats import read_examples, read_prompts, read_rankings
-from burnish.records.jsonl import read_jsonl
+from burnish.records.formats import holds_rankings, read_examples, read_prompts, read_rankings
 from burnish.store.snapshot import read_snapshot
 from burnish.types import Example, Message, Prompt, Ranking
 
@@ -52,8 +51,7 @@ def conversations(context: Context) -> list[Example]:
     if sft.data is None:
         return [_best(each) for each in rankings(context).train][: sft.limit]
     path = context.path(sft.data)
-    first = read_jsonl(path)[0].value
-    if not ({"chosen", "completions"} & first.keys()):
+    if not holds_rankings(path):
         return read_examples(path)[: sft.limit]
     held_out = context.recipe.ranked() or context.recipe.reward or Ranked()
     return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train][: sft.limit]
@@ -120,9 +118,9 @@ def _held_out(prompt_id: str, share: float, seed: int) -> bool:
 
 
 def _best(ranking: Ranking) -> Example:
-    best = ranking.completions[ranking.ranks.index(min(ranking.ranks))]
-    messages = (*ranking.prompt.messages, Message(role="assistant", content=best))
-    return Example(id=f"{ranking.prompt.id}:{digest_value(best)[:8]}", messages=messages, meta=ranking.prompt.meta)
+    messages = (*ranking.prompt.messages, Message(role="assistant", content=ranking.best))
+    named = f"{ranking.prompt.id}:{digest_value(ranking.best)[:8]}"
+    return Example(id=named, messages=messages, meta=ranking.prompt.meta)
 
 
 def _distinct_ids(found: list[Prompt]) -> list[Prompt]:

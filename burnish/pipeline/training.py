@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from burnish.batches import Document
-from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.errors import DataError, Problem
@@ -20,7 +19,6 @@ from burnish.records import durable
 from burnish.runs import MetricsLog
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.optim import OptimConfig
-from burnish.types import Ranking
 
 MODEL = "model"
 ADAPTER = "adapter"
@@ -102,12 +100,3 @@ def fitting(documents: Sequence[Document], max_length: int, source: str) -> list
 def longest_path(document: Document) -> int:
     """Tokens of the longest sequence that the document stands for."""
     return len(document.ids) + max((len(branch) for branch in document.branches), default=0)
-
-
-def ranked_document(renderer: Renderer, ranking: Ranking) -> Document:
-    """A ranking as a tree: the prompt once, an answer a branch."""
-    return Document(
-        row=ranking.prompt.id,
-        ids=renderer.prompt(ranking.prompt.messages),
-        branches=[renderer.answer(text) for text in ranking.completions],
-    )

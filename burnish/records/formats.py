@@ -29,6 +29,11 @@ _PROMPT = ("messages", "prompt")
 _RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements", "weight")
 
 
+def holds_rankings(path: Path) -> bool:
+    """Whether the rows of a file are rankings rather than conversations: its first row tells."""
+    return bool({"chosen", "completions"} & read_jsonl(path)[0].value.keys())
+
+
 def read_examples(path: Path) -> list[Example]:
     """Conversations that end with a turn of the assistant's to learn."""
     return _unique(_read(path, _example))

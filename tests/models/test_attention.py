@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from burnish.batches import Batch, Document, pack
-from burnish.models import forward
-from burnish.models.attention import DenseAttention, TreeAttention
 from burnish.models.forward import Trainable
+from burnish.models.probe import one_at_a_time
 
 DOCUMENTS = [
     Document(row="a", ids=[9, 8, 7, 6, 5], branches=[[1, 2, 3], [4], [1, 2, 9, 9]]),
@@ -17,62 +16,36 @@ DOCUMENTS = [
 ]
 
 
-def hidden(module: Trainable, batch: Batch, attend: object) -> Tensor:
+def hidden(module: Trainable, batch: Batch) -> Tensor:
     with torch.no_grad():
-        output = module.backbone(
-            input_ids=batch.ids_T[None], position_ids=batch.positions_T[None], attend=attend, use_cache=False
-        )
-    return output.last_hidden_state[0]
-
-
-def test_tree_is_dense(module: Trainable) -> None:
-    batch = pack(DOCUMENTS)
-    tree, dense = hidden(module, batch, TreeAttention(batch)), hidden(module, batch, DenseAttention(batch))
-    torch.testing.assert_close(tree, dense, rtol=0, atol=1e-5)
+        return module.hidden(batch)
 
 
 def test_tree_is_every_path_alone(module: Trainable) -> None:
     batch = pack(DOCUMENTS)
-    packed = hidden(module, batch, TreeAttention(batch))
+    packed = hidden(module, batch)
     paths = list(batch.paths())
     assert len(paths) == 3 + 1 + 2
     for path in paths:
         alone = pack([Document(row="x", ids=batch.ids_T[path].tolist())])
-        torch.testing.assert_close(packed[path], hidden(module, alone, TreeAttention(alone)), rtol=0, atol=1e-5)
-
-
-def test_gradients_of_the_tree_are_the_sum_over_paths(module: Trainable) -> None:
-    tree = pack([DOCUMENTS[0]])
-    apart = [pack([Document(row="a", ids=DOCUMENTS[0].ids, branches=[branch])]) for branch in DOCUMENTS[0].branches]
-    grads = []
-    for batches in ([tree], apart):
-        module.zero_grad()
-        for batch in batches:
-            logprobs_N = module(batch).logprobs_N
-            assert logprobs_N is not None
-            (logprobs_N * batch.weight_N).sum().backward()
-        grads.append(torch.cat([p.grad.flatten() for p in module.backbone.parameters() if p.grad is not None]))
-    torch.testing.assert_close(grads[0], grads[1], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(packed[path], hidden(module, alone), rtol=0, atol=1e-5)
 
 
 def test_a_change_moves_only_what_sees_it(module: Trainable) -> None:
     before = pack(DOCUMENTS)
     changed = [DOCUMENTS[0], DOCUMENTS[1], Document(row="c", ids=[2], branches=[[7, 1], [8, 3, 8]])]
     after = pack(changed)
-    old, new = hidden(module, before, TreeAttention(before)), hidden(module, after, TreeAttention(after))
+    old, new = hidden(module, before), hidden(module, after)
     first = int((before.ids_T != after.ids_T).nonzero()[0])
     assert torch.equal(old[:first], new[:first])
     assert not torch.isclose(old[first:], new[first:]).all(dim=-1).any()
 
 
 def test_rows_layout_gives_what_the_tree_gives(module: Trainable) -> None:
-    from burnish.models.probe import use_own_attention
-
     batch = pack(DOCUMENTS)
     with torch.no_grad():
         tree = module(batch)
-        use_own_attention(module)
-        module.layout = forward.Layout.ROWS
-        rows = module(batch)
+        with one_at_a_time(module):
+            rows = module(batch)
     for name in ("logprobs_N", "entropy_N", "values_N", "scores_B"):
         torch.testing.assert_close(getattr(tree, name), getattr(rows, name), rtol=0, atol=1e-5)

@@ -197,20 +197,6 @@ def test_modes_are_restored_part_by_part(module: Trainable) -> None:
     assert False in modes
 
 
-def test_bfloat16_agrees_with_its_scorer(module: Trainable) -> None:
-    module.to(torch.bfloat16)
-    rows = engine(module, 4).generate(PROMPTS, Sampling(max_new_tokens=8), n=2)
-    documents = [
-        Document(row="", ids=prompt, branches=[answer.ids for answer in row])
-        for prompt, row in zip(PROMPTS, rows, strict=True)
-    ]
-    module.eval()
-    with torch.no_grad():
-        scored = module(pack(documents)).logprobs_N
-    sampled = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
-    assert float((sampled - scored).abs().mean()) < 0.05
-
-
 def test_progress_counts_answers(module: Trainable) -> None:
     class Counting:
         total = done = 0

@@ -1,0 +1,52 @@
+"""Measures of what the heads make of hidden states: in chunks, and zeroed, where the loss is known. Judges nothing."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from burnish.models.forward import Trainable
+from burnish.proof.law import Measured
+from burnish.proof.step import one_step
+from burnish.proof.subject import Subject
+
+
+def chunks(subject: Subject) -> Measured:
+    """The step with all logits at once, and with 1 and 3 rows of them at a time."""
+    trial = subject.trial("sft")
+    batch = trial.batch(trial.documents[:1])
+    trial.module.chunk = batch.target_N.numel()
+    whole = trial.step(batch)
+    parts: list[dict[str, float]] = []
+    for rows in (1, 3):
+        trial.module.chunk = rows
+        parts.append(trial.step(batch).apart(whole))
+    return Measured.worst(parts)
+
+
+def zeroed_lm(subject: Subject) -> Measured:
+    """Loss of a model that finds all V tokens equally likely, and ln V."""
+    trial = subject.trial("sft")
+    assert trial.module.lm is not None
+    tokens, width = trial.module.lm.weight.shape
+    blind = Trainable(trial.module.backbone, lm=_zeros(width, tokens), layout=trial.module.layout)
+    loss = one_step(blind, trial.method.objective, [trial.batch(trial.documents)]).loss
+    return Measured.one(abs(loss - math.log(tokens)))
+
+
+def zeroed_score(subject: Subject) -> Measured:
+    """Loss of a reward model that finds all answers equally good, and ln 2."""
+    trial = subject.trial("reward")
+    assert trial.module.score is not None
+    blind = Trainable(trial.module.backbone, score=_zeros(trial.module.score.in_features, 1), layout=subject.layout)
+    loss = one_step(blind, trial.method.objective, [trial.batch(trial.documents)]).loss
+    return Measured.one(abs(loss - math.log(2)))
+
+
+def _zeros(width: int, rows: int) -> nn.Linear:
+    """A linear map to zero."""
+    head = nn.Linear(width, rows, bias=False, dtype=torch.float32)
+    nn.init.zeros_(head.weight)
+    return head

@@ -1,0 +1,93 @@
+"""The documents that the laws are tried on: a user's rows or our own, rendered for one model. Knows files and the
+renderer; knows no method and no weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from burnish.batches import Document
+from burnish.chat.render import Renderer
+from burnish.data.documents import example_document, ranked_document
+from burnish.errors import DataError, Problem
+from burnish.proof.samples import EXAMPLES, RANKINGS
+from burnish.records.formats import holds_rankings, read_examples, read_rankings
+from burnish.types import Example, Message, Prompt, Ranking
+
+LOOKED_AT = 64
+"""First rows of a file that are looked at."""
+TAKEN = 4
+"""The shortest of those that are taken: a law holds for short documents or for none, and they cost less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """What was read, before there is a model."""
+
+    examples: Sequence[Example]
+    rankings: Sequence[Ranking]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """Documents of both kinds."""
+
+    conversations: Sequence[Document]
+    """Roots of which what the assistant says is learned."""
+    trees: Sequence[Document]
+    """Prompts with two or more answers."""
+    ranks: Mapping[str, Sequence[int]]
+    """Ranks of each tree's answers, by its row; at least two of a tree differ."""
+
+
+def read_rows(data: Path | None) -> Rows:
+    """The first rows of a file of conversations or rankings, or our own. Raises DataError."""
+    if data is None:
+        return Rows(examples=EXAMPLES, rankings=RANKINGS)
+    problems: list[Problem] = []
+    if holds_rankings(data):
+        found, problems = read_rankings(data, drop_bad=True)
+        rankings = [row for row in found if len(set(row.ranks)) > 1][:LOOKED_AT]
+        rows = Rows(examples=[_best(row, number) for number, row in enumerate(rankings)], rankings=rankings)
+    else:
+        examples = read_examples(data)[:LOOKED_AT]
+        rows = Rows(examples=examples, rankings=_paired(examples))
+    if len(rows.examples) < 2:
+        few = f"{len(rows.examples)} usable rows, and the laws are about two or more documents"
+        mend = "Add rows, or leave --data out: burnish brings a few of its own."
+        raise DataError(Problem(str(data), few, mend), *problems)
+    return rows
+
+
+def render(renderer: Renderer, rows: Rows) -> Material:
+    """The shortest rows of each kind as documents. Raises DataError where the chat template refuses them."""
+    conversations = [example_document(renderer, each) for each in rows.examples]
+    trees = [
+        replace(ranked_document(renderer, each), row=f"{each.prompt.id}#{number}")
+        for number, each in enumerate(rows.rankings)
+    ]
+    ranks = {tree.row: each.ranks for tree, each in zip(trees, rows.rankings, strict=True)}
+    return Material(conversations=_shortest(conversations), trees=_shortest(trees), ranks=ranks)
+
+
+def _shortest(documents: Sequence[Document]) -> list[Document]:
+    return sorted(documents, key=lambda document: document.tokens)[:TAKEN]
+
+
+def _best(ranking: Ranking, number: int) -> Example:
+    answer = Message(role="assistant", content=ranking.best)
+    return Example(id=f"{ranking.prompt.id}#{number}", messages=(*ranking.prompt.messages, answer))
+
+
+def _paired(examples: Sequence[Example]) -> list[Ranking]:
+    """Each conversation's last answer, and that of its neighbour, which is worse: it answers something else."""
+    return [
+        Ranking(
+            prompt=Prompt(id=example.id, messages=example.messages[:-1]),
+            completions=(example.messages[-1].content, other.messages[-1].content),
+            ranks=(1, 2),
+        )
+        for example, other in zip(examples, [*examples[1:], *examples[:1]], strict=True)
+    ]

@@ -1,0 +1,95 @@
+"""The methods that laws are stated for, and the ways in which their weights are trained: a new one is a line of a
+table. Knows objectives and what their feeds add; knows no law.
+
+Suffixes as in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from burnish.batches import Batch
+from burnish.models.forward import Output, Trainable
+from burnish.models.lora import LoraConfig, adapt, adapted
+from burnish.train.direct import DirectPreference
+from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
+
+Added = Callable[[Batch, Output, Sequence[int]], dict[str, Tensor]]
+"""What a feed adds to the batch of one document, of what the module says of it and of its answers' ranks."""
+
+
+def _nothing(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    return {}
+
+
+def _ranks(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    return {"ranks_B": torch.tensor(ranks)}
+
+
+def _referenced(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """Ranks, and a reference that is near and not the same."""
+    assert output.logprobs_N is not None
+    place_N = torch.arange(batch.target_N.numel()) + batch.target_N
+    return {"ranks_B": torch.tensor(ranks), "ref_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.1 * place_N)}
+
+
+def _collected(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """Near what the module says now, so that some ratios and values are clipped and some are not."""
+    assert output.logprobs_N is not None
+    assert output.values_N is not None
+    place_N = torch.arange(batch.target_N.numel()) + batch.target_N
+    return {
+        "old_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.3 * place_N),
+        "old_values_N": output.values_N + 0.4 * torch.sin(1.7 * place_N),
+        "advantages_N": 0.5 + torch.sin(2.3 * place_N),
+        "returns_N": output.values_N + torch.sin(2.9 * place_N),
+    }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Method:
+    """One method."""
+
+    objective: Objective
+    heads: frozenset[str]
+    """Which of lm, value and score it trains."""
+    trees: bool
+    """Whether its documents are prompts with answers; else they are conversations."""
+    added: Added = _nothing
+
+
+METHODS: Mapping[str, Method] = {
+    "sft": Method(objective=Sft(), heads=frozenset({"lm"}), trees=False),
+    "reward": Method(objective=RewardModel(), heads=frozenset({"score"}), trees=True, added=_ranks),
+    "dpo": Method(
+        objective=DirectPreference("dpo", beta=0.1, nll=0.2), heads=frozenset({"lm"}), trees=True, added=_referenced
+    ),
+    "ppo": Method(
+        objective=Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1),
+        heads=frozenset({"lm", "value"}),
+        trees=True,
+        added=_collected,
+    ),
+}
+
+
+def _every_weight(module: Trainable) -> None:
+    """Nothing to prepare."""
+
+
+def _adapter(module: Trainable) -> None:
+    """One that has learned something: as drawn it would change nothing."""
+    adapt(module, LoraConfig(rank=4, alpha=8), seed=1)
+    for layer in adapted(module.backbone).values():
+        nn.init.normal_(layer.lora_B, std=0.02)
+
+
+FULL = "full"
+LORA = "lora"
+WAYS: Mapping[str, Callable[[Trainable], Any]] = {FULL: _every_weight, LORA: _adapter}
+"""What is done to a loaded module before it is trained."""

@@ -1,0 +1,135 @@
+"""Measures of sampled answers: sampler against scorer, a policy against itself, alone and in company. Judges nothing.
+
+Suffixes: N targets, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch, Document, pack
+from burnish.models.forward import Trainable
+from burnish.proof.law import Measured
+from burnish.proof.methods import METHODS
+from burnish.proof.subject import Subject, with_heads
+from burnish.rollout.engine import Engine
+from burnish.train.rollouts import RolloutConfig, RolloutFeed, RolloutPrompt
+from burnish.types import Sampling
+
+TEMPERATURE = 0.7
+"""Not 1, at which a forgotten temperature does not show."""
+NEW_TOKENS = 8
+TIE = 1e-4
+"""Two best logits nearer than this may change places by rounding."""
+
+
+def sampler_is_scorer(subject: Subject, dtype: torch.dtype) -> Tensor:
+    """How far the sampler's log-probability of each token is from the scorer's, in nats. Shape N."""
+    module = subject.module() if dtype is torch.float32 else subject.load(dtype=dtype)
+    sampling = Sampling(temperature=TEMPERATURE, max_new_tokens=NEW_TOKENS)
+    rows = _engine(subject, module, len(subject.prompts)).generate(subject.prompts, sampling, n=2)
+    documents = [
+        Document(row=str(number), ids=prompt, branches=[answer.ids for answer in row])
+        for number, (prompt, row) in enumerate(zip(subject.prompts, rows, strict=True))
+    ]
+    with torch.no_grad():
+        scored_N = module(pack(documents, TEMPERATURE)).logprobs_N
+    assert scored_N is not None
+    return (torch.tensor([each for row in rows for answer in row for each in answer.logprobs]) - scored_N).abs()
+
+
+def largest(subject: Subject) -> Measured:
+    """In fp32 no token may be off."""
+    return Measured.one(float(sampler_is_scorer(subject, torch.float32).max()))
+
+
+def mean(subject: Subject) -> Measured:
+    """In bfloat16 single tokens are off by rounding; on the mean they must not be."""
+    return Measured.one(float(sampler_is_scorer(subject, torch.bfloat16).mean()))
+
+
+def same_policy(subject: Subject) -> Measured:
+    """The first iteration of PPO, whose reference is the policy loaded anew: largest KL of a token, and how far the
+    ratios of new to old probabilities are from 1 (half the mean square of their logarithms)."""
+    method = METHODS["ppo"]
+    policy = with_heads(subject.module(), method.heads)
+    with tempfile.TemporaryDirectory() as folder:
+        feed = RolloutFeed(
+            policy,
+            reference=with_heads(subject.load(), frozenset({"lm"})),
+            sampler=_engine(subject, policy, len(subject.prompts)),
+            reward=_Alike(),
+            prompts=[
+                RolloutPrompt(id=str(number), ids=tuple(ids), shown={}) for number, ids in enumerate(subject.prompts)
+            ],
+            view=subject.renderer,
+            samples=Path(folder) / "samples.jsonl",
+            config=_config(subject),
+        )
+        batches = feed.next(0).batches
+    kl = max(float(batch.extra["kl_N"].abs().max()) for batch in batches)
+    shift, count = method.objective.loss(policy, batches[0]).metrics["policy/approxkl_avg"]
+    return Measured({"KL": kl, "ratio": shift / count})
+
+
+def greedy(subject: Subject) -> Measured:
+    """Greedy answers that depend on what else is answered. Where the two best logits are all but equal, an answer may
+    go either way: those are counted apart."""
+    sampling = Sampling(temperature=0, max_new_tokens=NEW_TOKENS)
+    module, prompts = subject.module(), subject.prompts
+    together = _engine(subject, module, len(prompts)).generate(prompts, sampling)
+    changed = excused = 0
+    for prompt, (answer,) in zip(prompts, together, strict=True):
+        alone = _engine(subject, module, 1).generate([prompt], sampling)[0][0]
+        if alone.ids == answer.ids:
+            continue
+        pairs = enumerate(zip(alone.ids, answer.ids, strict=False))
+        parted = next((place for place, (one, other) in pairs if one != other), 0)
+        if _tie(module, [*prompt, *alone.ids[:parted]]):
+            excused += 1
+        else:
+            changed += 1
+    return Measured.one(changed, f"{excused} near ties excused")
+
+
+class _Alike:
+    """Every answer is worth the same."""
+
+    def scores(self, batch: Batch) -> Tensor:
+        return torch.zeros(batch.last_B.numel())
+
+
+def _engine(subject: Subject, module: Trainable, slots: int) -> Engine:
+    return Engine(module, end_id=subject.tokenizer.end_id, slots=slots)
+
+
+def _config(subject: Subject) -> RolloutConfig:
+    longest = max(len(ids) for ids in subject.prompts) + NEW_TOKENS
+    return RolloutConfig(
+        prompts_per_iteration=len(subject.prompts),
+        samples_per_prompt=1,
+        epochs=1,
+        minibatches=1,
+        micro_tokens=2 * longest,
+        kl_coef=0.1,
+        gamma=1.0,
+        lam=0.95,
+        temperature=TEMPERATURE,
+        max_new_tokens=NEW_TOKENS,
+        missing_eos_penalty=0.0,
+        seed=0,
+    )
+
+
+def _tie(module: Trainable, ids: Sequence[int]) -> bool:
+    """Whether the two best tokens to follow are all but equally likely."""
+    assert module.lm is not None
+    with torch.no_grad():
+        logits_V = module.lm(module.hidden(pack([Document(row="", ids=ids)]))[-1])
+    best, second = logits_V.float().topk(2).values.tolist()
+    return best - second < TIE

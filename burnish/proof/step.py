@@ -1,0 +1,90 @@
+"""One optimiser step, stopped before the update: what two ways that mean the same are compared by. Knows the training
+loop, which makes the step, so that a fault of the loop is a fault of the law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch
+from burnish.models.forward import Trainable
+from burnish.train.feeds import Work
+from burnish.train.loop import FitConfig, Quiet, fit
+from burnish.train.objectives import Objective
+from burnish.train.optim import OptimConfig, Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a step made of its micro-batches."""
+
+    loss: float
+    gradient: Tensor
+    """Of every weight that has one, flat and one after another."""
+
+    def apart(self, other: Step) -> dict[str, float]:
+        """Relative difference of the losses, and L2 distance of the gradients over their length.
+
+        Without a gradient there is nothing to compare: that counts as wholly apart.
+        """
+        length = float(other.gradient.norm())
+        distance = float((self.gradient - other.gradient).norm())
+        return {
+            "loss": abs(self.loss - other.loss) / max(abs(other.loss), 1e-12),
+            "gradient": distance / length if length else 1.0,
+        }
+
+
+def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch]) -> Step:
+    """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are."""
+    still = copy(objective)
+    still.dropout = False
+    optimizer, log = _Unmoved(module), _Loss()
+    fit(module, _Given(batches), still, optimizer, FitConfig(steps=1, seed=0), log=log)
+    return Step(log.loss, optimizer.gradient)
+
+
+class _Given:
+    """A feed of one step."""
+
+    def __init__(self, batches: Sequence[Batch]) -> None:
+        self._batches = list(batches)
+
+    def next(self, step: int) -> Work:
+        return Work(self._batches)
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return {}, {}
+
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        pass
+
+
+class _Loss(Quiet):
+    """A log that remembers the loss."""
+
+    loss = float("nan")
+
+    def log(self, *, step: int, seconds: float, tokens: int, loss: float, **metrics: float) -> None:
+        self.loss = loss
+
+
+class _Unmoved(Optimizer):
+    """Takes gradients as the optimiser does, and keeps them where it would move weights."""
+
+    def __init__(self, module: Trainable) -> None:
+        super().__init__(module, OptimConfig(lr=0.0, steps=1))
+        self._module = module
+        self._module.zero_grad()
+        self.gradient = torch.empty(0)
+
+    def step(self, step: int, norm: float) -> float:
+        self.gradient = torch.cat([p.grad.flatten() for p in self._module.parameters() if p.grad is not None])
+        self._module.zero_grad()
+        return 0.0

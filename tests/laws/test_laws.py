@@ -1,0 +1,321 @@
+"""The list of laws: each holds on small models of several architectures, and each fails when its bug is put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BloomConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, StableLmConfig
+
+from burnish import batches
+from burnish.batches import Batch
+from burnish.losses import preference
+from burnish.models import forward, load
+from burnish.models.attention import TreeAttention, shared_heads
+from burnish.models.forward import Layout, Trainable
+from burnish.models.lora import LoraLinear
+from burnish.models.tiny import tiny_tokenizer, write_random
+from burnish.proof.laws import LAWS
+from burnish.proof.material import read_rows
+from burnish.proof.methods import METHODS
+from burnish.proof.step import Step
+from burnish.proof.subject import Subject
+from burnish.rollout import engine
+from burnish.train import feeds, loop, references
+from burnish.train.direct import DirectPreference
+from burnish.train.objectives import Loss, Ppo, RewardModel, Sft
+from burnish.train.optim import Optimizer
+
+VOCABULARY: dict[str, Any] = {"vocab_size": tiny_tokenizer().vocab_size, "bos_token_id": None, "eos_token_id": 258}
+SMALL: dict[str, Any] = {
+    **VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "initializer_range": 0.1,
+}
+GPT2: dict[str, Any] = {**VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.1}
+BLOOM: dict[str, Any] = {**VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.1}
+ARCHITECTURES: dict[str, tuple[PretrainedConfig, Layout]] = {
+    "llama, untied": (LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False), Layout.TREE),
+    "qwen2": (Qwen2Config(**SMALL, num_key_value_heads=1), Layout.TREE),
+    "gpt2": (GPT2Config(**GPT2), Layout.TREE),
+    "bloom": (BloomConfig(**BLOOM), Layout.ROWS),
+    "stablelm": (StableLmConfig(**SMALL, num_key_value_heads=4), Layout.ROWS),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_law_holds(kind: str, tmp_path: Path) -> None:
+    config, layout = ARCHITECTURES[kind]
+    subject = Subject(write_random(tmp_path / "model", config), read_rows(None))
+    assert subject.layout is layout
+    laws = [law for law in LAWS if law.fits(subject)]
+    findings = [finding for law in laws for finding in law.tried(subject)]
+    assert [(each.name, each.measured) for each in findings if not each.passed] == []
+
+
+def test_every_method_has_its_laws() -> None:
+    names = [law.name for law in LAWS]
+    assert len(set(names)) == len(names)
+    for method in METHODS:
+        assert {f"{method}: packed = alone", f"{method}: micro-batches = big batch"} <= set(names)
+
+
+Patch = pytest.MonkeyPatch
+
+
+def causal_over_the_whole_pack(patch: Patch) -> None:
+    """Documents and answers see all that stands before them."""
+
+    def leaky(self: TreeAttention, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+        keys, values = shared_heads(q, k), shared_heads(q, v)
+        return F.scaled_dot_product_attention(q, keys, values, is_causal=True, scale=scale).transpose(1, 2)
+
+    patch.setattr(TreeAttention, "__call__", leaky)
+
+
+def positions_run_on(patch: Patch) -> None:
+    """Positions count through the pack and do not begin again at a branch."""
+    lay = batches._Layout._segment
+
+    def running(self: Any, ids: list[int], **where: int) -> int:
+        number = lay(self, ids, **where)
+        self.positions[len(self.ids) - len(ids) :] = range(len(self.ids) - len(ids), len(self.ids))
+        return number
+
+    patch.setattr(batches._Layout, "_segment", running)
+
+
+def first_target_of_an_answer_is_missing(patch: Patch) -> None:
+    """What the prompt's last token predicts is not learned."""
+    learn = batches._Layout._learn
+
+    def shifted(self: Any, sources: Any, ids: Any, weights: Any, answer: int) -> None:
+        skip = int(isinstance(sources, list))  # those of branches; a root's are a range
+        learn(self, sources[skip:], ids[skip:], weights[skip:], answer)
+
+    patch.setattr(batches._Layout, "_learn", shifted)
+
+
+def mean_of_means(kind: type[Any]) -> Callable[[Patch], None]:
+    """Each micro-batch is divided by its own count, and the means by the number of micro-batches."""
+    counts, loss = kind.counts, kind.loss
+
+    def mean(self: Any, module: Trainable, batch: Batch) -> Loss:
+        own = counts(self, batch)
+        return Loss({name: part / own[name] for name, part in loss(self, module, batch).sums.items()})
+
+    def put_back(patch: Patch) -> None:
+        patch.setattr(kind, "counts", lambda self, batch: dict.fromkeys(counts(self, batch), 1.0))
+        patch.setattr(kind, "loss", mean)
+
+    return put_back
+
+
+def moments_are_dropped(patch: Patch) -> None:
+    restore = Optimizer.load
+
+    def forgetful(self: Optimizer, tensors: dict[str, Tensor]) -> None:
+        restore(self, {name: tensor for name, tensor in tensors.items() if name.startswith("master.")})
+
+    patch.setattr(Optimizer, "load", forgetful)
+
+
+def masters_are_rounded(patch: Patch) -> None:
+    """The checkpoint holds bfloat16."""
+    tensors = Optimizer.tensors
+    patch.setattr(Optimizer, "tensors", lambda self: {n: t.bfloat16().float() for n, t in tensors(self).items()})
+
+
+def dropout_has_a_state(patch: Patch) -> None:
+    """Its draws go on from the last ones in place of being a function of the step."""
+    calls = count()
+    patch.setattr(loop, "draw", lambda *parts: next(calls))
+
+
+def rows_have_a_state(patch: Patch) -> None:
+    """The order is that of calls, not of steps."""
+    calls, rows = count(), feeds.rows_of_step
+    patch.setattr(feeds, "rows_of_step", lambda step, *rest: rows(next(calls), *rest))
+
+
+def answers_see_each_other(patch: Patch) -> None:
+    patch.setattr(Batch, "_ancestors_SS", lambda self: torch.ones(self.parent_S.numel(), self.parent_S.numel()).bool())
+
+
+def everything_twice(patch: Patch) -> None:
+    hidden = Trainable.hidden
+    patch.setattr(Trainable, "hidden", lambda self, batch: (hidden(self, batch) + hidden(self, batch)) / 2)
+
+
+def chunks_lose_their_first_row(patch: Patch) -> None:
+    logprobs = forward.target_logprobs
+    patch.setattr(forward, "target_logprobs", lambda *given: F.pad(logprobs(*given)[1:], (1, 0)))
+
+
+def prompts_are_counted(patch: Patch) -> None:
+    """The mean is over all tokens, not over the learned ones."""
+    patch.setattr(Sft, "counts", lambda self, batch: {"nll": float(batch.tokens)})
+
+
+def pairs_are_summed(patch: Patch) -> None:
+    """A prompt with more answers weighs more."""
+
+    def summed(scores_B: Tensor, ranks_B: Tensor, prompt_B: Tensor) -> Tensor:
+        better_P, worse_P = preference.ordered_pairs(ranks_B, prompt_B)
+        return preference.bradley_terry(scores_B[better_P], scores_B[worse_P]).sum()
+
+    patch.setattr(preference, "k_wise", summed)
+
+
+def temperature_is_forgotten(patch: Patch) -> None:
+    """The sampler divides by it, the scorer does not."""
+    patch.setattr(Trainable, "_logits", lambda self, rows_NC, temperature: self.lm(rows_NC))
+
+
+def dropout_is_on(patch: Patch) -> None:
+    """Where log-probabilities are measured."""
+    patch.setattr(Trainable, "eval", lambda self: self.train())
+
+
+def neighbours_are_confused(patch: Patch) -> None:
+    """Each sequence goes on with the token of the one before it; one alone has none before it."""
+    draw = engine.draw
+    patch.setattr(engine, "draw", lambda *given, **named: tuple(each.roll(1) for each in draw(*given, **named)))
+
+
+def heads_are_not_saved(patch: Patch) -> None:
+    patch.setattr(load, "_head_tensors", lambda module: [])
+
+
+def weights_are_rounded(patch: Patch) -> None:
+    keep = load._as
+    patch.setattr(load, "_as", lambda tensor, dtype: keep(keep(tensor, torch.bfloat16), dtype))
+
+
+def adapters_stay_on(patch: Patch) -> None:
+    """The switch is there and nobody reads it."""
+    adapted = LoraLinear.forward
+
+    def on(self: LoraLinear, input: Tensor) -> Tensor:
+        was, self.on = self.on, True
+        try:
+            return adapted(self, input)
+        finally:
+            self.on = was
+
+    patch.setattr(LoraLinear, "forward", on)
+
+
+def merged_without_scale(patch: Patch) -> None:
+    """alpha / rank is forgotten where the adapter is added to the weights."""
+    whole = LoraLinear.merged
+
+    def unscaled(self: LoraLinear) -> nn.Linear:
+        with torch.no_grad():
+            self.lora_B.div_(self.scale)
+        return whole(self)
+
+    patch.setattr(LoraLinear, "merged", unscaled)
+
+
+def references_are_rounded(patch: Patch) -> None:
+    """The disk holds bfloat16."""
+    save = references.save_file
+    patch.setattr(
+        references,
+        "save_file",
+        lambda tensors, path: save({name: each.bfloat16().float() for name, each in tensors.items()}, path),
+    )
+
+
+OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
+    "sft: packed = alone": [causal_over_the_whole_pack],
+    "sft: micro-batches = big batch": [mean_of_means(Sft)],
+    "sft: resumed = uninterrupted": [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state],
+    "reward: packed = alone": [causal_over_the_whole_pack, answers_see_each_other],
+    "reward: shared prompt = K sequences": [positions_run_on, answers_see_each_other],
+    "reward: micro-batches = big batch": [mean_of_means(RewardModel)],
+    "reward: resumed = uninterrupted": [moments_are_dropped, rows_have_a_state],
+    "dpo: packed = alone": [causal_over_the_whole_pack],
+    "dpo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
+    "dpo: micro-batches = big batch": [mean_of_means(DirectPreference)],
+    "dpo: resumed = uninterrupted": [moments_are_dropped],
+    "ppo: packed = alone": [causal_over_the_whole_pack],
+    "ppo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
+    "ppo: micro-batches = big batch": [mean_of_means(Ppo)],
+    "ppo: resumed = uninterrupted": [moments_are_dropped],
+}
+BUGS: dict[str, list[Callable[[Patch], None]]] = {
+    **OF_METHODS,
+    **{name.replace(":", ", lora:", 1): bugs for name, bugs in OF_METHODS.items()},
+    "dpo at its reference: ln 2": [dropout_is_on],
+    "kept reference = live": [references_are_rounded],
+    "adapter off = base": [adapters_stay_on],
+    "merged = adapter": [merged_without_scale],
+    "other documents do not move": [causal_over_the_whole_pack],
+    "other answers do not move": [causal_over_the_whole_pack, answers_see_each_other],
+    "tree attention = dense attention": [causal_over_the_whole_pack],
+    "each token passes once": [everything_twice],
+    "logits in chunks = at once": [chunks_lose_their_first_row],
+    "zeroed LM head: ln V": [prompts_are_counted, chunks_lose_their_first_row],
+    "zeroed score head: ln 2": [pairs_are_summed],
+    "sampler = scorer, fp32": [temperature_is_forgotten],
+    "sampler = scorer, bf16": [temperature_is_forgotten],
+    "policy = its own reference": [dropout_is_on],
+    "greedy alone = in company": [neighbours_are_confused],
+    "saved = loaded": [heads_are_not_saved, weights_are_rounded],
+}
+
+
+def test_every_law_has_a_bug() -> None:
+    assert BUGS.keys() == {law.name for law in LAWS}
+
+
+@pytest.mark.parametrize(
+    ("name", "bug"),
+    [
+        pytest.param(name, bug, id=f"{name}: {bug.__qualname__.split('.')[0]}")
+        for name, bugs in BUGS.items()
+        for bug in bugs
+    ],
+)
+def test_a_law_fails_when_its_bug_is_put_back(
+    name: str, bug: Callable[[Patch], None], subject: Subject, monkeypatch: Patch
+) -> None:
+    law = next(law for law in LAWS if law.name == name)
+    assert all(finding.passed for finding in law.tried(subject))
+    bug(monkeypatch)
+    spoilt = Subject(subject.folder, read_rows(None))
+    assert not all(finding.passed for finding in law.tried(spoilt))
+
+
+def test_how_far_two_steps_are_apart() -> None:
+    """Losses 2.2 and 2: a tenth. Gradients (3, 4) and (3, 1): 3 of a length of √10."""
+    found = Step(2.2, torch.tensor([3.0, 4.0])).apart(Step(2.0, torch.tensor([3.0, 1.0])))
+    assert found == pytest.approx({"loss": 0.1, "gradient": 3 / 10**0.5})
+    none = torch.zeros(2)
+    assert Step(0.0, none).apart(Step(0.0, none)) == {"loss": 0.0, "gradient": 1.0}
+
+
+def test_ppo_at_the_sampling_weights_is_reinforce(subject: Subject) -> None:
+    """With old log-probs from the same pack the ratio is exactly 1, nothing is clipped, and the slope is -A."""
+    trial = subject.trial("ppo")
+    batch = trial.batch(trial.documents)
+    with torch.no_grad():
+        own = trial.module(batch)
+    assert own.logprobs_N is not None
+    batch = batch.with_extra(old_logprobs_N=own.logprobs_N)
+    result = trial.method.objective.loss(trial.module, batch)
+    ratio, tokens = result.metrics["val/ratio"]
+    assert ratio == tokens
+    assert result.metrics["policy/clipfrac_avg"][0] == 0
+    assert result.sums["policy"].item() == pytest.approx(-float(batch.extra["advantages_N"].sum()), rel=1e-5)

@@ -1,0 +1,147 @@
+"""`burnish doctor`: what it says of a model and of data, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import StableLmConfig
+
+from burnish import cli
+from burnish.errors import DataError
+from burnish.models.forward import Layout
+from burnish.models.tiny import tiny_tokenizer, write_random, write_tiny
+from burnish.pipeline import arithmetic
+from burnish.proof import doctor
+from burnish.proof.doctor import as_text, examine
+from burnish.proof.law import Law, Measured
+from burnish.proof.laws import LAWS
+from burnish.proof.material import TAKEN, read_rows
+from burnish.types import Silent
+
+QUICK = [law for law in LAWS if law.name in ("zeroed score head: ln 2", "each token passes once")]
+
+
+def law(value: float) -> Law:
+    """A law that measures what it is told."""
+    return Law(
+        name="made up",
+        says="Nothing.",
+        measure=lambda subject: Measured.one(value, "a note"),
+        tolerances={"": 0.5},
+        because="it is a test",
+    )
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("doctor") / "tiny")
+
+
+@pytest.fixture(autouse=True)
+def _torch_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command settles how torch computes for its process; this one is not its own."""
+    monkeypatch.setattr(arithmetic, "settle", lambda: None)
+
+
+def rows(folder: Path, *values: object) -> Path:
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return path
+
+
+def test_the_command_passes_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "deep" / "doctor.json"
+    assert cli.code_of(["doctor", str(tiny), "--json", "--out", str(out)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == found
+    assert found["model"] == str(tiny)
+    assert found["layout"] == "tree"
+    assert found["skipped"] == []
+    assert len(found["laws"]) >= len(LAWS)
+    for row in found["laws"]:
+        assert {"name", "says", "measured", "tolerance", "passed", "seconds"} <= row.keys()
+        assert row["passed"]
+        assert row["measured"] <= row["tolerance"]
+
+
+def test_learned_tokens_are_counted_and_shown(tiny: Path) -> None:
+    """The shortest conversation: 4 markers, and the bytes of "user\\n", "12 times 12?", "\\n", "assistant\\n", "144"
+    and "\\n". Learned are "144" and the marker that ends it."""
+    found = examine(str(tiny), Path.cwd(), None, Silent(), QUICK)
+    first = found.lessons[0]
+    assert (first.row, first.tokens, first.learned) == ("sum", 4 + 5 + 12 + 1 + 10 + 3 + 1, 3 + 1)
+    assert ("144<|im_end|>", True) in first.pieces
+    text = as_text(found, "[{}]".format, None)
+    assert "assistant\n  [144<|im_end|>]" in text
+    assert "sum: 4 of 36 tokens" in text
+    assert text.splitlines()[-1].startswith("All 2 pass, in ")
+
+
+def test_an_architecture_without_trees_is_told_so(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = StableLmConfig(vocab_size=tiny_tokenizer().vocab_size, num_key_value_heads=2, **sizes)
+    write_random(tmp_path / "model", config)
+    found = examine("model", tmp_path, None, Silent(), QUICK)
+    assert (found.layout, found.passed, found.skipped) == (Layout.ROWS, True, ["each token passes once"])
+    text = as_text(found, str, None)
+    assert text.startswith("model: one sequence at a time")
+    assert "not tried, being about packed trees: each token passes once" in text
+
+
+def test_what_fails_is_explained_and_is_exit_4(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = examine(str(tiny), Path.cwd(), None, Silent(), [law(0.5), law(0.6), law(float("nan"))])
+    assert [finding.passed for finding in found.findings] == [True, False, False]
+    assert [row["measured"] for row in found.as_json()["laws"]] == [0.5, 0.6, None]
+    monkeypatch.setattr(doctor, "examine", lambda *given: found)
+    out = tmp_path / "found.json"
+    assert cli.code_of(["doctor", str(tiny), "--out", str(out)]) == 4
+    said = capsys.readouterr().out.splitlines()
+    assert "made up        0.6        0.5  FAIL  a note" in said
+    assert "made up: Nothing. (Tolerance: it is a test.)" in said
+    assert said[-1].startswith("2 of 3 fail: ")
+    assert str(out) in said[-1]
+    assert json.loads(out.read_text())["passed"] is False
+
+
+def test_a_users_rankings_are_what_is_tried(tiny: Path, tmp_path: Path) -> None:
+    path = rows(
+        tmp_path,
+        {"prompt": "Hi", "completions": ["Hello.", "Go.", "What?"], "ranks": [1, 3, 2]},
+        {"prompt": "Hi", "completions": ["Well.", "Hm."], "ranks": [2, 1]},
+        {"prompt": "Tied", "completions": ["a", "b"], "ranks": [1, 1]},
+        {"prompt": "Bye", "chosen": "See you.", "rejected": "See you."},
+    )
+    found = examine(str(tiny), Path.cwd(), path, Silent(), QUICK)
+    assert found.passed
+    assert [len(lesson.row.split("#")) for lesson in found.lessons] == [2] * 4
+    assert found.lessons[0].pieces[1] == ("Hm.<|im_end|>", True)  # the best answer, not the first
+    assert [lesson.learned for lesson in found.lessons] == [4, 7, 6 + 4, 7 + 4 + 6]
+
+
+def test_a_users_conversations_are_what_is_tried(tiny: Path, tmp_path: Path) -> None:
+    path = rows(tmp_path, *({"id": f"r{n}", "prompt": "Hi" * n, "completion": "Ho"} for n in range(1, 8)))
+    found = examine(str(tiny), Path.cwd(), path, Silent(), QUICK)
+    assert found.passed
+    assert [lesson.row for lesson in found.lessons[:TAKEN]] == ["r1", "r2", "r3", "r4"]
+    assert found.lessons[TAKEN].learned == 2 * (2 + 1)  # its own answer and its neighbour's, each with its end
+
+
+def test_data_that_cannot_be_used_are_a_problem(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    rows(tmp_path, {"prompt": "Hi", "completion": "Ho"})
+    for name, said in (("gone", "no such file"), ("empty", "the file is empty"), ("rows", "1 usable rows")):
+        assert cli.code_of(["doctor", str(tiny), "--data", str(tmp_path / f"{name}.jsonl")]) == 2
+        assert said in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"(?s)0 usable rows.*are the same"):
+        read_rows(rows(tmp_path, {"prompt": "Hi", "chosen": "a", "rejected": "a"}))
+
+
+def test_other_mistakes_are_exit_2(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.code_of(["doctor", str(tmp_path / "gone")]) == 2
+    assert "no such model" in capsys.readouterr().err
+    assert cli.code_of(["doctor", str(tiny), "--out", str(tmp_path)]) == 2
+    assert "a folder; a file is wanted" in capsys.readouterr().err
