@@ -119,9 +119,7 @@ def test_switched_off_it_is_the_base_to_the_bit(load: Load, dtype: torch.dtype) 
         with adapter_off(module.backbone):
             pass
         assert equal(said(module), base), "what was off before stays off"
-        assert not module(BATCH).values_N.requires_grad, (
-            "nothing may be learned from a switched layer, by a head either"
-        )
+        assert not module(BATCH).values_N.requires_grad, "nothing is learned from a switched layer, by no head either"
     on = said(module)
     assert not any(equal(on, base, (name,)) for name in HEADS), "and on again afterwards"
 
