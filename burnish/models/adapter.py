@@ -119,8 +119,9 @@ def _config(adapter: Path, targets: list[str]) -> LoraConfig:
         for name, value in stated.items()
         if name not in (*_NUMBERS, *_SILENT) and value not in (usual.get(name), None, False)
     ]
-    rank, alpha, dropout = (stated.get(name) for name in _NUMBERS)
-    if not (isinstance(rank, int) and rank > 0 and isinstance(alpha, int | float) and isinstance(dropout, int | float)):
+    numbers: list[Any] = [stated.get(name) for name in _NUMBERS]
+    rank, alpha, dropout = numbers
+    if not all(isinstance(number, int | float) for number in numbers) or type(rank) is not int or rank < 1:
         problems.append(Problem(str(path), f"{', '.join(_NUMBERS)} must be numbers, the first a whole one above 0"))
     if problems:
         raise ModelError(*problems)
