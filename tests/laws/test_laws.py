@@ -237,26 +237,25 @@ def references_are_rounded(patch: Patch) -> None:
     )
 
 
+RESUMING = [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state]
 OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "sft: packed = alone": [causal_over_the_whole_pack],
     "sft: micro-batches = big batch": [mean_of_means(Sft)],
-    "sft: resumed = uninterrupted": [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state],
     "reward: packed = alone": [causal_over_the_whole_pack, answers_see_each_other],
     "reward: shared prompt = K sequences": [positions_run_on, answers_see_each_other],
     "reward: micro-batches = big batch": [mean_of_means(RewardModel)],
-    "reward: resumed = uninterrupted": [moments_are_dropped, rows_have_a_state],
     "dpo: packed = alone": [causal_over_the_whole_pack],
     "dpo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "dpo: micro-batches = big batch": [mean_of_means(DirectPreference)],
-    "dpo: resumed = uninterrupted": [moments_are_dropped],
     "ppo: packed = alone": [causal_over_the_whole_pack],
     "ppo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "ppo: micro-batches = big batch": [mean_of_means(Ppo)],
-    "ppo: resumed = uninterrupted": [moments_are_dropped],
 }
 BUGS: dict[str, list[Callable[[Patch], None]]] = {
     **OF_METHODS,
     **{name.replace(":", ", lora:", 1): bugs for name, bugs in OF_METHODS.items()},
+    "resumed = uninterrupted": RESUMING,
+    "lora: resumed = uninterrupted": RESUMING,
     "dpo at its reference: ln 2": [dropout_is_on],
     "kept reference = live": [references_are_rounded],
     "adapter off = base": [adapters_stay_on],
