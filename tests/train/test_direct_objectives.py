@@ -229,6 +229,29 @@ def test_a_damaged_part_is_made_again(tiny: Path, tmp_path: Path) -> None:
     assert all(torch.equal(first[row], again[row]) for row in first)
 
 
+class Numbered(Table):
+    """Adds the number of the call to what it says: every pack reads otherwise, as with rounding, but to be seen."""
+
+    def __init__(self, probs: Sequence[float]) -> None:
+        super().__init__(probs)
+        self.first: dict[str, int] = {}
+
+    def forward(self, batch: Batch) -> Output:
+        found = super().forward(batch)
+        for row in batch.rows:
+            self.first.setdefault(row, self.calls)
+        assert found.logprobs_N is not None
+        return Output(logprobs_N=found.logprobs_N + self.calls)
+
+
+@pytest.mark.parametrize("save_every", [1, 3])
+def test_the_first_pass_counts_where_a_step_reaches_into_the_next(tmp_path: Path, save_every: int) -> None:
+    table = Numbered([1 / 250] * 250)
+    found = reference_logprobs(table, feed_of(), tmp_path, save_every=save_every)
+    said = {row: float(logprobs[0]) + math.log(250) for row, logprobs in found.items()}
+    assert said == pytest.approx(table.first, abs=1e-4)
+
+
 class Killed(BaseException):
     pass
 
