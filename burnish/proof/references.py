@@ -33,10 +33,10 @@ def kept(subject: Subject) -> Measured:
     longest = max(document.tokens for document in trial.documents)
     feed = DatasetFeed(trial.documents, per_step=2, micro_tokens=longest, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        for _ in range(2):  # written by the first, read by the second
-            found = reference_logprobs(trial.module, feed, Path(folder), save_every=1)
+        reference_logprobs(trial.module, feed, Path(folder), save_every=1)
+        read = reference_logprobs(trial.module, feed, Path(folder), save_every=1)
     apart = 0.0
-    referenced = ReferencedFeed(feed, found)
+    referenced = ReferencedFeed(feed, read)
     for step in range(feed.steps_per_pass):
         for batch in referenced.next(step).batches:
             with torch.no_grad():

@@ -87,7 +87,7 @@ def test_an_architecture_without_trees_is_told_so(tmp_path: Path) -> None:
     assert (found.layout, found.passed, found.skipped) == (Layout.ROWS, True, ["each token passes once"])
     text = as_text(found, str, None)
     assert text.startswith("model: one sequence at a time")
-    assert "not tried, being about packed trees: each token passes once" in text
+    assert "not tried, having nothing to say of this model: each token passes once" in text
 
 
 def test_what_fails_is_explained_and_is_exit_4(
