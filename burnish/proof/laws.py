@@ -184,8 +184,8 @@ def _of_answers() -> Iterator[Law]:
         name="sampler = scorer, bf16",
         says="The same with weights in bfloat16, as rollouts use them.",
         measure=sampling.mean,
-        tolerances={"": 0.05},
-        because="bfloat16 has three digits; the mean difference of a token",
+        tolerances={"": 0.1},
+        because="logits from 16 to 32 are 0.125 apart in bfloat16; the mean difference of a token",
     )
     yield Law(
         name="policy = its own reference",
