@@ -25,12 +25,11 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
-    checkpoints,
     drop_checkpoints,
     keep,
     keep_adapter,
+    learn,
     metrics_log,
-    optim_config,
     steps_of,
     trained,
     with_adapter,
@@ -38,9 +37,7 @@ from burnish.pipeline.training import (
 from burnish.records import durable
 from burnish.train.direct import DirectPreference
 from burnish.train.feeds import DatasetFeed, Feed
-from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import predicted
-from burnish.train.optim import Optimizer
 from burnish.train.references import ReferencedFeed, reference_logprobs
 
 REFERENCES = ".references"
@@ -88,15 +85,15 @@ def _train(context: Context, settings: Dpo, train: Side, tokenizer: Tokenizer) -
     module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     objective = _objective(settings)
     steps = steps_of(settings, len(train.documents))
-    fit(
+    learn(
+        context,
+        settings,
         module,
         _feed(context, settings, train, module, objective),
         objective,
-        Optimizer(module, optim_config(settings, steps)),
-        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every),
-        log=metrics_log(context.folder),
-        checkpoints=checkpoints(context.folder),
-        progress=context.progress,
+        steps=steps,
+        save_every=settings.save_every,
+        folder=context.folder,
         label="dpo: training",
     )
     keep_adapter(module, context.folder, start, tuned_name(context))

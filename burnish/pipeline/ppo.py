@@ -18,19 +18,16 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
-    checkpoints,
     drop_checkpoints,
     keep,
     keep_adapter,
+    learn,
     metrics_log,
-    optim_config,
     trained,
     with_adapter,
 )
 from burnish.rollout.engine import Engine
-from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Ppo as PpoObjective
-from burnish.train.optim import Optimizer
 from burnish.train.rollouts import RolloutConfig, RolloutFeed, RolloutPrompt
 from burnish.types import Prompt
 
@@ -90,15 +87,15 @@ def _train(context: Context, settings: Ppo) -> None:
         cliprange=settings.cliprange, cliprange_value=settings.cliprange_value, vf_coef=settings.vf_coef
     )
     torch.manual_seed(draw(recipe.seed, "ppo"))
-    fit(
+    learn(
+        context,
+        settings,
         module,
         feed,
         objective,
-        Optimizer(module, optim_config(settings, steps)),
-        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every * feed.steps_per_iteration),
-        log=metrics_log(context.folder),
-        checkpoints=checkpoints(context.folder),
-        progress=context.progress,
+        steps=steps,
+        save_every=settings.save_every * feed.steps_per_iteration,
+        folder=context.folder,
         label="ppo: training",
     )
     keep_adapter(module, context.folder, start, tuned_name(context))

@@ -10,8 +10,7 @@ from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
 from burnish.pipeline.recipe import Recipe, resolve
 from burnish.pipeline.recipe_file import paths
-from burnish.records.formats import read_examples, read_prompts, read_rankings
-from burnish.records.jsonl import read_jsonl
+from burnish.records.formats import holds_rankings, read_examples, read_prompts, read_rankings
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
@@ -31,9 +30,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
 
 
 def _conversations(path: Path) -> int:
-    rows = read_jsonl(path)
-    ranked = bool(rows) and bool({"chosen", "completions"} & rows[0].value.keys())
-    return _rankings(path) if ranked else len(read_examples(path))
+    return _rankings(path) if holds_rankings(path) else len(read_examples(path))
 
 
 def _rankings(path: Path) -> int:

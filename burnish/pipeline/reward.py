@@ -27,11 +27,9 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
-    checkpoints,
     drop_checkpoints,
     keep_adapter,
-    metrics_log,
-    optim_config,
+    learn,
     steps_of,
     trained,
     with_adapter,
@@ -42,9 +40,7 @@ from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, un
 from burnish.stats.baselines import LengthRule, fit_length_rule
 from burnish.store.snapshot import read_rows
 from burnish.train.feeds import DatasetFeed
-from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import RewardModel as RewardObjective
-from burnish.train.optim import Optimizer
 from burnish.types import Estimate
 
 NORMALISATION = "normalisation"
@@ -166,15 +162,15 @@ def _fitted(
         seed=seed,
         ranks=split.ranks,
     )
-    fit(
+    learn(
+        context,
+        settings,
         module,
         feed,
         RewardObjective(),
-        Optimizer(module, optim_config(settings, steps)),
-        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every),
-        log=metrics_log(folder),
-        checkpoints=checkpoints(folder),
-        progress=context.progress,
+        steps=steps,
+        save_every=settings.save_every,
+        folder=folder,
         label=label,
     )
     return module

@@ -13,21 +13,18 @@ from burnish.pipeline.sources import conversations
 from burnish.pipeline.speaker import base_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
-    checkpoints,
     drop_checkpoints,
     fitting,
     keep,
     keep_adapter,
+    learn,
     metrics_log,
-    optim_config,
     steps_of,
     trained,
     with_adapter,
 )
 from burnish.train.feeds import DatasetFeed
-from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Sft as SftObjective
-from burnish.train.optim import Optimizer
 
 
 def run(context: Context) -> Facts:
@@ -67,15 +64,15 @@ def _train(context: Context, settings: Sft, documents: list[Document], tokenizer
     module = with_adapter(load_trainable(base, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     steps = steps_of(settings, len(documents))
     feed = DatasetFeed(documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed)
-    fit(
+    learn(
+        context,
+        settings,
         module,
         feed,
         SftObjective(),
-        Optimizer(module, optim_config(settings, steps)),
-        FitConfig(steps=steps, seed=recipe.seed, save_every=settings.save_every),
-        log=metrics_log(context.folder),
-        checkpoints=checkpoints(context.folder),
-        progress=context.progress,
+        steps=steps,
+        save_every=settings.save_every,
+        folder=context.folder,
         label="sft: training",
     )
     keep_adapter(module, context.folder, base, recipe.model)

@@ -15,10 +15,14 @@ from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.pipeline.recipe import Optim, Ppo
+from burnish.pipeline.stage import Context
 from burnish.records import durable
 from burnish.runs import MetricsLog
 from burnish.train.checkpoint import Checkpoints
-from burnish.train.optim import OptimConfig
+from burnish.train.feeds import Feed
+from burnish.train.loop import FitConfig, fit
+from burnish.train.objectives import Objective
+from burnish.train.optim import OptimConfig, Optimizer
 
 MODEL = "model"
 ADAPTER = "adapter"
@@ -49,12 +53,34 @@ def with_adapter(module: Trainable, settings: Optim | Ppo, seed: int) -> Trainab
     return module
 
 
+def learn(
+    context: Context,
+    settings: Optim | Ppo,
+    module: Trainable,
+    feed: Feed,
+    objective: Objective,
+    *,
+    steps: int,
+    save_every: int,
+    folder: Path,
+    label: str,
+) -> None:
+    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one."""
+    fit(
+        module,
+        feed,
+        objective,
+        Optimizer(module, optim_config(settings, steps)),
+        FitConfig(steps=steps, seed=context.recipe.seed, save_every=save_every),
+        log=metrics_log(folder),
+        checkpoints=Checkpoints(folder / "checkpoints"),
+        progress=context.progress,
+        label=label,
+    )
+
+
 def metrics_log(folder: Path) -> MetricsLog:
     return MetricsLog(folder / "metrics.jsonl")
-
-
-def checkpoints(folder: Path) -> Checkpoints:
-    return Checkpoints(folder / "checkpoints")
 
 
 def trained(folder: Path) -> bool:

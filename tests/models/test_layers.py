@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -54,6 +56,7 @@ def test_more_layers_than_there_are(module: Trainable, count: int) -> None:
 
 
 def test_a_backbone_without_a_list_of_layers_is_refused(module: Trainable) -> None:
-    module.backbone.config.num_hidden_layers = 7  # type: ignore[union-attr]
+    backbone: Any = module.backbone
+    backbone.config.num_hidden_layers = 7
     with pytest.raises(ModelError, match="7 decoder layers"):
         decoder_layers(module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,9 +41,9 @@ def load(tiny: Path) -> Load:
     return loaded
 
 
-def trained(module: Trainable, **shape: object) -> Trainable:
+def trained(module: Trainable, **shape: Any) -> Trainable:
     """The module with an adapter that is no longer zero."""
-    adapt(module, LoraConfig(**{"rank": 3, "alpha": 6, **shape}), seed=1)  # type: ignore[arg-type]
+    adapt(module, LoraConfig(**{"rank": 3, "alpha": 6, **shape}), seed=1)
     torch.manual_seed(4)
     for layer in adapted(module.backbone).values():
         nn.init.normal_(layer.lora_B, std=0.1)
