@@ -21,6 +21,7 @@ from burnish.models import weights
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
 from burnish.models.memory import keep_freed
+from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
 from burnish.models.quiet import quiet
 from burnish.models.sources import resolve
@@ -52,6 +53,7 @@ def load_trainable(
     keep_freed()
     found = folders.read(folder)
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
+    lighten(model)
     config: Any = model.config.get_text_config()
     head: Any = model.get_output_embeddings()
     module = Trainable(

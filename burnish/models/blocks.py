@@ -1,0 +1,131 @@
+"""Causal attention of a packed forest by blocks of rows, for CPUs. Knows which keys a row sees; knows no model.
+
+torch's fused kernel works through every pair of tokens that a mask has, and a tree's mask hides most of them: with four
+answers to a prompt, two thirds. Here a block of rows meets the keys that one of its rows sees, and no other, in two
+plain products of matrices; the backward pass computes the block's weights again instead of keeping them.
+
+Suffixes: H query heads, K key-value heads, G query heads of each, T tokens of the pack, R rows and L keys of a block,
+E head width (of values it may be another).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from burnish.batches import Batch
+
+ROWS = 128
+"""Rows of a block at most: fewer waste less above the diagonal, more make the products larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Rows of one segment, and the spans of the pack that they see; the last span ends with the rows themselves."""
+
+    rows: slice
+    keys: tuple[slice, ...]
+
+
+def blocks(batch: Batch) -> list[Block]:
+    """The blocks of a forest, document by document: no block has rows or keys of two."""
+    counts = torch.bincount(batch.segment_T, minlength=batch.parent_S.numel()).cumsum(0).tolist()
+    spans = [slice(start, end) for start, end in pairwise([0, *counts])]
+    return [
+        Block(rows, _joined(spans[parent] if parent >= 0 else None, slice(span.start, rows.stop)))
+        for span, parent in zip(spans, batch.parent_S.tolist(), strict=True)
+        for rows in _cut(span)
+    ]
+
+
+def _cut(span: slice) -> Iterator[slice]:
+    for start in range(span.start, span.stop, ROWS):
+        yield slice(start, min(start + ROWS, span.stop))
+
+
+def _joined(prompt: slice | None, own: slice) -> tuple[slice, ...]:
+    if prompt is None:
+        return (own,)
+    return (slice(prompt.start, own.stop),) if prompt.stop == own.start else (prompt, own)
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, plan: list[Block]) -> Tensor:
+    """softmax(scale · q kᵀ) v over what each row sees, in fp32 at least.
+
+    Args: q [1,H,T,E], k and v [1,K,T,E]. Returns: [1,T,H,E] with the width of v, in the type of q.
+    """
+    return _Blocks.apply(q, k, v, scale, plan)
+
+
+class _Blocks(torch.autograd.Function):
+    """With P = softmax(S), S = scale · q kᵀ: dv = Pᵀ do, dS = P ∘ (do vᵀ - rowsum(P ∘ do vᵀ)), dq = scale · dS k,
+    dk = scale · dSᵀ q."""
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, plan: list[Block]) -> Tensor:
+        out_THE = q.new_empty(q.shape[2], q.shape[1], v.shape[-1])
+        for block in plan:
+            weights_KRL = _weights(_rows(q, k, block, scale), _seen(k, block), block)
+            out_KRE = torch.bmm(weights_KRL, _seen(v, block))
+            out_THE[block.rows] = out_KRE.view(q.shape[1], -1, v.shape[-1]).transpose(0, 1)
+        ctx.save_for_backward(q, k, v)
+        ctx.scale, ctx.plan = scale, plan
+        return out_THE[None]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        q, k, v = ctx.saved_tensors
+        dq = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
+        dk, dv = (
+            torch.zeros_like(each[0], dtype=_wide(each), memory_format=torch.contiguous_format) for each in (k, v)
+        )
+        do = gradient.transpose(1, 2)
+        for block in ctx.plan:
+            q_KRE, k_KLE, v_KLE = _rows(q, k, block, ctx.scale), _seen(k, block), _seen(v, block)
+            do_KRE = _rows(do, k, block, 1.0)
+            weights_KRL = _weights(q_KRE, k_KLE, block)
+            dweights_KRL = torch.bmm(do_KRE, v_KLE.transpose(1, 2))
+            dscores_KRL = torch.ops.aten._softmax_backward_data(dweights_KRL, weights_KRL, -1, weights_KRL.dtype)
+            dq[0, :, block.rows] = torch.bmm(dscores_KRL, k_KLE).mul_(ctx.scale).view(q.shape[1], -1, q.shape[-1])
+            _add(dk, torch.bmm(dscores_KRL.transpose(1, 2), q_KRE), block)
+            _add(dv, torch.bmm(weights_KRL.transpose(1, 2), do_KRE), block)
+        return dq, dk[None].to(k.dtype), dv[None].to(v.dtype), None, None
+
+
+def _wide(tensor: Tensor) -> torch.dtype:
+    return torch.promote_types(tensor.dtype, torch.float32)
+
+
+def _rows(q: Tensor, k: Tensor, block: Block, scale: float) -> Tensor:
+    """The block's rows, those of all query heads of a key head one after another: [K, G R, E]."""
+    rows = q[0, :, block.rows].to(_wide(q), copy=True)
+    return rows.mul_(scale).reshape(k.shape[1], -1, q.shape[-1])
+
+
+def _seen(keys: Tensor, block: Block) -> Tensor:
+    """Keys or values that the block sees: [K, L, E]."""
+    parts = [keys[0, :, span] for span in block.keys]
+    return (torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]).to(_wide(keys)).contiguous()
+
+
+def _weights(q_KRE: Tensor, k_KLE: Tensor, block: Block) -> Tensor:
+    """Softmax over the keys; above the diagonal of the block's own rows stands 0."""
+    scores_KRL = torch.bmm(q_KRE, k_KLE.transpose(1, 2))
+    heads, rows, length = scores_KRL.shape[0], block.rows.stop - block.rows.start, scores_KRL.shape[-1]
+    later_RR = torch.full((rows, rows), float("-inf"), dtype=scores_KRL.dtype).triu_(1)
+    scores_KRL.view(heads, -1, rows, length)[..., length - rows :].add_(later_RR)
+    return scores_KRL.softmax(-1)
+
+
+def _add(total: Tensor, part: Tensor, block: Block) -> None:
+    """Give each span of the block's keys its share of a gradient."""
+    lengths = [span.stop - span.start for span in block.keys]
+    for span, share in zip(block.keys, part.split(lengths, dim=1), strict=True):
+        total[:, span] += share
