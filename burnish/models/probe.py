@@ -29,6 +29,8 @@ _TOLERANCE = 1e-3
 
 def probe(module: Trainable) -> tuple[Layout, str]:
     """The layout that is right for this architecture, and why where it is not TREE. Leaves the module as it was."""
+    if bound := _bound(module):
+        return Layout.ROWS, _reason(bound)
     with _still(module):
         try:
             tree_TC = module.hidden(_forest(branch=5, document=7))
@@ -107,6 +109,18 @@ def _still(module: Trainable) -> Generator[None]:
         for parameter, dtype in narrow:
             parameter.data = parameter.data.to(dtype)
         module.train(training)
+
+
+def _bound(module: Trainable) -> str:
+    """What makes a sequence depend on the longest one beside it, which a small forest cannot show; else empty.
+
+    transformers takes such rotations from the largest position of the batch.
+    """
+    rotations: dict[str, Any] = getattr(module.backbone.config, "rope_parameters", None) or {}
+    each = [rotations, *(part for part in rotations.values() if isinstance(part, dict))]  # one, or one a kind of layer
+    kinds = [part.get("rope_type") for part in each]
+    found = next((kind for kind in kinds if kind in ("dynamic", "longrope")), None)
+    return f"its rotation ({found}) depends on the longest document of a pack" if found else ""
 
 
 def _reason(found: str) -> str:
