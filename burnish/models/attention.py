@@ -2,8 +2,8 @@
 
 transformers lets a model's attention be replaced by name and passes extra forward arguments through to it. We pass one,
 `attend`: a callable that knows the batch. Training passes `TreeAttention`; the rollout engine passes its own, which
-keeps keys and values between steps. Of what a layer wants beside that (`Rule`), all that is known is computed and all
-that is not is refused. No attention mask is built by transformers: in its place stands the length of the window, if any.
+keeps keys and values between steps. What a layer wants beside that (`Rule`) is computed where it is known, and refused
+where it is not. No attention mask is built by transformers: in its place stands the length of the window, if any.
 
 Suffixes: H query heads, K key-value heads, T tokens, E head width (of values it may be another); Q queries and L keys
 of one call.
@@ -158,8 +158,8 @@ class DenseAttention:
 def attention(q: Tensor, k: Tensor, v: Tensor, rule: Rule, mask: Tensor | None, sinks: Tensor | None) -> Tensor:
     """By torch's fused kernel where it can say the rule; its window must be in the mask.
 
-    Args: q [..., Q, E], k and v [..., L, E]; mask [..., Q, L] is added to scores, None: causal, as many queries as keys;
-    sinks [..., 1, 1] or [..., Q, 1]. Returns: as q, with the width of v.
+    Args: q [..., Q, E], k and v [..., L, E]; mask [..., Q, L] is added to scores, None: causal, with Q = L; sinks
+    [..., 1, 1] or [..., Q, 1]. Returns: as q, with the width of v.
     """
     if rule.softcap is not None:
         return written_out(q, k, v, rule, mask, sinks)

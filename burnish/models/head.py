@@ -22,7 +22,7 @@ _FACTORS = ("logit_scale", "lm_head_multiplier")
 _DIVISORS = ("logits_scaling",)
 """Names in configurations: of a cap, of what logits are multiplied with, of what they are divided by."""
 _TOLERANCE = 1e-2
-"""Largest difference of logits as a share of the largest: rounding in bfloat16. A forgotten scale is off by its size."""
+"""Largest difference of logits, as a share of the largest: rounding in bfloat16. A forgotten scale gives its size."""
 
 
 class LmHead(nn.Linear):

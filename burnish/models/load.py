@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from burnish.chat.tokenizer import Tokenizer
@@ -57,7 +57,7 @@ def load_trainable(
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     config: Any = model.config.get_text_config()
     module = Trainable(
-        getattr(model, model.base_model_prefix),
+        getattr(model, folders.backbone_name(model)),
         lm=lm_head(model) if lm else None,
         value=scalar_head(config.hidden_size, std=0.0) if value else None,
         score=scalar_head(config.hidden_size, std=(config.hidden_size + 1) ** -0.5) if score else None,
@@ -74,7 +74,7 @@ def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Toke
     backbone: Any = module.backbone
     config: PretrainedConfig = backbone.config
     shell = folders.shell(config)
-    tensors = {f"{shell.base_model_prefix}.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    tensors = {f"{folders.backbone_name(shell)}.{name}": tensor for name, tensor in backbone.state_dict().items()}
     if module.lm is not None and not config.tie_word_embeddings:
         tensors[folders.head_name(shell)] = module.lm.weight
     floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
