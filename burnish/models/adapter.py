@@ -131,7 +131,7 @@ def _config(adapter: Path, targets: list[str]) -> LoraConfig:
 def _tensors(module: Trainable) -> dict[str, Tensor]:
     """A and B of every layer, under peft's names: those of the whole model, where ours are those of its backbone."""
     backbone: Any = module.backbone
-    prefix = f"base_model.model.{folders.architecture(backbone.config).base_model_prefix}"
+    prefix = f"base_model.model.{folders.backbone_name(folders.shell(backbone.config))}"
     return {
         f"{prefix}.{name}.{key}.weight": tensor
         for name, layer in adapted(backbone).items()

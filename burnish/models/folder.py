@@ -144,6 +144,11 @@ def head_name(model: PreTrainedModel) -> str:
     return next(f"{name}.weight" for name, module in model.named_modules() if module is head)
 
 
+def backbone_name(model: PreTrainedModel) -> str:
+    """Where a decoder keeps its backbone. The classes of Llama 4 name the place in which the whole model has it."""
+    return next(name for name in (model.base_model_prefix, "model") if hasattr(model, name))
+
+
 def check(path: Path) -> None:
     """Everything about a folder that can be known without reading its weights. Raises ModelError."""
     folder = read(path)
@@ -178,7 +183,7 @@ def architecture(config: PretrainedConfig) -> Any:
 
 def _own_name(file_name: str, shapes: Mapping[str, Any], model: PreTrainedModel) -> str:
     """Files of bare backbones (GPT-2's own) leave out the backbone's name."""
-    longer = f"{model.base_model_prefix}.{file_name}"
+    longer = f"{backbone_name(model)}.{file_name}"
     return longer if file_name not in shapes and longer in shapes else file_name
 
 

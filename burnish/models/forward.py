@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from burnish.batches import Batch
+from burnish.errors import DataError, Problem
 from burnish.losses.tokens import entropy, target_logprobs
 from burnish.models.attention import Attend, TreeAttention
 
@@ -64,6 +65,8 @@ class Trainable(nn.Module):
         self.layout = layout
         self.measures_entropy = False
         self.chunk = CHUNK
+        self.longest = _longest(getattr(backbone, "config", None))
+        """Most tokens of a sequence, prompt and answer, where more would change the sequences beside it; else None."""
 
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
@@ -79,6 +82,8 @@ class Trainable(nn.Module):
 
     def hidden(self, batch: Batch, attend: Attend | None = None) -> Tensor:
         """Hidden states after the last norm. `attend` replaces the tree's attention. Shape T, C."""
+        if self.longest is not None:
+            _check_lengths(batch, self.longest)
         if self.layout is Layout.TREE:
             output: Any = self.backbone(
                 input_ids=batch.ids_T[None],
@@ -123,6 +128,27 @@ class Trainable(nn.Module):
         assert self.lm is not None
         logits_NV = self.lm(rows_NC)
         return logits_NV if temperature == 1.0 else logits_NV.float() / temperature
+
+
+def _longest(config: Any) -> int | None:
+    """Beyond which length a rotation depends on the longest sequence of the batch, so that no two could share one.
+
+    transformers turns every token of the batch otherwise then, those of a prompt by the length of its answer too.
+    """
+    stated: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
+    kinds = [stated, *(part for part in stated.values() if isinstance(part, dict))]  # one, or one a kind of layer
+    limits = [config.max_position_embeddings for kind in kinds if kind.get("rope_type") == "dynamic"]
+    limits += [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min(limits, default=None)
+
+
+def _check_lengths(batch: Batch, longest: int) -> None:
+    """Raises: DataError naming each document that is too long."""
+    long = (batch.positions_T >= longest).nonzero().flatten()
+    rows = sorted({batch.rows[int(batch.document_S[int(batch.segment_T[token])])] for token in long})
+    if rows:
+        found = f"longer than {longest} tokens, from where on this model's rotation depends on a whole batch"
+        raise DataError(*(Problem(row, found, "Set max_length to that, or leave the row out.") for row in rows))
 
 
 def scalar_head(width: int, *, std: float) -> nn.Linear:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
 
 from burnish.chat.tokenizer import Tokenizer
@@ -20,6 +20,7 @@ from burnish.models import folder as folders
 from burnish.models import weights
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
+from burnish.models.head import check, lm_head
 from burnish.models.memory import keep_freed
 from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
@@ -31,8 +32,10 @@ __all__ = ["load_trainable", "pick_dtype", "resolve", "save_trainable"]
 HEADS = "heads.safetensors"
 DType = Literal["auto", "bfloat16", "float32"]
 _log = logging.getLogger(__name__)
-_probed: dict[type[nn.Module], tuple[Layout, str]] = {}
-"""The layout is a property of the architecture: asked once a process."""
+_probed: dict[str, tuple[Layout, str]] = {}
+"""The layout is a property of the architecture as it is configured: asked once a process."""
+_checked: set[str] = set()
+"""Configurations whose LM head was found to be what the architecture reads."""
 
 
 def load_trainable(
@@ -55,15 +58,16 @@ def load_trainable(
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     lighten(model)
     config: Any = model.config.get_text_config()
-    head: Any = model.get_output_embeddings()
     module = Trainable(
-        getattr(model, model.base_model_prefix),
-        lm=head if lm else None,
+        getattr(model, folders.backbone_name(model)),
+        lm=lm_head(model) if lm else None,
         value=scalar_head(config.hidden_size, std=0.0) if value else None,
         score=scalar_head(config.hidden_size, std=(config.hidden_size + 1) ** -0.5) if score else None,
     )
     restore_heads(module, folder)
     _choose_layout(module)
+    if lm:
+        _check_head(model, module)
     return module.eval()
 
 
@@ -72,7 +76,7 @@ def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Toke
     backbone: Any = module.backbone
     config: PretrainedConfig = backbone.config
     shell = folders.shell(config)
-    tensors = {f"{shell.base_model_prefix}.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    tensors = {f"{folders.backbone_name(shell)}.{name}": tensor for name, tensor in backbone.state_dict().items()}
     if module.lm is not None and not config.tie_word_embeddings:
         tensors[folders.head_name(shell)] = module.lm.weight
     floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
@@ -153,14 +157,27 @@ def _cut(config: Any, layers: int) -> PretrainedConfig:
 
 
 def _choose_layout(module: Trainable) -> None:
-    kind = type(module.backbone)
+    kind = _kind(module)
     if kind not in _probed:
         _probed[kind] = probe(module)
         if _probed[kind][1]:
-            _log.warning("%s: %s", kind.__name__, _probed[kind][1])
+            _log.warning("%s: %s", type(module.backbone).__name__, _probed[kind][1])
     module.layout = _probed[kind][0]
     if module.layout is Layout.ROWS:
         use_own_attention(module)
+
+
+def _check_head(model: PreTrainedModel, module: Trainable) -> None:
+    kind = _kind(module)
+    if kind not in _checked:
+        check(model, module)
+        _checked.add(kind)
+
+
+def _kind(module: Trainable) -> str:
+    """The configuration as text: windows, soft caps and rotations can differ from model to model of a class."""
+    config: Any = module.backbone.config
+    return config.to_json_string(use_diff=False)
 
 
 def _head_tensors(module: Trainable) -> list[tuple[str, str, Tensor]]:

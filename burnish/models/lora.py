@@ -9,6 +9,7 @@ Suffixes: R rows (tokens of all sequences), I inputs and O outputs of a layer, K
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from burnish.batches import Batch
 from burnish.errors import ConfigError, ModelError, Problem, nearest
 from burnish.models.forward import Output, Trainable
 
+_log = logging.getLogger(__name__)
 Targets = Literal["all-linear"] | Sequence[str]
 
 
@@ -35,7 +37,10 @@ class LoraConfig:
     dropout: float = 0.0
     """Share of an adapter's inputs that is dropped while it trains."""
     targets: Targets = "all-linear"
-    """Which layers: every linear layer of the backbone, which leaves out the LM head, or those of these last names."""
+    """Which layers: every linear layer of the backbone, which leaves out the LM head, or those of these last names.
+
+    Experts are no linear layers: transformers keeps all of a layer's in one tensor. A warning says what is left out.
+    """
 
 
 class LoraLinear(nn.Linear):
@@ -141,6 +146,7 @@ def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
         found = "no linear layers of torch's own kind: LoRA has nothing to adapt"
         raise ModelError(Problem(type(backbone).__name__, found, "Remove lora: all weights are trained then."))
     if targets == "all-linear":
+        _tell_left_out(backbone)
         return list(linear)
     known = sorted(set(linear.values()))
     missing = [target for target in targets if target not in known]
@@ -149,3 +155,14 @@ def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
             *(Problem("lora.targets", f"no linear layer is named {name!r}", nearest(name, known)) for name in missing)
         )
     return [name for name, last in linear.items() if last in targets]
+
+
+def _tell_left_out(backbone: nn.Module) -> None:
+    """Warn of matrices that are neither linear layers nor embeddings."""
+    others = [part for part in backbone.modules() if type(part) not in (nn.Linear, nn.Embedding)]
+    left = {type(part).__name__: part for part in others if any(p.ndim > 1 for p in part.parameters(recurse=False))}
+    if left:
+        count = sum(p.numel() for part in others for p in part.parameters(recurse=False) if p.ndim > 1)
+        share = count / sum(p.numel() for p in backbone.parameters())
+        what = f"{share:.0%} of the weights ({', '.join(sorted(left))}) stand in no linear layer"
+        _log.warning("%s: %s: the adapter leaves them as they are", type(backbone).__name__, what)

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
 from burnish.models.attention import NAME, register
+from burnish.models.folder import backbone_name
 from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
 from burnish.records import durable
@@ -53,7 +54,7 @@ def write_random(folder: Path, config: PretrainedConfig, *, seed: int = 0) -> Pa
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
-    module = Trainable(getattr(model, model.base_model_prefix), lm=model.get_output_embeddings())
+    module = Trainable(getattr(model, backbone_name(model)), lm=model.get_output_embeddings())
     with durable.folder(folder) as filling:
         save_trainable(module, filling, tiny_tokenizer(), dtype=torch.float32)
     return folder

@@ -139,7 +139,7 @@ class Engine:
 
     def _check_lengths(self, prompts: Sequence[Sequence[int]], budget: int) -> None:
         config = getattr(self._module.backbone, "config", None)
-        context: int | None = getattr(config, "max_position_embeddings", None)
+        context: int | None = self._module.longest or getattr(config, "max_position_embeddings", None)
         problems = [
             Problem(f"prompt {number}", f"{len(prompt)} tokens and {budget} new ones; the model's context is {context}")
             for number, prompt in enumerate(prompts)

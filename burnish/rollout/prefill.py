@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from burnish.models.attention import Rule, attention, hiding
 from burnish.rollout.cache import SlotCache
 
 WAVE = 1024
@@ -92,32 +92,37 @@ class PrefillAttention:
 
     def __init__(self, wave: Wave, cache: SlotCache, first: int, device: Any, dtype: torch.dtype) -> None:
         self._cache = cache
-        self._first = first
+        self._device, self._dtype = device, dtype
         longest = max(len(span.path) for span in wave.spans)
         padded = [[*span.path, *[0] * (longest - len(span.path))] for span in wave.spans]
+        self._first = first
         self._path_mL = torch.tensor(padded, device=device)
-        self._parts = [
-            (first + row, len(span.path), span.own, _mask(span, device, dtype))
-            for row, span in enumerate(wave.spans)
-            if span.own.start < span.own.stop
-        ]
+        self._parts = [(first + row, span) for row, span in enumerate(wave.spans) if span.own.start < span.own.stop]
+        self._masks: dict[int | None, list[Tensor | None]] = {}
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         self._cache.fill(layer, self._first, self._path_mL, k, v)
-        keys, values = self._cache.layer(layer, k)
+        keys, values = self._cache.layer(layer, k, v)
         q_KGTE = q[0].unflatten(0, (k.shape[1], -1))
+        sinks = rule.sinks(k.shape[1], -1, 1, 1)
         parts = [
-            F.scaled_dot_product_attention(
-                q_KGTE[:, :, own],
-                _shared(keys[slot, :, :length], q_KGTE),
-                _shared(values[slot, :, :length], q_KGTE),
+            attention(
+                q_KGTE[:, :, span.own],
+                _shared(keys[slot, :, : len(span.path)], q_KGTE),
+                _shared(values[slot, :, : len(span.path)], q_KGTE),
+                rule,
                 mask,
-                is_causal=mask is None,
-                scale=scale,
+                sinks,
             )
-            for slot, length, own, mask in self._parts
+            for (slot, span), mask in zip(self._parts, self._of(rule.window), strict=True)
         ]
         return torch.cat(parts, dim=2).flatten(0, 1)[None].transpose(1, 2)
+
+    def _of(self, window: int | None) -> list[Tensor | None]:
+        """A mask for each part, made once for all layers of a window."""
+        if window not in self._masks:
+            self._masks[window] = [_mask(span, window, self._device, self._dtype) for _, span in self._parts]
+        return self._masks[window]
 
 
 def _shared(kept_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
@@ -125,10 +130,11 @@ def _shared(kept_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
     return kept_KLE[:, None].expand(-1, q_KGTE.shape[1], -1, -1)
 
 
-def _mask(span: Span, device: Any, dtype: torch.dtype) -> Tensor | None:
+def _mask(span: Span, window: int | None, device: Any, dtype: torch.dtype) -> Tensor | None:
     """What each own token must not see, as -inf to add; None where the plain causal rule says it."""
-    if not span.shared:
-        return None
     count = len(span.path)
-    later = torch.arange(count, device=device) > torch.arange(span.shared, count, device=device)[:, None]
-    return torch.zeros(later.shape, device=device, dtype=dtype).masked_fill_(later, float("-inf"))
+    if not span.shared and (window is None or count <= window):
+        return None
+    position_L = torch.arange(count, device=device)
+    back = position_L[span.shared :, None] - position_L
+    return hiding((back >= 0) & (back < (window or count)), dtype)

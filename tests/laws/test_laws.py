@@ -17,7 +17,7 @@ from burnish import batches
 from burnish.batches import Batch
 from burnish.losses import preference
 from burnish.models import forward, load
-from burnish.models.attention import TreeAttention, shared_heads
+from burnish.models.attention import Rule, TreeAttention, attention, shared_heads
 from burnish.models.forward import Layout, Trainable
 from burnish.models.lora import LoraLinear
 from burnish.models.tiny import tiny_tokenizer, write_random
@@ -75,9 +75,8 @@ Patch = pytest.MonkeyPatch
 def causal_over_the_whole_pack(patch: Patch) -> None:
     """Documents and answers see all that stands before them."""
 
-    def leaky(self: TreeAttention, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float, dropout: float) -> Tensor:
-        keys, values = shared_heads(q, k), shared_heads(q, v)
-        return F.scaled_dot_product_attention(q, keys, values, is_causal=True, scale=scale).transpose(1, 2)
+    def leaky(self: TreeAttention, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
+        return attention(q, shared_heads(q, k), shared_heads(q, v), rule, None, None).transpose(1, 2)
 
     patch.setattr(TreeAttention, "__call__", leaky)
 

@@ -7,19 +7,14 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, BloomConfig, GPT2Config, PretrainedConfig, Qwen2Config, StableLmConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from burnish.models.attention import NAME, register
+from burnish.models.folder import backbone_name
 from burnish.models.forward import Layout, Trainable
-from burnish.models.probe import judge, probe
+from burnish.models.probe import judge, probe, routed
 
-SMALL: dict[str, Any] = {"vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-CONFIGS: dict[str, tuple[PretrainedConfig, Layout]] = {
-    "qwen2": (Qwen2Config(**SMALL, num_key_value_heads=1, intermediate_size=32), Layout.TREE),
-    "gpt2": (GPT2Config(vocab_size=32, n_embd=16, n_layer=2, n_head=2), Layout.TREE),
-    "bloom": (BloomConfig(vocab_size=32, hidden_size=16, n_layer=2, n_head=2), Layout.ROWS),
-    "stablelm": (StableLmConfig(**SMALL, num_key_value_heads=2, intermediate_size=32), Layout.ROWS),
-}
+from .families import FAMILIES
 
 
 def build(config: PretrainedConfig) -> Trainable:
@@ -28,21 +23,19 @@ def build(config: PretrainedConfig) -> Trainable:
     model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
-    return Trainable(getattr(model, model.base_model_prefix))
+    return Trainable(getattr(model, backbone_name(model)))
 
 
-@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("kind", FAMILIES)
 def test_layout_of_real_architectures(kind: str) -> None:
-    config, wanted = CONFIGS[kind]
-    module = build(config)
-    layout, reason = probe(module)
-    assert layout is wanted, reason
+    layout, reason = probe(build(FAMILIES[kind].config))
+    assert layout is FAMILIES[kind].layout, reason
     assert bool(reason) == (layout is Layout.ROWS)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_module_is_left_as_it_was(dtype: torch.dtype) -> None:
-    module = build(CONFIGS["qwen2"][0]).to(dtype).train()
+    module = build(FAMILIES["qwen2"].config).to(dtype).train()
     before = [parameter.clone() for parameter in module.parameters()]
     probe(module)
     assert module.training
@@ -62,4 +55,22 @@ def test_judgement() -> None:
     moved[6, 0] += 1e-7 + moved[6, 0].abs()
     assert judge(rows, moved, rows)[0] is Layout.ROWS
     assert judge(rows, rows, rows + 0.1)[0] is Layout.ROWS
-    assert judge(rows * float("nan"), rows * float("nan"), rows)[0] is Layout.ROWS
+    for experts in (False, True):
+        assert judge(rows * float("nan"), rows * float("nan"), rows, routed=experts)[0] is Layout.ROWS
+
+
+def test_experts_may_round_and_not_leak() -> None:
+    rows = torch.ones(14, 8)
+    moved = rows.clone()
+    moved[3, 5] += 5e-6
+    assert judge(rows, moved, rows)[0] is Layout.ROWS
+    assert judge(rows, moved, rows, routed=True)[0] is Layout.TREE
+    moved[3, 5] += 1e-4
+    assert judge(rows, moved, rows, routed=True)[0] is Layout.ROWS
+    assert {kind for kind in FAMILIES if routed(build(FAMILIES[kind].config))} == {
+        "gpt_oss",
+        "deepseek_v2",
+        "deepseek_v3",
+        "mixtral",
+        "llama4",
+    }

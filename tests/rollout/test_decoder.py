@@ -45,7 +45,7 @@ def test_growing_keeps_what_is_there() -> None:
     k = torch.arange(4.0).view(1, 1, 4, 1)
     cache.fill(0, 1, torch.tensor([[0, 1], [2, 3]]), k, -k)
     cache.reserve(STEP + 1)
-    keys, values = cache.layer(0, k)
+    keys, values = cache.layer(0, k, -k)
     assert keys.shape == (3, 1, 2 * STEP, 1)
     assert keys[1:, 0, :2, 0].tolist() == [[0, 1], [2, 3]]
     assert values[1:, 0, :2, 0].tolist() == [[0, -1], [-2, -3]]

@@ -1,0 +1,279 @@
+"""Every family does what its own classes in transformers do: trained in packs or rows, adapted, and writing answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+
+from burnish.batches import Document, pack
+from burnish.errors import DataError, ModelError
+from burnish.models import attention, head, load
+from burnish.models.attention import DenseAttention, Rule, register
+from burnish.models.folder import backbone_name
+from burnish.models.forward import Layout
+from burnish.models.load import load_trainable
+from burnish.models.lora import LoraConfig, adapt, adapted, merge
+from burnish.rollout import cache, prefill
+from burnish.rollout.engine import Engine
+from burnish.types import Sampling
+
+from .families import FAMILIES, write
+
+TREE = [name for name, family in FAMILIES.items() if family.layout is Layout.TREE]
+DOCUMENTS = [
+    Document(row="a", ids=[9, 8, 7, 6, 5, 14, 15], branches=[[1, 2, 3, 11, 12, 13], [4], [1, 2, 9, 9]]),
+    Document(row="b", ids=[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8], weights=[0.0, *[1.0] * 11]),
+    Document(row="c", ids=[2], branches=[[7, 1], [8, 2, 8]]),
+]
+PROMPTS = [(9, 8, 7, 6, 5, 14), (9, 8, 7, 6, 5, 14, 15, 16), (2,), (3, 1, 4, 1, 5, 9, 2)]
+LOGPROB, GRADIENT = 1e-5, 1e-5
+"""Largest difference of a log-probability, and of all gradients as a share of their length: fp32 sums in another order.
+What each of the bugs below does is a thousand times as much."""
+Folder = Callable[[str], Path]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """The folder of a family's model, written once."""
+    root = tmp_path_factory.mktemp("families")
+    return lambda name: root / name if (root / name).exists() else write(root / name, name)
+
+
+@pytest.fixture
+def one_at_a_time(folder: Folder) -> Callable[[str], tuple[Tensor, Tensor]]:
+    """What the architecture itself says of `DOCUMENTS`, by its eager attention: log-probs of targets, and gradients."""
+
+    def reference(name: str) -> tuple[Tensor, Tensor]:
+        model = whole(folder(name))
+        parts = [_targets(model, document.ids, document.weights, branch) for document, branch in _sequences()]
+        logprobs_N = torch.cat(parts)
+        logprobs_N.sum().backward()
+        return logprobs_N.detach(), gradients(getattr(model, backbone_name(model)))
+
+    return reference
+
+
+def whole(path: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(path, attn_implementation="eager").eval()
+
+
+def gradients(backbone: nn.Module) -> Tensor:
+    """Of all parameters by name; zeros for an expert that no token reached."""
+    named = sorted(backbone.named_parameters())
+    return torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for _, p in named])
+
+
+def _sequences() -> list[tuple[Document, list[int]]]:
+    return [(document, list(branch)) for document in DOCUMENTS for branch in document.branches or [[]]]
+
+
+def _targets(model: Any, ids: Any, weights: Any, branch: list[int]) -> Tensor:
+    """Log-probabilities of the branch's tokens; of those of weight 1 where there is none."""
+    row = torch.tensor([*ids, *branch])
+    learned = [position for position in range(1, len(row)) if position >= len(ids) or (weights and weights[position])]
+    logprobs_TV = model(input_ids=row[None], use_cache=False).logits[0].log_softmax(-1)
+    return logprobs_TV[[position - 1 for position in learned], row[learned]]
+
+
+def apart(path: Path, reference: tuple[Tensor, Tensor]) -> tuple[float, float]:
+    """How far one pack of all documents is from the reference: log-probabilities, gradients."""
+    module = load_trainable(path, dtype=torch.float32)
+    logprobs_N = module(pack(DOCUMENTS)).logprobs_N
+    logprobs_N.sum().backward()
+    found, wanted = gradients(module.backbone), reference[1]
+    return float((logprobs_N - reference[0]).abs().max().detach()), float((found - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_pack_is_each_sequence_alone_in_the_architectures_own_classes(
+    name: str, folder: Folder, one_at_a_time: Callable[[str], tuple[Tensor, Tensor]]
+) -> None:
+    assert load_trainable(folder(name), dtype=torch.float32).layout is FAMILIES[name].layout
+    logprob, gradient = apart(folder(name), one_at_a_time(name))
+    assert logprob < LOGPROB
+    assert gradient < GRADIENT
+
+
+@pytest.mark.parametrize("name", TREE)
+def test_the_slow_reference_agrees(name: str, folder: Folder) -> None:
+    module, batch = load_trainable(folder(name), dtype=torch.float32), pack(DOCUMENTS)
+    with torch.no_grad():
+        tree_TC, dense_TC = module.hidden(batch), module.hidden(batch, DenseAttention(batch))
+    torch.testing.assert_close(tree_TC, dense_TC, rtol=0, atol=1e-5 * float(dense_TC.abs().max()))
+
+
+def unlike(path: Path, slots: int = 3) -> float:
+    """How far the log-probabilities of sampled answers are from those that the architecture gives the same tokens."""
+    module = load_trainable(path, dtype=torch.float32)
+    rows = Engine(module, end_id=-1, slots=slots).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
+    model = whole(path)
+    with torch.no_grad():
+        differences = [
+            (torch.tensor(answer.logprobs) - _targets(model, prompt, None, list(answer.ids))).abs().max()
+            for prompt, row in zip(PROMPTS, rows, strict=True)
+            for answer in row
+        ]
+    return float(max(differences))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_answers_are_sampled_from_the_architectures_own_distribution(name: str, folder: Folder) -> None:
+    assert unlike(folder(name)) < LOGPROB
+
+
+LINEAR = [name for name in FAMILIES if name != "gpt2"]  # whose layers are transposed, of a kind of their own
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_an_adapter_on_all_linear_layers_can_be_trained_and_merged(name: str, folder: Folder) -> None:
+    module, batch = load_trainable(folder(name), dtype=torch.float32), pack(DOCUMENTS)
+    base_N = module(batch).logprobs_N.detach()
+    adapt(module, LoraConfig(rank=2, alpha=4), seed=0)
+    assert torch.equal(module(batch).logprobs_N, base_N)
+    layers = adapted(module.backbone).values()
+    for number, layer in enumerate(layers):
+        nn.init.normal_(layer.lora_B, std=0.05, generator=torch.Generator().manual_seed(number))
+    logprobs_N = module(batch).logprobs_N
+    logprobs_N.sum().backward()
+    assert all(layer.lora_A.grad is not None and layer.weight.grad is None for layer in layers)
+    merge(module)
+    torch.testing.assert_close(module(batch).logprobs_N, logprobs_N, rtol=0, atol=1e-4)
+    assert (logprobs_N - base_N).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("mixtral", "MixtralExperts, MixtralTopKRouter"), ("gpt_oss", "GptOssExperts"), ("lfm2", "Conv1d"), ("llama", "")],
+)
+def test_what_an_adapter_leaves_alone_is_said(
+    name: str, left: str, folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    module = load_trainable(folder(name), dtype=torch.float32)
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="burnish.models.lora"):
+        adapt(module, LoraConfig(rank=2, alpha=4), seed=0)
+    assert (f"({left}" in caplog.text) if left else not caplog.records
+
+
+# Each bug is put back, and the test above that should find it does.
+
+Patch = pytest.MonkeyPatch
+
+
+def windows_in_pack_indices(patch: Patch) -> None:
+    """A branch is as far from its prompt as the branches before it are long."""
+    near = attention.near
+    patch.setattr(attention, "near", lambda positions_T, window: near(torch.arange(len(positions_T)), window))
+
+
+def windows_one_too_long(patch: Patch) -> None:
+    near = attention.near
+    patch.setattr(attention, "near", lambda positions_T, window: near(positions_T, window + 1))
+
+
+def ruled(**changes: Any) -> Callable[[Patch], None]:
+    """A part of the rule is dropped, for training and for generation."""
+
+    def put_back(patch: Patch) -> None:
+        made: Callable[..., Rule] = attention.Rule
+        patch.setattr(attention, "Rule", lambda **given: made(**{**given, **changes}))
+
+    return put_back
+
+
+BUGS = {
+    "mistral: windows in pack indices": windows_in_pack_indices,
+    "cohere2: windows in pack indices": windows_in_pack_indices,
+    "mistral: windows one too long": windows_one_too_long,
+    "gpt_oss: no window": ruled(window=None),
+    "gemma2: no soft cap": ruled(softcap=None),
+    "gpt_oss: no sinks": ruled(sinks_H=None),
+    "granite: its scale is not taken": ruled(scale=8**-0.5),
+}
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_a_bug_in_training_is_found(
+    bug: str, folder: Folder, one_at_a_time: Callable[[str], tuple[Tensor, Tensor]], monkeypatch: Patch
+) -> None:
+    name = bug.partition(":")[0]
+    wanted = one_at_a_time(name)
+    load_trainable(folder(name), dtype=torch.float32)  # probed while all is well
+    BUGS[bug](monkeypatch)
+    logprob, gradient = apart(folder(name), wanted)
+    assert logprob > 1000 * LOGPROB
+    assert gradient > 1000 * GRADIENT
+
+
+def unmasked(kind: type[Any]) -> Callable[[Patch], None]:
+    """One of the engine's two attentions forgets the window."""
+    call = kind.__call__
+
+    def put_back(patch: Patch) -> None:
+        patch.setattr(kind, "__call__", lambda self, *given: call(self, *given[:-1], replace(given[-1], window=None)))
+
+    return put_back
+
+
+ENGINE_BUGS = {
+    "mistral: no window in the prompt": unmasked(prefill.PrefillAttention),
+    "mistral: no window in the answer": unmasked(cache.StepAttention),
+    "gemma2: no soft cap": ruled(softcap=None),
+    "gpt_oss: no sinks": ruled(sinks_H=None),
+}
+
+
+@pytest.mark.parametrize("bug", ENGINE_BUGS)
+def test_a_bug_in_generation_is_found(bug: str, folder: Folder, monkeypatch: Patch) -> None:
+    name = bug.partition(":")[0]
+    load_trainable(folder(name), dtype=torch.float32)
+    ENGINE_BUGS[bug](monkeypatch)
+    assert unlike(folder(name)) > 1000 * LOGPROB
+
+
+def test_chunks_are_seen_by_the_mask_alone(
+    folder: Folder, one_at_a_time: Callable[[str], tuple[Tensor, Tensor]], monkeypatch: Patch
+) -> None:
+    """Llama 4 tells its layers nothing of chunks, and the probe's forest is shorter than any: only the mask knows."""
+    wanted = one_at_a_time("llama4")
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "_probed", {})
+        patch.setattr(attention, "_mask", lambda **_: None)
+        assert load_trainable(folder("llama4"), dtype=torch.float32).layout is Layout.TREE
+        assert apart(folder("llama4"), wanted)[0] > 1000 * LOGPROB
+    register()
+
+
+@pytest.mark.parametrize("name", ["gemma2", "granite", "cohere"])
+def test_logits_that_are_not_the_architectures_are_refused(name: str, folder: Folder, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(load, "_checked", set())
+    for names in ("_CAPS", "_FACTORS", "_DIVISORS"):
+        monkeypatch.setattr(head, names, ())
+    with pytest.raises(ModelError, match="its logits are not those of its LM head"):
+        load_trainable(folder(name), dtype=torch.float32)
+
+
+def test_what_attention_does_not_know_is_refused(folder: Folder) -> None:
+    module = load_trainable(folder("llama"), dtype=torch.float32)
+    attend, row = attention.TreeAttention(pack([Document(row="a", ids=[1, 2, 3])])), torch.tensor([[1, 2, 3]])
+    for unknown in ({"position_bias": torch.zeros(1)}, {"indices": 0}, {"sliding_window": 2}, {"is_causal": False}):
+        with pytest.raises(ModelError, match="burnish does not compute"):
+            module.backbone(input_ids=row, attend=attend, use_cache=False, **unknown)
+
+
+def test_rotations_that_depend_on_the_pack_have_a_longest_document(folder: Folder) -> None:
+    """Of 16 tokens, and the architecture is the same up to there (it is among those above); one more is refused."""
+    module = load_trainable(folder("phi3, long rotation"), dtype=torch.float32)
+    module(pack([Document(row="a", ids=list(range(16)), weights=[1.0] * 16)]))
+    with pytest.raises(DataError, match="b: longer than 16 tokens"):
+        module(pack([Document(row="a", ids=[1]), Document(row="b", ids=list(range(9)), branches=[[1], [2] * 8])]))
+    with pytest.raises(DataError, match="the model's context is 16"):
+        Engine(module, end_id=-1).generate([tuple(range(10))], Sampling(max_new_tokens=7))
