@@ -12,6 +12,7 @@ of one call.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +22,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from burnish.batches import Batch
 from burnish.errors import ModelError, Problem
+from burnish.models import blocks
 
 NAME = "burnish_tree"
 _HARMLESS = ("position_ids", "cache_position", "use_cache")
@@ -103,10 +105,11 @@ def register() -> None:
 
 
 class TreeAttention:
-    """Exact attention of a packed forest: one call a document, so that no document can touch another's result.
+    """Exact attention of a packed forest: a call holds one document, so that no other can touch its result.
 
-    The pack is split, not sliced: the gradient of a slice is as long as the whole pack, that of a split is one `cat`.
-    On CPUs bfloat16 is computed in fp32: torch's fused kernel is faster so, and nearer to the truth.
+    On CPUs bfloat16 is computed in fp32: that is faster there, and nearer to the truth. A layer that wants nothing but
+    causal attention goes by blocks of rows there; any other rule, and GPUs, by torch's fused kernel. For that the pack
+    is split, not sliced: the gradient of a slice is as long as the whole pack, that of a split is one `cat`.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -121,12 +124,23 @@ class TreeAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         given = q.dtype
-        if q.device.type == "cpu" and given is torch.bfloat16:
-            q, k, v = q.float(), k.float(), v.float()
+        if q.device.type == "cpu":
+            if self._only_causal(rule):
+                return blocks.attend(q, k, v, rule.scale, self._blocks)
+            if given is torch.bfloat16:
+                q, k, v = q.float(), k.float(), v.float()
         parts = (x.split(self._sizes, dim=2) for x in (q, shared_heads(q, k), shared_heads(q, v)))
         masks, sinks = self._of(rule.window, q.dtype), rule.sinks(1, -1, 1, 1)
         attended = [attention(q_d, k_d, v_d, rule, m, sinks) for q_d, k_d, v_d, m in zip(*parts, masks, strict=True)]
         return torch.cat(attended, dim=2).to(given).transpose(1, 2)
+
+    def _only_causal(self, rule: Rule) -> bool:
+        near_all = rule.window is None or max(self._last) < rule.window
+        return near_all and rule.dropout == 0 and rule.softcap is None and rule.sinks_H is None
+
+    @cached_property
+    def _blocks(self) -> list[blocks.Block]:
+        return blocks.blocks(self._batch)
 
     def _of(self, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
         """A mask for each document; None where the plain causal rule says it. Made once for all layers of a window."""
