@@ -25,20 +25,18 @@ PATIENCE = timedelta(days=365)
 _GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|gloo|nccl", re.IGNORECASE)
 
 
-def launched() -> bool:
-    """Whether torchrun, or something that speaks as it does, started several processes, of which this is one."""
-    return {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
-
-
-def join() -> None:
-    """Meet the other processes that were launched: gloo on CPUs, nccl between GPUs."""
+def join(store: dist.Store | None = None, rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
+    """Meet the other processes: gloo on CPUs, nccl between GPUs. Without a `store` the environment says who they are
+    (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
 
 
 def leave() -> None:
-    """Forget the others."""
+    """Part, all at once: a process that goes while another is listening may end in torch's threads."""
+    dist.barrier()
     dist.destroy_process_group()
 
 

@@ -7,6 +7,7 @@ micro-batches, and give back sums. So a feed, its references and its rollouts ne
 
 from __future__ import annotations
 
+import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -170,6 +171,8 @@ class Sharded(DataParallel):
             unit: Any = fully_shard(part, mesh=mesh, mp_policy=precision)
             unit.set_gradient_divide_factor(1.0)  # sums: the loop has divided by counts over all ranks
             unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
+        # Nothing of ours changes a module's output in place, which is what torch warns of.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
         return copy
 
     @torch.no_grad()
