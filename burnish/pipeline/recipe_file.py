@@ -156,7 +156,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"Remove {name}.lora.dropout.",
             )
     if ppo and recipe.parallel == "fsdp":
-        yield ("parallel", "ppo"), "ppo samples with the whole policy, and fsdp leaves it in parts", "Set parallel: ddp."
+        found = "ppo samples with the whole policy, and fsdp leaves it in parts"
+        yield ("parallel", "ppo"), found, "Set parallel to ddp."
     if ppo and ppo.lora and ppo.unfrozen_layers is not None:
         yield (
             ("ppo.unfrozen_layers", "ppo.lora"),

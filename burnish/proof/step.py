@@ -42,9 +42,7 @@ class Step:
         }
 
 
-def one_step(
-    module: Trainable, objective: Objective, batches: Sequence[Batch], ranks: Alone | None = None
-) -> Step:
+def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], ranks: Alone | None = None) -> Step:
     """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are.
 
     With `ranks` all of them must call; the first one's micro-batches are those of the step.

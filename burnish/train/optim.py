@@ -106,7 +106,7 @@ class Optimizer:
         return rate
 
     def tensors(self) -> dict[str, Tensor]:
-        """Masters and moments, whole and by name, for a checkpoint. Empty moments (before the first step) are left out."""
+        """Masters and moments, whole and by name, for a checkpoint. Before the first step there are no moments."""
         found: dict[str, Tensor] = {}
         for (name, _), master in zip(self._named, self._masters, strict=True):
             found[f"master.{name}"] = self._ranks.whole(master.detach())

@@ -1,8 +1,8 @@
 """Ranks: the processes of one training job, and what each does of a step. Knows micro-batches, gradients and shards;
 knows no method.
 
-The first rank is the run: it has the feed, the files, the log. The others have a module and an optimiser; they are dealt
-micro-batches, and give back sums. So a feed, its references and its rollouts need not know that there are others.
+The first rank is the run: it has the feed, the files, the log. The others have a module and an optimiser; they are
+dealt micro-batches, and give back sums. So a feed, its references and its rollouts need not know that there are others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -29,7 +29,7 @@ from burnish.train import messages
 from burnish.train.feeds import Feed, Work
 
 Kind = Literal["ddp", "fsdp"]
-torch.export.register_dataclass(Output)  # FSDP2 looks for the tensors of a module's output, to be there when they go back
+torch.export.register_dataclass(Output)  # FSDP2 looks for the tensors of an output: there the way back begins
 
 
 class Ranks(Protocol):
@@ -145,8 +145,10 @@ class DataParallel(Alone):
 
 
 class Sharded(DataParallel):
-    """Every rank has a part of each weight, of its gradient and of its moments (FSDP2, ZeRO-3: Rajbhandari et al. 2020).
-    Layers are put together when they are needed. Needs every rank to pass the model equally often."""
+    """Every rank has a part of each weight, of its gradient and of its moments: FSDP2 (Rajbhandari et al. 2020).
+
+    Layers are put together when they are needed, which needs every rank to pass the model equally often.
+    """
 
     keeps_step = True
 
@@ -224,7 +226,10 @@ class _Dealt:
 
 
 def dealt(batches: Sequence[Batch], ranks: int) -> list[list[Batch]]:
-    """Each rank's share: the largest first, to and fro, so that shares cost nearly the same and differ by one at most."""
+    """Each rank's share: the largest first, to and fro, so that shares cost nearly the same and differ by one at most.
+
+    Args: ranks, how many there are.
+    """
     shares: list[list[Batch]] = [[] for _ in range(ranks)]
     for number, batch in enumerate(sorted(batches, key=lambda batch: -batch.tokens)):
         turn, place = divmod(number, ranks)
