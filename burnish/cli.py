@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,6 +16,8 @@ from burnish.errors import BurnishError, ConfigError, Problem, nearest
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
+TRAINING = ("run", "sft", "reward", "dpo")
+"""Verbs to which several processes are of use."""
 
 app = typer.Typer(
     add_completion=False,
@@ -292,7 +295,43 @@ def root(
 def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
     signal.signal(signal.SIGTERM, _terminated)
-    sys.exit(code_of(sys.argv[1:]))
+    several = {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
+    sys.exit(_among_others(sys.argv[1:]) if several else code_of(sys.argv[1:]))
+
+
+def _among_others(argv: list[str]) -> int:
+    """As one of the processes of torchrun: the first does what the command line says, the others help it train.
+
+    The first one speaks and fails for all. When it ends otherwise than well, the others see that it has gone.
+    """
+    first = os.environ["RANK"] == "0"
+    if not argv or argv[0] not in TRAINING:
+        return code_of(argv) if first else 0
+    from burnish.train.messages import join, leave, shared
+
+    join()
+    if first:
+        if not (code := code_of(argv)):
+            shared(None)
+            leave()
+        return code
+    return _following(argv)
+
+
+def _following(argv: list[str]) -> int:
+    from burnish.pipeline.arithmetic import settle
+    from burnish.pipeline.training import follow
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the first one decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    settle()
+    try:
+        follow()
+    except BurnishError:
+        return 0  # the first one has said it
+    except Exception as error:  # noqa: BLE001 (our own bugs, as in `code_of`)
+        return _our_bug(error, argv)
+    return 0
 
 
 def code_of(argv: list[str]) -> int:

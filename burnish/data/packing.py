@@ -8,11 +8,14 @@ from burnish.batches import Document
 from burnish.errors import DataError, Problem
 
 
-def best_fit(documents: Sequence[Document], budget: int) -> list[list[Document]]:
+def best_fit(documents: Sequence[Document], budget: int, spread: int = 1) -> list[list[Document]]:
     """Split documents into micro-batches of at most `budget` tokens: longest first, each into the fullest bin it fits.
 
     A document is never cut; one that is longer than the budget alone is an error naming its row. The result depends
     only on the documents and their order (equal lengths keep it), so that a resumed run packs the same way.
+
+    With `spread`, over so many ranks: their number is a multiple of it, or that of the documents, and all are about
+    equally full, since a step takes as long as its slowest rank.
     """
     long = [d for d in documents if d.tokens > budget]
     if long:
@@ -33,4 +36,15 @@ def best_fit(documents: Sequence[Document], budget: int) -> list[list[Document]]
         else:
             bins.append([document])
             room.append(budget - document.tokens)
-    return bins
+    return bins if spread == 1 else _spread(documents, budget, -(-len(bins) // spread) * spread, spread)
+
+
+def _spread(documents: Sequence[Document], budget: int, count: int, more: int) -> list[list[Document]]:
+    """At least `count` bins, each document into the emptiest; `more` bins again while one is too full."""
+    bins: list[list[Document]] = [[] for _ in range(min(count, len(documents)))]
+    held = [0] * len(bins)
+    for document in sorted(documents, key=lambda d: -d.tokens):
+        index = held.index(min(held))
+        bins[index].append(document)
+        held[index] += document.tokens
+    return bins if max(held, default=0) <= budget else _spread(documents, budget, count + more, more)

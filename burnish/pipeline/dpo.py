@@ -19,6 +19,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.key import folder_content
+from burnish.pipeline.objectives import direct_preference
 from burnish.pipeline.ranked import Side, accuracy, sides
 from burnish.pipeline.recipe import Dpo
 from burnish.pipeline.speaker import tuned_model, tuned_name
@@ -37,6 +38,7 @@ from burnish.pipeline.training import (
 from burnish.records import durable
 from burnish.train.direct import DirectPreference
 from burnish.train.feeds import DatasetFeed, Feed
+from burnish.train.messages import world
 from burnish.train.objectives import predicted
 from burnish.train.references import ReferencedFeed, reference_logprobs
 
@@ -69,28 +71,16 @@ def run(context: Context) -> Facts:
     }
 
 
-def _objective(settings: Dpo) -> DirectPreference:
-    return DirectPreference(
-        settings.loss,
-        beta=settings.strength,
-        smoothing=settings.label_smoothing,
-        gamma=settings.gamma,
-        nll=settings.rpo_alpha,
-    )
-
-
 def _train(context: Context, settings: Dpo, train: Side, tokenizer: Tokenizer) -> None:
     recipe = context.recipe
     start = tuned_model(context)
     module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
-    objective = _objective(settings)
+    objective = direct_preference(settings)
     steps = steps_of(settings, len(train.documents))
     learn(
         context,
-        settings,
         module,
         _feed(context, settings, train, module, objective),
-        objective,
         steps=steps,
         save_every=settings.save_every,
         folder=context.folder,
@@ -109,6 +99,7 @@ def _feed(context: Context, settings: Dpo, train: Side, untrained: Trainable, ob
         micro_tokens=settings.micro_tokens,
         seed=recipe.seed,
         ranks=train.ranks,
+        spread=world(),
     )
     if objective.reference_free:
         return feed
@@ -144,7 +135,7 @@ class _Implicit:
 def _measured(context: Context, settings: Dpo, heldout: Side) -> dict[str, Any]:
     """The share of held-out pairs that the sealed policy's implicit reward orders as people did."""
     dtype = pick_dtype(context.recipe.dtype)
-    objective = _objective(settings)
+    objective = direct_preference(settings)
     policy = load_trainable(context.folder / MODEL, dtype=dtype)
     reference = None if objective.reference_free else load_trainable(tuned_model(context), dtype=dtype)
     hits = heldout.hits_of(_Implicit(objective, policy, reference), settings.micro_tokens)

@@ -27,7 +27,7 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.rollout.engine import Engine
-from burnish.train.objectives import Ppo as PpoObjective
+from burnish.train.messages import world
 from burnish.train.rollouts import RolloutConfig, RolloutFeed, RolloutPrompt
 from burnish.types import Prompt
 
@@ -83,16 +83,11 @@ def _train(context: Context, settings: Ppo) -> None:
         config=_rollouts(settings, recipe.seed),
     )
     steps = settings.iterations * feed.steps_per_iteration
-    objective = PpoObjective(
-        cliprange=settings.cliprange, cliprange_value=settings.cliprange_value, vf_coef=settings.vf_coef
-    )
     torch.manual_seed(draw(recipe.seed, "ppo"))
     learn(
         context,
-        settings,
         module,
         feed,
-        objective,
         steps=steps,
         save_every=settings.save_every * feed.steps_per_iteration,
         folder=context.folder,
@@ -117,6 +112,7 @@ def _rollouts(settings: Ppo, seed: int) -> RolloutConfig:
         max_new_tokens=settings.max_new_tokens,
         missing_eos_penalty=settings.missing_eos_penalty,
         seed=seed,
+        spread=world(),
     )
 
 

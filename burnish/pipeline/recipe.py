@@ -271,6 +271,9 @@ class Recipe(Strict):
     """Every draw of the run is a function of it."""
     dtype: DType = "auto"
     """Numbers of the weights. auto: what the machine is fast at."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
+    changes the result but for rounding."""
     sft: Sft | None = None
     collect: Collect | None = None
     reward: RewardModel | None = None

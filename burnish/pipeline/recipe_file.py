@@ -155,6 +155,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
+    if ppo and recipe.parallel == "fsdp":
+        found = "ppo samples with the whole policy, and fsdp leaves it in parts"
+        yield ("parallel", "ppo"), found, "Set parallel to ddp."
     if ppo and ppo.lora and ppo.unfrozen_layers is not None:
         yield (
             ("ppo.unfrozen_layers", "ppo.lora"),

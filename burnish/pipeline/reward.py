@@ -40,7 +40,7 @@ from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, un
 from burnish.stats.baselines import LengthRule, fit_length_rule
 from burnish.store.snapshot import read_rows
 from burnish.train.feeds import DatasetFeed
-from burnish.train.objectives import RewardModel as RewardObjective
+from burnish.train.messages import world
 from burnish.types import Estimate
 
 NORMALISATION = "normalisation"
@@ -161,13 +161,12 @@ def _fitted(
         micro_tokens=settings.micro_tokens,
         seed=seed,
         ranks=split.ranks,
+        spread=world(),
     )
     learn(
         context,
-        settings,
         module,
         feed,
-        RewardObjective(),
         steps=steps,
         save_every=settings.save_every,
         folder=folder,

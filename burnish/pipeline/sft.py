@@ -24,7 +24,7 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.train.feeds import DatasetFeed
-from burnish.train.objectives import Sft as SftObjective
+from burnish.train.messages import world
 
 
 def run(context: Context) -> Facts:
@@ -63,13 +63,17 @@ def _train(context: Context, settings: Sft, documents: list[Document], tokenizer
     base = base_model(context)
     module = with_adapter(load_trainable(base, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     steps = steps_of(settings, len(documents))
-    feed = DatasetFeed(documents, per_step=settings.batch_size, micro_tokens=settings.micro_tokens, seed=recipe.seed)
+    feed = DatasetFeed(
+        documents,
+        per_step=settings.batch_size,
+        micro_tokens=settings.micro_tokens,
+        seed=recipe.seed,
+        spread=world(),
+    )
     learn(
         context,
-        settings,
         module,
         feed,
-        SftObjective(),
         steps=steps,
         save_every=settings.save_every,
         folder=context.folder,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from burnish.batches import Document
@@ -11,18 +13,22 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
+from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
-from burnish.pipeline.recipe import Optim, Ppo
+from burnish.pipeline.objectives import objective_of
+from burnish.pipeline.recipe import Optim, Ppo, Recipe
 from burnish.pipeline.stage import Context
 from burnish.records import durable
 from burnish.runs import MetricsLog
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import Feed
-from burnish.train.loop import FitConfig, fit
-from burnish.train.objectives import Objective
+from burnish.train.loop import FitConfig, Log, Quiet, fit
+from burnish.train.messages import leave, partings, shared, world
 from burnish.train.optim import OptimConfig, Optimizer
+from burnish.train.parallel import joined
+from burnish.types import Progress, Silent
 
 MODEL = "model"
 ADAPTER = "adapter"
@@ -55,28 +61,76 @@ def with_adapter(module: Trainable, settings: Optim | Ppo, seed: int) -> Trainab
 
 def learn(
     context: Context,
-    settings: Optim | Ppo,
     module: Trainable,
     feed: Feed,
-    objective: Objective,
     *,
     steps: int,
     save_every: int,
     folder: Path,
     label: str,
 ) -> None:
-    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one."""
+    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one.
+
+    Where there are further ranks, they take part (`follow`).
+    """
+    lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
+    if world() > 1:
+        shared([context.recipe.model_dump_json(), asdict(lesson), blueprint(module)])
+    with partings():
+        _fit(context.recipe, lesson, lambda: module, feed, metrics_log(folder), context.progress, label)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What all ranks must know of a training, beside the recipe and the module."""
+
+    stage: str
+    steps: int
+    save_every: int
+    folder: str
+    """Where the first rank keeps checkpoints and figures."""
+
+
+def follow() -> None:
+    """What every rank but the first does: take part in whatever that one trains, until it says that all is done.
+
+    Raises what the first rank raises, and MachineError where that one has gone.
+    """
+    with partings():
+        while (told := shared(None)[0]) is not None:
+            recipe, lesson, plan = told
+            make = partial(built, plan)
+            _fit(Recipe.model_validate_json(recipe), Lesson(**lesson), make, None, Quiet(), Silent(), "")
+        leave()
+
+
+def _fit(
+    recipe: Recipe,
+    lesson: Lesson,
+    make: Callable[[], Trainable],
+    feed: Feed | None,
+    log: Log,
+    progress: Progress,
+    label: str,
+) -> None:
+    ranks = joined(recipe.parallel)
+    settings: Optim | Ppo = getattr(recipe, lesson.stage)
+    with ranks.together():
+        module = make()
+    spread = ranks.spread(module)
     fit(
-        module,
-        feed,
-        objective,
-        Optimizer(module, optim_config(settings, steps)),
-        FitConfig(steps=steps, seed=context.recipe.seed, save_every=save_every),
-        log=metrics_log(folder),
-        checkpoints=Checkpoints(folder / "checkpoints"),
-        progress=context.progress,
+        spread,
+        ranks.feed(feed),
+        objective_of(recipe, lesson.stage),
+        Optimizer(spread, optim_config(settings, lesson.steps), ranks),
+        FitConfig(steps=lesson.steps, seed=recipe.seed, save_every=lesson.save_every),
+        log=log,
+        checkpoints=Checkpoints(Path(lesson.folder) / "checkpoints", ranks=ranks),
+        progress=progress,
         label=label,
+        ranks=ranks,
     )
+    ranks.collect(spread, module)
 
 
 def metrics_log(folder: Path) -> MetricsLog:

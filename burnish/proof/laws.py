@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from burnish.proof import adapters, batching, heads, references, sampling, storage
+from burnish.proof import adapters, batching, heads, ranks, references, sampling, storage
 from burnish.proof.law import Law, Measured
 from burnish.proof.methods import FULL, LORA, METHODS, WAYS
 from burnish.proof.subject import Subject, Trial
@@ -23,6 +23,7 @@ def _laws() -> Iterator[Law]:
             yield from _of_method(method, way)
         yield _of_resuming(way)
     yield from _of_batches()
+    yield _of_ranks()
     yield from _of_heads()
     yield from _of_references()
     yield from _of_adapters()
@@ -109,6 +110,17 @@ def _of_batches() -> Iterator[Law]:
         tolerances=BITS,
         because="tokens are counted",
         trees_only=True,
+    )
+
+
+def _of_ranks() -> Law:
+    """By fine-tuning, as resuming is: `tests/laws/test_ranks.py` has all methods."""
+    return Law(
+        name="two ranks = one",
+        says="Two processes that share a step's micro-batches, and with fsdp the weights too, make the step of one.",
+        measure=ranks.two,
+        tolerances={f"{kind} {what}": value for kind in ranks.KINDS for what, value in STEP.items()},
+        because=ROUNDING,
     )
 
 

@@ -18,6 +18,7 @@ from burnish.train.feeds import Work
 from burnish.train.loop import FitConfig, Quiet, fit
 from burnish.train.objectives import Objective
 from burnish.train.optim import OptimConfig, Optimizer
+from burnish.train.parallel import Alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +42,18 @@ class Step:
         }
 
 
-def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch]) -> Step:
-    """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are."""
+def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], ranks: Alone | None = None) -> Step:
+    """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are.
+
+    With `ranks` all of them must call; the first one's micro-batches are those of the step.
+    """
+    ranks = ranks or Alone()
     still = copy(objective)
     still.dropout = False
-    optimizer, log = _Unmoved(module), _Loss()
-    fit(module, _Given(batches), still, optimizer, FitConfig(steps=1, seed=0), log=log)
+    spread = ranks.spread(module)
+    optimizer, log = _Unmoved(spread, ranks), _Loss()
+    feed = ranks.feed(None if ranks.rank else _Given(batches))
+    fit(spread, feed, still, optimizer, FitConfig(steps=1, seed=0), log=log, ranks=ranks)
     return Step(log.loss, optimizer.gradient)
 
 
@@ -78,13 +85,14 @@ class _Loss(Quiet):
 class _Unmoved(Optimizer):
     """Takes gradients as the optimiser does, and keeps them where it would move weights."""
 
-    def __init__(self, module: Trainable) -> None:
-        super().__init__(module, OptimConfig(lr=0.0, steps=1))
+    def __init__(self, module: Trainable, ranks: Alone) -> None:
+        super().__init__(module, OptimConfig(lr=0.0, steps=1), ranks)
         self._module = module
         self._module.zero_grad()
         self.gradient = torch.empty(0)
 
     def step(self, step: int, norm: float) -> float:
-        self.gradient = torch.cat([p.grad.flatten() for p in self._module.parameters() if p.grad is not None])
+        gradients = [p.grad for p in self._module.parameters() if p.grad is not None]
+        self.gradient = torch.cat([self._ranks.whole(gradient).flatten() for gradient in gradients])
         self._module.zero_grad()
         return 0.0

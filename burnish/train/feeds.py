@@ -27,6 +27,8 @@ class Work:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     measured: list[Batch] = field(default_factory=list[Batch])
     """What an objective's `prepare` reads before the step; nothing is learned from it."""
+    fillers: list[Batch] = field(default_factory=list[Batch])
+    """Passed with weight 0, so that a rank passes the model as often as the others."""
 
 
 class Feed(Protocol):
@@ -56,11 +58,13 @@ class DatasetFeed:
         ranks: Sequence[Sequence[int]] | None = None,
         desirable: Sequence[Sequence[bool]] | None = None,
         beside: Sequence[Document] = (),
+        spread: int = 1,
     ) -> None:
         """`ranks`: for each document the ranks of its answers (1 is best); they become the extra ranks_B.
 
         `desirable`: whether its answers are good ones; extra desirable_B. `beside`: for each document one that is
-        measured at every step that learns it (`Work.measured`).
+        measured at every step that learns it (`Work.measured`). `spread`: micro-batches are as many for each of so many
+        ranks, and nearly equal, where there are documents enough.
         """
         self._documents = documents
         self._labels = {
@@ -72,6 +76,7 @@ class DatasetFeed:
         self._per_step = per_step
         self._micro_tokens = micro_tokens
         self._seed = seed
+        self._spread = spread
 
     @property
     def rows(self) -> set[str]:
@@ -89,12 +94,14 @@ class DatasetFeed:
             [d.row, list(d.ids), d.weights, [list(branch) for branch in d.branches], d.branch_weights]
             for d in (*self._documents, *self._beside)
         ]
-        return digest_value([documents, self._per_step, self._micro_tokens, self._seed])
+        return digest_value([documents, self._per_step, self._micro_tokens, self._seed, self._spread])
 
     def next(self, step: int) -> Work:
         rows = rows_of_step(step, len(self._documents), self._per_step, self._seed)
-        learned = best_fit([self._documents[row] for row in rows], self._micro_tokens)
-        measured = best_fit([self._beside[row] for row in rows] if self._beside else [], self._micro_tokens)
+        learned, measured = (
+            best_fit([each[row] for row in rows] if each else [], self._micro_tokens, self._spread)
+            for each in (self._documents, self._beside)
+        )
         return Work([self._batch(part) for part in learned], measured=[pack(part) for part in measured])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

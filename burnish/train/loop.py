@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from burnish.batches import Batch
 from burnish.data.order import draw
@@ -20,7 +21,7 @@ from burnish.errors import Problem, TrainingError
 from burnish.models.forward import Trainable
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import Feed, Work
-from burnish.train.objectives import Objective
+from burnish.train.objectives import Loss, Objective
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
 from burnish.types import Progress, Silent
@@ -80,11 +81,12 @@ def fit(
     progress.advance(start)
     for step in range(start, config.steps):
         began = time.perf_counter()
-        torch.manual_seed(draw(config.seed, "dropout", step, ranks.size))
+        torch.manual_seed(draw(config.seed, "dropout", step, ranks.rank + 1))
         work = feed.next(step)
         module.train(objective.dropout)
         loss, metrics = _update(module, work, objective, optimizer, step, ranks)
-        tokens = sum(batch.tokens for batch in work.batches)
+        added = ranks.sum({"loss": loss, "tokens": sum(batch.tokens for batch in work.batches)})
+        loss, tokens = added["loss"], int(added["tokens"])
         log.log(step=step, seconds=time.perf_counter() - began, tokens=tokens, loss=loss, **metrics, **work.metrics)
         progress.advance(1, f"loss {loss:.3f}")
         if checkpoints and config.save_every and (step + 1) % config.save_every == 0 and step + 1 < config.steps:
@@ -96,32 +98,43 @@ def fit(
 def _update(
     module: Trainable, work: Work, objective: Objective, optimizer: Optimizer, step: int, ranks: Ranks
 ) -> tuple[float, dict[str, float]]:
-    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and metrics."""
+    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns this rank's
+    share of the loss, and metrics."""
     prepare = getattr(objective, "prepare", None)
     if prepare is not None:
         prepare(module, work.measured, ranks)
     counts = ranks.sum(_added(objective.counts(batch) for batch in work.batches))
-    value = 0.0
+    losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)
     seen: defaultdict[str, float] = defaultdict(float)
     for batch in work.batches:
         result = objective.loss(module, batch)
-        total = torch.stack(
-            [objective.weights[name] * term / max(counts[name], 1.0) for name, term in result.sums.items()]
-        ).sum()
-        _require_finite(float(total.detach()), "loss", step, batch)
+        total = _total(result, objective, counts)
         total.backward()
         optimizer.accumulate()
-        value += float(total.detach())
+        losses.append(float(total.detach()))
         for name, (part, count) in result.metrics.items():
             sums[name] += part
             seen[name] += count
+    for batch in work.fillers:
+        (0 * _total(objective.loss(module, batch), objective, counts)).backward()
+        optimizer.accumulate()
+    with ranks.together():
+        for loss, batch in zip(losses, work.batches, strict=True):
+            _require_finite(loss, "loss", step, batch)
     norm = optimizer.gradient_norm()
-    _require_finite(norm, "gradient", step, *work.batches)
+    with ranks.together():
+        _require_finite(norm, "gradient", step, *work.batches)
     rate = optimizer.step(step, norm)
     sums, seen = (defaultdict(float, ranks.sum(values)) for values in (sums, seen))
     metrics = {name: part / seen[name] for name, part in sums.items() if seen[name]}
-    return value, {"lr": rate, "grad_norm": norm, **metrics}
+    return sum(losses), {"lr": rate, "grad_norm": norm, **metrics}
+
+
+def _total(result: Loss, objective: Objective, counts: Mapping[str, float]) -> Tensor:
+    """One number: each sum divided by its count over the whole step, and weighted."""
+    terms = [objective.weights[name] * term / max(counts[name], 1.0) for name, term in result.sums.items()]
+    return torch.stack(terms).sum()
 
 
 def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:

@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from burnish.train.parallel import Alone, Ranks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
@@ -47,8 +49,9 @@ def learning_rate(config: OptimConfig, step: int) -> float:
 class Optimizer:
     """AdamW over a module. Weights in bfloat16 get fp32 masters; gradients of micro-batches add up in fp32."""
 
-    def __init__(self, module: nn.Module, config: OptimConfig) -> None:
+    def __init__(self, module: nn.Module, config: OptimConfig, ranks: Ranks | None = None) -> None:
         self.config = config
+        self._ranks = ranks or Alone()
         self._module = module
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._masters = [p if p.dtype == torch.float32 else p.detach().float() for _, p in self._named]
@@ -68,7 +71,7 @@ class Optimizer:
         for name, parameter in self._module.named_parameters():
             if not parameter.requires_grad:
                 hashed.update(name.encode())
-                hashed.update(parameter.detach().cpu().flatten().view(torch.uint8).numpy().data)
+                hashed.update(self._ranks.whole(parameter.detach()).cpu().flatten().view(torch.uint8).numpy().data)
         return hashed.hexdigest()
 
     def accumulate(self) -> None:
@@ -80,9 +83,10 @@ class Optimizer:
             parameter.grad = None
 
     def gradient_norm(self) -> float:
-        """Global L2 norm of what has been accumulated; not finite if any gradient is not."""
+        """Add up what all ranks have accumulated. Returns its global L2 norm; not finite if any gradient is not."""
+        self._ranks.add_gradients(self._masters)
         gradients = [master.grad for master in self._masters if master.grad is not None]
-        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+        return float(self._ranks.whole(nn.utils.get_total_norm(gradients))) if gradients else 0.0
 
     @torch.no_grad()
     def step(self, step: int, norm: float) -> float:
@@ -102,20 +106,22 @@ class Optimizer:
         return rate
 
     def tensors(self) -> dict[str, Tensor]:
-        """Masters and moments, by name, for a checkpoint. Empty moments (before the first step) are left out."""
+        """Masters and moments, whole and by name, for a checkpoint. Before the first step there are no moments."""
         found: dict[str, Tensor] = {}
         for (name, _), master in zip(self._named, self._masters, strict=True):
-            found[f"master.{name}"] = master.detach()
+            found[f"master.{name}"] = self._ranks.whole(master.detach())
             for key, value in self._adam.state.get(master, {}).items():
-                found[f"{key}.{name}"] = value
+                found[f"{key}.{name}"] = self._ranks.whole(value)
         return found
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put a checkpoint's tensors back, into the module's weights too."""
         for (name, parameter), master in zip(self._named, self._masters, strict=True):
-            master.copy_(tensors[f"master.{name}"])
+            master.copy_(self._ranks.part(tensors[f"master.{name}"], master))
             parameter.copy_(master)
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
             if keys:
-                self._adam.state[master] = {key: tensors[f"{key}.{name}"].clone() for key in keys}
+                self._adam.state[master] = {
+                    key: self._ranks.part(tensors[f"{key}.{name}"].clone(), master) for key in keys
+                }

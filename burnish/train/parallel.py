@@ -1,21 +1,66 @@
-"""Ranks: how counts and metrics are added over the processes of one training job.
+"""Ranks: the processes of one training job, and what each does of a step. Knows micro-batches, gradients and shards;
+knows no method.
 
-Today there is one process. The loop already asks here, so that adding ranks changes this file alone.
+The first rank is the run: it has the feed, the files, the log. The others have a module and an optimiser; they are
+dealt micro-batches, and give back sums. So a feed, its references and its rollouts need not know that there are others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from burnish.batches import Batch
+from burnish.models.forward import Output, Trainable
+from burnish.models.layers import decoder_layers
+from burnish.train import messages
+from burnish.train.feeds import Feed, Work
+
+Kind = Literal["ddp", "fsdp"]
+torch.export.register_dataclass(Output)  # FSDP2 looks for the tensors of an output: there the way back begins
 
 
 class Ranks(Protocol):
-    """The processes of a job."""
+    """The processes of a job. Every method must be called by all of them, in the same order."""
 
     size: int
+    rank: int
+    """Which one this is; 0 has the feed, writes and speaks."""
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         """Each value added over all ranks."""
+        ...
+
+    def together(self) -> AbstractContextManager[None]:
+        """An error inside is raised on every rank; see `burnish.train.messages.together`."""
+        ...
+
+    def shared(self, value: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        """What the first rank has, on every rank."""
+        ...
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Make each weight's gradient the sum over all ranks."""
+        ...
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        """All of a tensor of which each rank may hold a part."""
+        ...
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        """Of a whole tensor what this rank holds of `like`."""
         ...
 
 
@@ -23,6 +68,175 @@ class Alone:
     """One process."""
 
     size = 1
+    rank = 0
 
     def sum(self, values: Mapping[str, float]) -> dict[str, float]:
         return dict(values)
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def shared(self, value: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        return value, dict(tensors)
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        pass
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        return tensor
+
+    def feed(self, feed: Feed | None) -> Feed:
+        assert feed is not None
+        return feed
+
+    def spread(self, module: Trainable) -> Trainable:
+        return module
+
+    def collect(self, spread: Trainable, into: Trainable) -> None:
+        pass
+
+
+class DataParallel(Alone):
+    """Every rank has the whole model, and its share of each step's micro-batches. Gradients of a whole step are added
+    once, in fp32: what torch's DistributedDataParallel does bucket by bucket while the backward pass is going on."""
+
+    keeps_step = False
+    """Whether every rank must pass the model equally often."""
+
+    def __init__(self) -> None:
+        self.size = dist.get_world_size()
+        self.rank = dist.get_rank()
+
+    def sum(self, values: Mapping[str, float]) -> dict[str, float]:
+        added: defaultdict[str, float] = defaultdict(float)
+        for part in messages.gathered(dict(values)):
+            for name, value in part.items():
+                added[name] += value
+        return added
+
+    def together(self) -> AbstractContextManager[None]:
+        return messages.together()
+
+    def shared(self, value: Any, tensors: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+        return messages.shared(value, tensors)
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        """One that no rank has stays None: a weight without a gradient is left alone by the optimiser."""
+        seen = torch.tensor([weight.grad is not None for weight in weights], dtype=torch.int32)
+        dist.all_reduce(seen)
+        learned = [weight for weight, found in zip(weights, seen.tolist(), strict=True) if found]
+        for weight in learned:
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        for work in [dist.all_reduce(weight.grad, async_op=True) for weight in learned]:
+            work.wait()
+
+    def feed(self, feed: Feed | None) -> Feed:
+        """The first rank's feed, dealt over all; the others give None."""
+        return _Dealt(feed, self)
+
+    def spread(self, module: Trainable) -> Trainable:
+        """The first rank's weights, in the module of each. Returns what is to be trained."""
+        for tensor in module.state_dict().values():
+            messages.hand_out(tensor)
+        return module
+
+
+class Sharded(DataParallel):
+    """Every rank has a part of each weight, of its gradient and of its moments: FSDP2 (Rajbhandari et al. 2020).
+
+    Layers are put together when they are needed, which needs every rank to pass the model equally often.
+    """
+
+    keeps_step = True
+
+    def add_gradients(self, weights: Sequence[Tensor]) -> None:
+        """Nothing: FSDP2 adds them in the backward pass, in fp32."""
+
+    def whole(self, tensor: Tensor) -> Tensor:
+        return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+        if not isinstance(like, DTensor) or tensor.shape != like.shape:
+            return tensor
+        return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+
+    def spread(self, module: Trainable) -> Trainable:
+        """A sharded copy; the module stays whole. Embeddings and LM head, which may be one tensor, share a group."""
+        copy = deepcopy(super().spread(module))
+        mesh = init_device_mesh(next(copy.parameters()).device.type, (self.size,))
+        precision = MixedPrecisionPolicy(reduce_dtype=torch.float32)
+        heads = [head for head in (copy.value, copy.score) if head is not None]  # fp32 beside weights in bfloat16
+        for part in [*decoder_layers(copy), *heads, copy]:
+            unit: Any = fully_shard(part, mesh=mesh, mp_policy=precision)
+            unit.set_gradient_divide_factor(1.0)  # sums: the loop has divided by counts over all ranks
+            unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
+        # Nothing of ours changes a module's output in place, which is what torch warns of.
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+        return copy
+
+    @torch.no_grad()
+    def collect(self, spread: Trainable, into: Trainable) -> None:
+        """Put the trained weights into a whole module."""
+        for part, weight in zip(spread.parameters(), into.parameters(), strict=True):
+            weight.copy_(self.whole(part))
+
+
+def joined(kind: Kind) -> Alone:
+    """The ranks that have met, or this process alone."""
+    if messages.world() == 1:
+        return Alone()
+    return DataParallel() if kind == "ddp" else Sharded()
+
+
+class _Dealt:
+    """A feed whose steps are dealt, a micro-batch at a time: a prompt and its answers stay on one rank."""
+
+    def __init__(self, feed: Feed | None, ranks: DataParallel) -> None:
+        self._feed = feed
+        self._ranks = ranks
+
+    def next(self, step: int) -> Work:
+        work = Work([])
+        with self._ranks.together():
+            work = self._feed.next(step) if self._feed else work
+        learned, measured = (self._deal(part) for part in (work.batches, work.measured))
+        assert not measured[1], "what is measured has no fillers: they would be measured too"
+        return replace(work, batches=learned[0], fillers=learned[1], measured=measured[0])
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return self._feed.state() if self._feed else ({}, {})
+
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        if self._feed:
+            self._feed.load(values, tensors)
+
+    def _deal(self, batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
+        """This rank's share of the first one's, and what it passes beside it to keep step."""
+        tensors = {f"{i}.{name}": each for i, batch in enumerate(batches) for name, each in batch.tensors().items()}
+        stated = [[list(batch.rows), batch.temperature] for batch in batches]
+        stated, tensors = self._ranks.shared(stated, tensors)
+        found = [_unpacked(f"{i}.", tensors, *each) for i, each in enumerate(stated)]
+        own = dealt(found, self._ranks.size)[self._ranks.rank]
+        rounds = -(-len(found) // self._ranks.size)
+        missing = rounds - len(own) if self._ranks.keeps_step else 0
+        return own, sorted(found, key=lambda batch: batch.tokens)[:1] * missing
+
+
+def dealt(batches: Sequence[Batch], ranks: int) -> list[list[Batch]]:
+    """Each rank's share: the largest first, to and fro, so that shares cost nearly the same and differ by one at most.
+
+    Args: ranks, how many there are.
+    """
+    shares: list[list[Batch]] = [[] for _ in range(ranks)]
+    for number, batch in enumerate(sorted(batches, key=lambda batch: -batch.tokens)):
+        turn, place = divmod(number, ranks)
+        shares[ranks - 1 - place if turn % 2 else place].append(batch)
+    return shares
+
+
+def _unpacked(prefix: str, tensors: Mapping[str, Tensor], rows: Sequence[str], temperature: float) -> Batch:
+    own = {name.removeprefix(prefix): each for name, each in tensors.items() if name.startswith(prefix)}
+    return Batch.from_tensors(own, rows, temperature)

@@ -93,6 +93,8 @@ class RolloutConfig:
     baseline: Literal["none", "leave_one_out"] = "none"
     """What is taken from an answer's score before it is paid: nothing, or the mean score of the prompt's other answers.
     The critic learns what remains, so that it need not first learn how good answers to each prompt are."""
+    spread: int = 1
+    """Micro-batches of a minibatch are as many for each of so many ranks, where there are prompts enough."""
     whiten: bool = True
     """Shift and scale advantages over the iteration. Off for problems small enough to reach their optimum: there the
     advantages vanish, and whitening would blow up what noise is left."""
@@ -182,7 +184,10 @@ class RolloutFeed:
         }
         share = -(-len(documents) // config.minibatches)
         self._held = [
-            [self._measured(part, cut) for part in best_fit(documents[start : start + share], config.micro_tokens)]
+            [
+                self._measured(part, cut)
+                for part in best_fit(documents[start : start + share], config.micro_tokens, config.spread)
+            ]
             for start in range(0, len(documents), share)
         ]
         if config.whiten:

@@ -31,6 +31,7 @@ from burnish.train import feeds, loop, references
 from burnish.train.direct import DirectPreference
 from burnish.train.objectives import Loss, Ppo, RewardModel, Sft
 from burnish.train.optim import Optimizer
+from burnish.train.parallel import DataParallel
 
 VOCABULARY: dict[str, Any] = {"vocab_size": tiny_tokenizer().vocab_size, "bos_token_id": None, "eos_token_id": 258}
 SMALL: dict[str, Any] = {
@@ -236,6 +237,25 @@ def references_are_rounded(patch: Patch) -> None:
     )
 
 
+def counts_of_one_rank(patch: Patch) -> None:
+    """Each rank divides by what it has seen itself."""
+    added = DataParallel.sum
+    patch.setattr(DataParallel, "sum", lambda self, values: added(self, values) and dict(values))
+
+
+def gradients_of_one_rank(patch: Patch) -> None:
+    """Each rank learns from its own micro-batches."""
+    add = DataParallel.add_gradients
+
+    def alone(self: DataParallel, weights: list[Tensor]) -> None:
+        own = [weight.grad.clone() for weight in weights if weight.grad is not None]
+        add(self, weights)
+        for weight, gradient in zip(weights, own, strict=True):
+            weight.grad = gradient
+
+    patch.setattr(DataParallel, "add_gradients", alone)
+
+
 RESUMING = [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state]
 OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "sft: packed = alone": [causal_over_the_whole_pack],
@@ -261,6 +281,7 @@ BUGS: dict[str, list[Callable[[Patch], None]]] = {
     "merged = adapter": [merged_without_scale],
     "other documents do not move": [causal_over_the_whole_pack],
     "other answers do not move": [causal_over_the_whole_pack, answers_see_each_other],
+    "two ranks = one": [counts_of_one_rank, gradients_of_one_rank],
     "tree attention = dense attention": [causal_over_the_whole_pack],
     "each token passes once": [everything_twice],
     "logits in chunks = at once": [chunks_lose_their_first_row],

@@ -1,0 +1,85 @@
+"""Measures of a step that two processes share. The second process is made here, and speaks on the loopback alone; it is
+this module too. Judges nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from burnish.models.blueprint import blueprint, built
+from burnish.proof.law import Measured
+from burnish.proof.methods import METHODS
+from burnish.proof.step import one_step
+from burnish.proof.subject import Subject, Trial
+from burnish.train.messages import join, leave, shared
+from burnish.train.parallel import Kind, joined
+
+KINDS: tuple[Kind, ...] = ("ddp", "fsdp")
+HOST = "127.0.0.1"
+_PATIENCE = timedelta(minutes=10)
+_INTERFACE = "GLOO_SOCKET_IFNAME"
+
+
+def two(subject: Subject) -> Measured:
+    """The step of one process, and that of two, which have all of the weights each, or half of them."""
+    trial = subject.trial("sft")
+    with second_process():
+        found = {kind: apart(trial, "sft", kind) for kind in KINDS}
+    return Measured({f"{kind} {what}": value for kind, each in found.items() for what, value in each.items()})
+
+
+def apart(trial: Trial, method: str, kind: Kind) -> dict[str, float]:
+    """Differences of loss and gradient. There are three micro-batches: one rank has none beside the other's second."""
+    first, second, *others = ([document] for document in trial.documents)
+    batches = [trial.batch(part) for part in (first, second, [each for part in others for each in part]) if part]
+    alone = trial.step(*batches)
+    shared([method, kind, blueprint(trial.module)])
+    return one_step(trial.module, trial.method.objective, batches, joined(kind)).apart(alone)
+
+
+@contextmanager
+def second_process() -> Generator[None]:
+    """A second rank, which takes part in every step inside (`apart`)."""
+    store = dist.TCPStore(HOST, 0, 2, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+    before = os.environ.get(_INTERFACE)
+    os.environ[_INTERFACE] = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+    threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2))}
+    command = [sys.executable, "-m", "burnish.proof.ranks", str(store.port)]
+    with subprocess.Popen(command, env={**os.environ, **threads}) as other:
+        try:
+            join(store, 0, 2, _PATIENCE)
+            yield
+            shared(None)
+            leave()
+        except BaseException:
+            other.kill()
+            raise
+        finally:
+            if before is None:
+                del os.environ[_INTERFACE]
+            else:
+                os.environ[_INTERFACE] = before
+            if dist.is_initialized():
+                dist.destroy_process_group()
+
+
+def _follow(port: int) -> None:
+    """The second rank's part."""
+    join(dist.TCPStore(HOST, port, 2, is_master=False, timeout=_PATIENCE), 1, 2, _PATIENCE)
+    while (told := shared(None)[0]) is not None:
+        method, kind, plan = told
+        one_step(built(plan), METHODS[method].objective, [], joined(kind))
+    leave()
+
+
+if __name__ == "__main__":
+    _follow(int(sys.argv[1]))

@@ -1,0 +1,123 @@
+"""What the processes of a job say to each other: JSON values and tensors' bytes. Knows torch's process group; knows no
+model. Objects are never pickled, as torch's own way of sending them would.
+
+Every function here must be called by all ranks, in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from burnish.errors import BurnishError, MachineError, Problem
+
+PATIENCE = timedelta(days=365)
+"""Other ranks wait while the first one samples, evaluates, or waits for people. One that dies is noticed at once."""
+_GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|gloo|nccl", re.IGNORECASE)
+
+
+def join(store: dist.Store | None = None, rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
+    """Meet the other processes: gloo on CPUs, nccl between GPUs. Without a `store` the environment says who they are
+    (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
+
+
+def leave() -> None:
+    """Part, all at once: a process that goes while another is listening may end in torch's threads."""
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def world() -> int:
+    """How many processes train together; 1 where none have met."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gathered(value: Any) -> list[Any]:
+    """A JSON value of each rank, the first one's first, on every rank. Floats arrive to the bit, NaN included."""
+    own = _bytes(value)
+    sizes = [torch.zeros(1, dtype=torch.long) for _ in range(world())]
+    dist.all_gather(sizes, torch.tensor([own.numel()]))
+    lengths = [int(size) for size in sizes]
+    padded = torch.zeros(max(lengths), dtype=torch.uint8)
+    padded[: own.numel()] = own
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    return [_value(part[:length]) for part, length in zip(parts, lengths, strict=True)]
+
+
+def shared(value: Any, tensors: Mapping[str, Tensor] | None = None) -> tuple[Any, dict[str, Tensor]]:
+    """What the first rank has, on every rank: a JSON value and tensors. What the others give is not looked at."""
+    first = dist.get_rank() == 0
+    named = dict(tensors or {}) if first else {}
+    stated = [[name, str(each.dtype).removeprefix("torch."), list(each.shape)] for name, each in named.items()]
+    header = _bytes([value, stated])
+    size = torch.tensor([header.numel()])
+    dist.broadcast(size, 0)
+    header = header if first else torch.empty(int(size), dtype=torch.uint8)
+    dist.broadcast(header, 0)
+    value, stated = _value(header)
+    found = {name: named[name] if first else torch.empty(shape, dtype=getattr(torch, t)) for name, t, shape in stated}
+    for tensor in found.values():
+        hand_out(tensor)
+    return value, found
+
+
+def hand_out(tensor: Tensor) -> None:
+    """Overwrite a tensor on every rank by the first one's, to the bit, whatever its type."""
+    if tensor.numel():
+        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+        dist.broadcast(flat, 0)
+        if flat.data_ptr() != tensor.data_ptr():
+            tensor.detach().copy_(flat.view(tensor.dtype).view_as(tensor))
+
+
+@contextmanager
+def together() -> Generator[None]:
+    """What is wrong on one rank is wrong on all: an error inside is raised everywhere, with the problems of all ranks.
+
+    Nothing inside may speak to other ranks.
+    """
+    own: BurnishError | None = None
+    try:
+        yield
+    except BurnishError as error:
+        own = error
+    problems = [] if own is None else [[each.where, each.found, each.mend] for each in own.problems]
+    told = gathered([type(own).__name__, problems] if own else None)
+    if failed := [each for each in told if each]:
+        kinds = {kind.__name__: kind for kind in BurnishError.__subclasses__()}
+        raise kinds[failed[0][0]](*(Problem(*parts) for _, found in failed for parts in found)) from own
+
+
+@contextmanager
+def partings() -> Generator[None]:
+    """A process that went away is an error of the machine. torch says so by RuntimeErrors without a class of their own,
+    so they are told by their words."""
+    try:
+        yield
+    except RuntimeError as error:
+        if isinstance(error, BurnishError) or not _GONE.search(str(error)):
+            raise
+        found, mend = "another process of this job has ended", "See what it said; the same command continues."
+        raise MachineError(Problem("ranks", found, mend)) from error
+
+
+def _bytes(value: Any) -> Tensor:
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _value(data: Tensor) -> Any:
+    return json.loads(bytes(data.tolist()))

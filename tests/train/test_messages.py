@@ -1,0 +1,51 @@
+"""What ranks say to each other arrives to the bit, and an error of one is an error of all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch.distributed as dist
+
+PROGRAM = """
+import math, sys
+import torch
+import torch.distributed as dist
+from burnish.errors import Problem, TrainingError
+from burnish.train.messages import gathered, join, leave, shared, together
+from burnish.train.parallel import DataParallel
+
+rank = int(sys.argv[1])
+join(dist.TCPStore("127.0.0.1", int(sys.argv[2]), 2, is_master=False), rank, 2)
+assert gathered([rank, 0.1 + rank, "ä" * rank]) == [[0, 0.1, ""], [1, 1.1, "ä"]]
+assert math.isnan(gathered(math.nan)[1 - rank])
+given = {"a": torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16), "b": torch.arange(3), "c": torch.zeros(0, 2)}
+value, found = shared({"n": 1} if rank == 0 else None, given if rank == 0 else None)
+assert value == {"n": 1}
+assert all(torch.equal(found[name], each) and found[name].dtype == each.dtype for name, each in given.items())
+ranks = DataParallel()
+assert ranks.sum({"a": 1.0} if rank else {"a": 2.0, "b": 5.0}) == {"a": 3.0, "b": 5.0}
+one, none, own = (torch.zeros(2) for _ in range(3))
+one.grad = torch.full((2,), 1.0 + rank)
+own.grad = torch.full((2,), 7.0) if rank else None
+ranks.add_gradients([one, none, own])
+assert one.grad.tolist() == [3.0, 3.0] and none.grad is None and own.grad.tolist() == [7.0, 7.0]
+try:
+    with together():
+        if rank:
+            raise TrainingError(Problem("step 3", "the loss is nan", "Look."))
+except TrainingError as error:
+    assert [each.where for each in error.problems] == ["step 3"]
+else:
+    raise AssertionError("the first rank went on")
+with together():
+    pass
+leave()
+"""
+
+
+def test_two_processes() -> None:
+    store = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
+    command = [sys.executable, "-c", PROGRAM]
+    others = [subprocess.Popen([*command, str(rank), str(store.port)]) for rank in range(2)]
+    assert [other.wait(120) for other in others] == [0, 0]
