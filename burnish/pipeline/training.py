@@ -13,16 +13,19 @@ from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
 from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
-from burnish.models.lora import LoraConfig, adapt, adapted, merge
+from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.recipe import Optim, Ppo
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, Facts
 from burnish.records import durable
 from burnish.runs import MetricsLog
+from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import Feed
+from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Objective
 from burnish.train.optim import OptimConfig, Optimizer
+from burnish.train.validation import Validation
 
 MODEL = "model"
 ADAPTER = "adapter"
@@ -64,19 +67,45 @@ def learn(
     save_every: int,
     folder: Path,
     label: str,
+    validation: Validation | None = None,
 ) -> None:
-    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one."""
+    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one. It ends
+    with the weights that the settings ask to keep."""
+    optimizer = Optimizer(module, optim_config(settings, steps))
+    averages = Averages(optimizer, ema=settings.ema, start=settings.average_with_start, factors=first_factors(module))
     fit(
         module,
         feed,
         objective,
-        Optimizer(module, optim_config(settings, steps)),
+        optimizer,
         FitConfig(steps=steps, seed=context.recipe.seed, save_every=save_every),
         log=metrics_log(folder),
         checkpoints=Checkpoints(folder / "checkpoints"),
         progress=context.progress,
         label=label,
+        guard=Guard(settings.spike),
+        averages=averages,
+        validation=validation,
     )
+
+
+def validation(settings: Optim, held: Feed | None) -> Validation | None:
+    """What is measured while the stage trains: the first step of `held`, which holds all documents. None: nothing."""
+    if held is None or settings.eval_every is None:
+        return None
+    return Validation(
+        held.next(0), every=settings.eval_every, patience=settings.patience, keep_best=settings.keeps_best
+    )
+
+
+def figures(settings: Optim, folder: Path) -> Facts:
+    """How far a stage got, of its metrics: what was evaluated is told of the weights that were kept."""
+    rows = metrics_log(folder).read()
+    evaluated = [row["eval/loss"] for row in rows if row.get("eval/loss") is not None]
+    facts: Facts = {"steps": len(rows), "loss_first": rows[0]["loss"], "loss_last": rows[-1]["loss"]}
+    if evaluated:
+        facts["eval_loss"] = min(evaluated) if settings.keeps_best else evaluated[-1]
+    return facts
 
 
 def metrics_log(folder: Path) -> MetricsLog:

@@ -41,23 +41,23 @@ class Step:
         }
 
 
-def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch]) -> Step:
+def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], measured: Sequence[Batch] = ()) -> Step:
     """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are."""
     still = copy(objective)
     still.dropout = False
     optimizer, log = _Unmoved(module), _Loss()
-    fit(module, _Given(batches), still, optimizer, FitConfig(steps=1, seed=0), log=log)
+    fit(module, _Given(batches, measured), still, optimizer, FitConfig(steps=1, seed=0), log=log)
     return Step(log.loss, optimizer.gradient)
 
 
 class _Given:
     """A feed of one step."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = list(batches)
+    def __init__(self, batches: Sequence[Batch], measured: Sequence[Batch]) -> None:
+        self._work = Work(list(batches), measured=list(measured))
 
     def next(self, step: int) -> Work:
-        return Work(self._batches)
+        return self._work
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return {}, {}

@@ -1,7 +1,7 @@
 """Checkpoints: everything that makes a resumed run bitwise equal to one that was never interrupted.
 
-A checkpoint is a sealed folder (see records.durable): the fp32 weights that train, optimiser moments, the feed's state,
-the step, and the digest of the weights that are frozen.
+A checkpoint is a sealed folder (see records.durable): the fp32 weights that train, optimiser moments, the state of the
+feed and of whatever else remembers steps, the step, and the digest of the weights that are frozen.
 Random draws are functions of (seed, purpose, step), so no generator's state is kept. safetensors and JSON only.
 """
 
@@ -11,18 +11,25 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import DataError, ModelError, Problem
 from burnish.records import durable
-from burnish.train.feeds import Feed
 from burnish.train.optim import Optimizer
 
 _PREFIX = "step-"
 _log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """What remembers something from step to step: a feed, a guard, an average, a validation."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]: ...
+
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None: ...
 
 
 class Checkpoints:
@@ -34,17 +41,19 @@ class Checkpoints:
         self.refused: list[str] = []
         """Why newer checkpoints were passed over by the last `restore`."""
 
-    def save(self, step: int, optimizer: Optimizer, feed: Feed) -> None:
+    def save(self, step: int, optimizer: Optimizer, feed: Part, **others: Part) -> None:
         """Write the state before update number `step`. Older ones go only after this one is on the disk."""
-        values, tensors = feed.state()
+        states = {name: part.state() for name, part in {"feed": feed, **others}.items()}
+        values = {name: values for name, (values, _) in states.items()}
         with durable.folder(self.path / f"{_PREFIX}{step:08d}") as aside:
             save_file(_contiguous(optimizer.tensors()), aside / "optimizer.safetensors")
-            save_file(_contiguous(tensors), aside / "feed.safetensors")
-            durable.write_json(aside / "state.json", {"step": step, "feed": values, "frozen": optimizer.frozen})
+            for name, (_, tensors) in states.items():
+                save_file(_contiguous(tensors), aside / f"{name}.safetensors")
+            durable.write_json(aside / "state.json", {"step": step, "frozen": optimizer.frozen, "parts": values})
         for old in self._found()[: -self._keep]:
             shutil.rmtree(old)
 
-    def restore(self, optimizer: Optimizer, feed: Feed) -> int:
+    def restore(self, optimizer: Optimizer, feed: Part, **others: Part) -> int:
         """Load the newest whole checkpoint and return its step; 0 where there is none.
 
         A broken one is passed over for the one before, and named in `refused`. If all are broken, a ModelError lists
@@ -65,7 +74,8 @@ class Checkpoints:
             if state["frozen"] != optimizer.frozen:
                 raise ModelError(Problem(str(path), "made beside other frozen weights than these", mend))
             optimizer.load(load_file(path / "optimizer.safetensors"))
-            feed.load(state["feed"], load_file(path / "feed.safetensors"))
+            for name, part in {"feed": feed, **others}.items():
+                part.load(state["parts"][name], load_file(path / f"{name}.safetensors"))
             return int(state["step"])
         if found:
             raise ModelError(*(Problem(str(self.path), reason, mend) for reason in self.refused))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -101,6 +102,18 @@ class Optimizer:
                 parameter.copy_(master)
         return rate
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 weights that train, by name: no copies."""
+        return {name: master.detach() for (name, _), master in zip(self._named, self._masters, strict=True)}
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the weights that train, in the module too."""
+        for (name, parameter), master in zip(self._named, self._masters, strict=True):
+            master.copy_(weights[name])
+            parameter.copy_(master)
+
     def tensors(self) -> dict[str, Tensor]:
         """Masters and moments, by name, for a checkpoint. Empty moments (before the first step) are left out."""
         found: dict[str, Tensor] = {}
@@ -110,12 +123,10 @@ class Optimizer:
                 found[f"{key}.{name}"] = value
         return found
 
-    @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put a checkpoint's tensors back, into the module's weights too."""
-        for (name, parameter), master in zip(self._named, self._masters, strict=True):
-            master.copy_(tensors[f"master.{name}"])
-            parameter.copy_(master)
+        self.put({name: tensors[f"master.{name}"] for name in self.weights})
+        for (name, _), master in zip(self._named, self._masters, strict=True):
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
             if keys:
                 self._adam.state[master] = {key: tensors[f"{key}.{name}"].clone() for key in keys}
