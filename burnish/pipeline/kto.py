@@ -19,13 +19,12 @@ from burnish.batches import Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import labelled_document
-from burnish.data.order import set_apart
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import Kto
 from burnish.pipeline.referenced import referenced
-from burnish.pipeline.sources import apart
+from burnish.pipeline.sources import apart, labelled
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -96,16 +95,12 @@ def run(context: Context) -> Facts:
 
 def _rows(context: Context, settings: Kto) -> tuple[list[Labelled], list[Labelled], list[Labelled]]:
     """Those to learn from, to evaluate on meanwhile, and to measure on at the end; no prompt is in two of them."""
-    seed = context.recipe.seed
-    rows = read_labelled(context.path(settings.data))[: settings.limit]
-    held = set_apart([row.prompt.id for row in rows], settings.held_out, seed) if settings.held_out else []
-    heldout = [row for row, there in zip(rows, held, strict=False) if there]
-    learned = [row for row, there in zip(rows, held, strict=True) if not there] if held else rows
+    learned, heldout = labelled(context)
     evaluated: list[Labelled] = []
     if settings.eval_data is not None:
         evaluated = read_labelled(context.path(settings.eval_data))
     elif settings.eval_every is not None:
-        learned, evaluated = apart(learned, [row.prompt.id for row in learned], settings, seed)
+        learned, evaluated = apart(learned, [row.prompt.id for row in learned], settings, context.recipe.seed)
     if len({row.desirable for row in learned}) < 2:
         found = f"the {len(learned)} answers to learn from are all of one kind"
         raise DataError(Problem("kto.data", found, "Give more rows, or lower held_out."))

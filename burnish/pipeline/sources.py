@@ -19,9 +19,9 @@ from burnish.errors import DataError, MachineError, Problem
 from burnish.pipeline.recipe import Optim, Ranked, resolve
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
-from burnish.records.formats import holds_rankings, read_examples, read_prompts, read_rankings
+from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.store.snapshot import read_snapshot
-from burnish.types import Example, Message, Prompt, Ranking
+from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
 T = TypeVar("T")
 EVALUATED = 0.05
@@ -76,6 +76,15 @@ def _told(context: Context, name: str) -> list[Example]:
         return read_examples(path)
     held_out = context.recipe.ranked() or context.recipe.reward or Ranked()
     return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train]
+
+
+def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
+    """What kto learns, and what it is measured on."""
+    kto = context.recipe.kto
+    assert kto is not None
+    rows = read_labelled(context.path(kto.data))[: kto.limit]
+    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, kto.held_out, context.recipe.seed)}
+    return [row for row in rows if row.prompt.id not in held], [row for row in rows if row.prompt.id in held]
 
 
 def training_prompts(context: Context) -> list[Prompt]:
