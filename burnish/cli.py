@@ -77,6 +77,18 @@ def dpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = 
 
 
 @app.command()
+def orpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """The dpo stage alone with ORPO's loss, which needs no reference model."""
+    _alone("dpo", model, data, out, ["dpo.loss=orpo", *(overrides or ())], json)
+
+
+@app.command()
+def kto(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """Teach a model from answers called good or bad, one at a time: the kto stage alone."""
+    _alone("kto", model, data, out, overrides, json)
+
+
+@app.command()
 def status(run: RunFolder, json: Json = False) -> None:
     """Which stages of a run are done."""
     from burnish.pipeline.status import as_text

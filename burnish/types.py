@@ -59,6 +59,15 @@ class Ranking:
         return self.completions[self.ranks.index(min(self.ranks))]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Labelled:
+    """A prompt and one answer, called good or bad by itself."""
+
+    prompt: Prompt
+    completion: str
+    desirable: bool
+
+
 class Stop(Enum):
     """How an answer ended."""
 

@@ -1,10 +1,12 @@
-"""Conversations and rankings as documents. Knows the renderer and documents; knows no file and no method."""
+"""Conversations, rankings and labelled answers as documents. Knows the renderer; knows no file and no method."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from burnish.batches import Document
 from burnish.chat.render import Renderer
-from burnish.types import Example, Ranking
+from burnish.types import Example, Labelled, Ranking
 
 
 def example_document(renderer: Renderer, example: Example) -> Document:
@@ -19,4 +21,14 @@ def ranked_document(renderer: Renderer, ranking: Ranking) -> Document:
         row=ranking.prompt.id,
         ids=renderer.prompt(ranking.prompt.messages),
         branches=[renderer.answer(text) for text in ranking.completions],
+    )
+
+
+def labelled_document(renderer: Renderer, answers: Sequence[Labelled]) -> Document:
+    """Labelled answers to one prompt as a tree: the prompt once, an answer a branch."""
+    prompt = answers[0].prompt
+    return Document(
+        row=prompt.id,
+        ids=renderer.prompt(prompt.messages),
+        branches=[renderer.answer(each.completion) for each in answers],
     )

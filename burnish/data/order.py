@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import numpy as np
+
+from burnish.errors import DataError, Problem
 
 
 def draw(*parts: object) -> int:
@@ -20,6 +23,21 @@ def rows_of_step(step: int, rows: int, per_step: int, seed: int) -> list[int]:
         epoch, offset = divmod(position, rows)
         chosen.append(int(_permutation(epoch, rows, seed)[offset]))
     return chosen
+
+
+def set_apart(keys: Sequence[str], share: float, seed: int) -> list[bool]:
+    """For each row whether it is held out: about `share` of the different keys, two at least. Rows of a key stay
+    together, wherever they stand.
+
+    Raises DataError where fewer than two keys would be left.
+    """
+    distinct = sorted(set(keys), key=lambda key: draw(seed, "apart", key))
+    count = max(2, round(share * len(distinct)))
+    if len(distinct) - count < 2:
+        found = f"{count} of {len(distinct)} different prompts would be held out, and too few are left to learn from"
+        raise DataError(Problem("eval_share", found, "Give more rows, or eval_data."))
+    chosen = set(distinct[:count])
+    return [key in chosen for key in keys]
 
 
 def _permutation(epoch: int, rows: int, seed: int) -> np.ndarray:

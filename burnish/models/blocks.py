@@ -80,7 +80,8 @@ class _Blocks(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+        (gradient,) = gradients
         q, k, v = ctx.saved_tensors
         dq = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
         dk, dv = (

@@ -104,6 +104,11 @@ def adapted(backbone: nn.Module) -> dict[str, LoraLinear]:
     return {name: part for name, part in backbone.named_modules() if isinstance(part, LoraLinear)}
 
 
+def first_factors(module: nn.Module) -> frozenset[str]:
+    """Names of the parameters A: in B A they are multiplied by what begins at zero, and move nothing by themselves."""
+    return frozenset(name for name, _ in module.named_parameters() if name.endswith(".lora_A"))
+
+
 def merge(module: Trainable) -> None:
     """Make the adapter part of the weights, in place: what is left is an ordinary model, which trains no further."""
     for name, layer in adapted(module.backbone).items():

@@ -38,7 +38,8 @@ class _Rms(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (gradient,) = gradients
         x, weight, r = ctx.saved_tensors
         width = x.shape[-1]
         g_TC = gradient.reshape(-1, width).float()

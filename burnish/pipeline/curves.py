@@ -12,6 +12,7 @@ TITLES = {
     "sft": "Supervised fine-tuning",
     "reward": "Reward model",
     "dpo": "Direct preference optimisation",
+    "kto": "KTO",
     "ppo": "PPO",
 }
 Rows = Sequence[Mapping[str, Any]]
@@ -60,6 +61,17 @@ _PICTURES = {
             "Log-probability of the better answers, mean. It may fall while the margin grows: rpo_alpha holds it.",
         ),
     ),
+    "kto": (
+        _Picture("loss", "Loss", "", "Mean over the answers, by their weights; at weight 1 it starts at 0.5."),
+        _Picture("rewards/chosen", "Good answers", "nats", "Implicit reward (beta times log-ratio), mean."),
+        _Picture("rewards/rejected", "Bad answers", "nats", "The same of the answers called bad: it should fall."),
+        _Picture(
+            "kl",
+            "Reference point",
+            "nats per answer",
+            "Mean log-ratio on answers given to other prompts, at least 0: how far the policy has drifted.",
+        ),
+    ),
     "ppo": (
         _Picture(
             "objective/scores",
@@ -103,10 +115,19 @@ _PICTURES = {
 }
 
 
+_EVALUATED = _Picture(
+    "eval/loss",
+    "Loss on other documents",
+    "",
+    "The same loss on documents that are not learned from: where it rises, the stage learns its data by heart.",
+    noisy=False,
+)
+
+
 def curves(stage: str, rows: Rows) -> list[Curve]:
     """A stage's pictures, of those quantities that it logged at least twice."""
     rows = by_iteration(rows) if stage == "ppo" else rows
-    found = [_curve(stage, rows, picture) for picture in _PICTURES[stage]]
+    found = [_curve(stage, rows, picture) for picture in (*_PICTURES[stage], _EVALUATED)]
     frontier = [_frontier(rows)] if stage == "ppo" else []
     return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
 

@@ -18,32 +18,27 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
-from burnish.pipeline.key import folder_content
 from burnish.pipeline.objectives import direct_preference
-from burnish.pipeline.ranked import Side, accuracy, sides
+from burnish.pipeline.ranked import Side, accuracy, evaluated, feed_of, sides
 from burnish.pipeline.recipe import Dpo
+from burnish.pipeline.referenced import referenced
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
     drop_checkpoints,
+    figures,
     keep,
     keep_adapter,
     learn,
-    metrics_log,
     steps_of,
     trained,
     with_adapter,
 )
 from burnish.records import durable
 from burnish.train.direct import DirectPreference
-from burnish.train.feeds import DatasetFeed, Feed
-from burnish.train.messages import world
+from burnish.train.feeds import Feed
 from burnish.train.objectives import predicted
-from burnish.train.references import ReferencedFeed, reference_logprobs
-
-REFERENCES = ".references"
-"""Folder of a run for what references said: it outlives a change of settings that they do not depend on."""
 
 
 def run(context: Context) -> Facts:
@@ -59,15 +54,12 @@ def run(context: Context) -> Facts:
     if not report.is_file():
         durable.write_json(report, _measured(context, settings, found.heldout))
     measured: dict[str, Any] = json.loads(report.read_bytes())
-    losses = [row["loss"] for row in metrics_log(context.folder).read()]
     return {
         **measured,
         "loss": settings.loss,
         "beta": settings.strength,
         **found.facts,
-        "steps": len(losses),
-        "loss_first": losses[0],
-        "loss_last": losses[-1],
+        **figures(settings, context.folder),
     }
 
 
@@ -76,44 +68,26 @@ def _train(context: Context, settings: Dpo, train: Side, tokenizer: Tokenizer) -
     start = tuned_model(context)
     module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     objective = direct_preference(settings)
-    steps = steps_of(settings, len(train.documents))
+    learned, held = evaluated(context, settings, train)
+
+    def feed(side: Side, per_step: int) -> Feed:
+        found = feed_of(side, settings, per_step, recipe.seed)
+        if objective.reference_free:
+            return found
+        return referenced(context, found, module, save_every=settings.save_every, label="dpo: reference")
+
     learn(
         context,
         module,
-        _feed(context, settings, train, module, objective),
-        steps=steps,
+        feed(learned, settings.batch_size),
+        steps=steps_of(settings, len(learned.documents)),
         save_every=settings.save_every,
         folder=context.folder,
         label="dpo: training",
+        held=feed(held, len(held.documents)) if held else None,
     )
     keep_adapter(module, context.folder, start, tuned_name(context))
     keep(module, tokenizer, context.folder)
-
-
-def _feed(context: Context, settings: Dpo, train: Side, untrained: Trainable, objective: DirectPreference) -> Feed:
-    """The rankings, with what the reference said: that is the module itself, before any step."""
-    recipe = context.recipe
-    feed = DatasetFeed(
-        train.documents,
-        per_step=settings.batch_size,
-        micro_tokens=settings.micro_tokens,
-        seed=recipe.seed,
-        ranks=train.ranks,
-        spread=world(),
-    )
-    if objective.reference_free:
-        return feed
-    dtype = str(next(untrained.parameters()).dtype)
-    key = durable.digest_value([folder_content(tuned_model(context)), dtype, feed.digest()])
-    reference = reference_logprobs(
-        untrained,
-        feed,
-        context.run / REFERENCES / key[:16],
-        save_every=settings.save_every,
-        progress=context.progress,
-        label="dpo: reference",
-    )
-    return ReferencedFeed(feed, reference)
 
 
 @dataclass(frozen=True, slots=True)

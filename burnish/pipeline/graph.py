@@ -42,6 +42,7 @@ GRAPH: Graph = (
         run=computed("burnish.pipeline.dpo"),
         shared=("model", "seed", "dtype", "rankings"),
     ),
+    Stage(name="kto", version=1, needs=("sft",), makes="model", run=computed("burnish.pipeline.kto")),
     Stage(
         name="ppo",
         version=2,
@@ -52,7 +53,7 @@ GRAPH: Graph = (
     Stage(
         name="evaluate",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "ppo"),
+        needs=("sft", "collect", "reward", "dpo", "kto", "ppo"),
         makes="evaluation.json",
         run=computed("burnish.pipeline.evaluate"),
     ),
@@ -67,7 +68,7 @@ GRAPH: Graph = (
     Stage(
         name="release",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "ppo", "evaluate", "gate"),
+        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),
         shared=("name", "model"),

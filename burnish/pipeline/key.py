@@ -2,7 +2,8 @@
 
 A key is the digest of the stage's name and version, its settings (the names of files replaced by what the files hold),
 the settings at the recipe's top that matter to it, and the digests of what it reads from other stages. Settings that
-cannot change a result are left out, and paths as well: a run that is moved to another folder is still done.
+cannot change a result are left out, and paths as well: a run that is moved to another folder is still done. So are
+settings that are null: they ask for nothing, and a new one of the kind leaves every finished stage done.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from burnish.pipeline.recipe import PATHS, Recipe, resolve
 from burnish.pipeline.stage import Stage
 from burnish.records.durable import digest_file, digest_value
 
-IMMATERIAL = {"save_every"}
+IMMATERIAL = {"save_every", "spike"}
 
 
 def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
@@ -27,13 +28,13 @@ def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
 def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str]) -> str:
     """The key of a stage, given the digests of the stages that it reads."""
     paths = PATHS.get(stage.name, ())
-    section = settings(recipe, stage)
+    section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
     return digest_value(
         {
             "stage": stage.name,
             "version": stage.version,
             "settings": {name: value for name, value in section.items() if name not in (*paths, *IMMATERIAL)},
-            "files": {name: _content(section[name], base) for name in paths},
+            "files": {name: _content(section[name], base) for name in paths if name in section},
             "shared": {name: _shared(recipe, name, base) for name in stage.shared},
             "inputs": dict(inputs),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from burnish.pipeline.recipe import Dpo, Recipe
-from burnish.train.direct import DirectPreference
+from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 
 
@@ -16,6 +16,10 @@ def objective_of(recipe: Recipe, stage: str) -> Objective:
     if stage == "dpo":
         assert recipe.dpo is not None
         return direct_preference(recipe.dpo)
+    if stage == "kto":
+        assert recipe.kto is not None
+        kto = recipe.kto
+        return Kto(beta=kto.beta, desirable_weight=kto.desirable_weight, undesirable_weight=kto.undesirable_weight)
     assert stage == "ppo"
     assert recipe.ppo is not None
     ppo = recipe.ppo

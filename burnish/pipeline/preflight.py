@@ -10,7 +10,7 @@ from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
 from burnish.pipeline.recipe import Recipe, resolve
 from burnish.pipeline.recipe_file import paths
-from burnish.records.formats import holds_rankings, read_examples, read_prompts, read_rankings
+from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
@@ -21,7 +21,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
         path = resolve(written, base)
         if section in sections and written not in counts and path.exists():
             try:
-                counts[written] = _READERS[name](path)
+                counts[written] = _READERS[f"{section}.{name}"](path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
     if problems:
@@ -40,6 +40,10 @@ def _rankings(path: Path) -> int:
     return len(rows)
 
 
+def _labelled(path: Path) -> int:
+    return len(read_labelled(path))
+
+
 def _prompts(path: Path) -> int:
     return len(read_prompts(path))
 
@@ -49,9 +53,17 @@ def _rubric(path: Path) -> int:
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
-    "data": _conversations,
-    "prompts": _prompts,
-    "rankings": _rankings,
-    "cases": _prompts,
-    "rubric": _rubric,
+    "sft.data": _conversations,
+    "sft.eval_data": _conversations,
+    "collect.prompts": _prompts,
+    "collect.rubric": _rubric,
+    "reward.rankings": _rankings,
+    "reward.eval_data": _rankings,
+    "dpo.rankings": _rankings,
+    "dpo.eval_data": _rankings,
+    "kto.data": _labelled,
+    "kto.eval_data": _labelled,
+    "ppo.prompts": _prompts,
+    "evaluate.cases": _prompts,
+    "evaluate.rubric": _rubric,
 }

@@ -10,16 +10,22 @@ import numpy as np
 
 from burnish.batches import Batch, Document, pack
 from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import ranked_document
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
-from burnish.pipeline.sources import rankings
+from burnish.pipeline.recipe import Ranked
+from burnish.pipeline.sources import apart, rankings
+from burnish.pipeline.speaker import tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import fitting, longest_path
+from burnish.records.formats import read_rankings
 from burnish.stats.agreement import undisputed
 from burnish.stats.baselines import Pair
 from burnish.stats.intervals import share
+from burnish.train.feeds import DatasetFeed
+from burnish.train.messages import world
 from burnish.train.rollouts import BatchScorer
 from burnish.types import Estimate, Ranking
 
@@ -123,6 +129,32 @@ def _side(renderer: Renderer, rows: Sequence[Ranking], max_length: int) -> tuple
         documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
     )
     return everything.part(kept), len(made) - len(kept)
+
+
+def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Side | None]:
+    """What a stage learns of a side, and what it is evaluated on meanwhile: never what it is measured on at the end,
+    since the weights that are kept may be chosen by it."""
+    if settings.eval_every is None:
+        return side, None
+    if settings.eval_data is None:
+        learned, held = apart(range(len(side.prompts)), side.prompts, settings, context.recipe.seed)
+        return side.part(learned), side.part(held)
+    rows, _ = read_rankings(context.path(settings.eval_data), drop_bad=True)
+    found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings.max_length)
+    if not found.documents:
+        raise DataError(Problem(settings.eval_data, "no row puts two answers in order", "Give rankings that do."))
+    return side, found
+
+
+def feed_of(side: Side, settings: Ranked, per_step: int, seed: int) -> DatasetFeed:
+    return DatasetFeed(
+        side.documents,
+        per_step=per_step,
+        micro_tokens=settings.micro_tokens,
+        seed=seed,
+        ranks=side.ranks,
+        spread=world(),
+    )
 
 
 def packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:

@@ -22,15 +22,16 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 DType = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "linear", "cosine"]
 
-STAGES = ("sft", "collect", "reward", "dpo", "ppo", "evaluate", "gate", "release")
+STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release")
 """In the order in which they run."""
-POLICIES = ("sft", "dpo", "ppo")
+POLICIES = ("sft", "dpo", "kto", "ppo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 PATHS = {
-    "sft": ("data",),
+    "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric"),
-    "reward": ("rankings",),
-    "dpo": ("rankings",),
+    "reward": ("rankings", "eval_data"),
+    "dpo": ("rankings", "eval_data"),
+    "kto": ("data", "eval_data"),
     "ppo": ("prompts",),
     "evaluate": ("cases", "rubric"),
 }
@@ -64,15 +65,28 @@ class Lora(Strict):
     """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
 
 
-class Optim(Strict):
-    """What every trained stage says about its optimiser (AdamW)."""
+class Kept(Strict):
+    """What every trained stage says about the weights that it keeps, and about when it stops."""
+
+    ema: Share | None = None
+    """Keep an average of the weights over the steps: each step back counts so many times the one after it (0.99: the
+    last hundred or so). In fp32."""
+    average_with_start: Share | None = None
+    """Share of the weights that training began with in those that are kept: gives back some of what was forgotten."""
+    spike: float | None = Field(default=None, gt=1)
+    """Stop before an update whose loss or gradient norm is more than so many times the median of the last 50 steps
+    (10 is generous). Never changes the result of a stage that ends."""
+
+
+class Optim(Kept):
+    """What every stage that trains on given data says about its optimiser (AdamW) and its evaluation."""
 
     lr: Rate = 1e-4
     """Peak learning rate."""
     epochs: Positive = 1
     """Passes over the data."""
     batch_size: Positive = 32
-    """Documents (reward, dpo: prompts with all their answers) a step."""
+    """Documents (reward, dpo, kto: prompts with all their answers) a step."""
     micro_tokens: Annotated[int, Field(ge=16)] = 2048
     """Token budget of one forward pass; the same step, whatever it is, up to rounding. Less needs less memory."""
     warmup_steps: int = Field(default=0, ge=0)
@@ -89,6 +103,20 @@ class Optim(Strict):
     """Steps between checkpoints: what a kill can cost at most. Never changes the result."""
     lora: Lora | None = None
     """Train adapters instead of all weights; a good `lr` is then about ten times as high."""
+    eval_every: Positive | None = None
+    """Steps between evaluations on documents that are not learned from; there is one after the last step too."""
+    eval_data: str | None = Field(default=None, min_length=1)
+    """What they are: a file of the kind that the stage learns from. Absent: a share of what it would learn from."""
+    eval_share: Share | None = None
+    """Share of the prompts that is taken for it; a prompt is never cut. Absent: 0.05."""
+    patience: Positive | None = None
+    """Stop after so many evaluations in a row whose loss is no lower than the lowest."""
+    keep: Literal["best", "last"] | None = None
+    """Keep the weights of the best evaluation, or the last ones. Absent: best with `patience`, else last."""
+
+    @property
+    def keeps_best(self) -> bool:
+        return self.keep == "best" if self.keep else self.patience is not None
 
 
 class Sft(Optim):
@@ -170,7 +198,27 @@ class Dpo(Ranked):
         return self.beta or {"dpo_norm": 5.0, "simpo": 2.0}.get(self.loss, 0.1)
 
 
-class Ppo(Strict):
+class Kto(Optim):
+    """The tuned model learns from answers called good or bad, one at a time: no pairs, no reward model."""
+
+    data: str = Field(min_length=1)
+    """A JSONL file of answers with a label (`prompt`, `completion`, `label`), or a folder that holds one."""
+    limit: Positive | None = None
+    """Take at most so many rows."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Share of prompts held out, on which the stage's figures are measured."""
+    beta: float = Field(default=0.1, gt=0)
+    """Strength: how steeply the loss turns with the log-ratio to the tuned model."""
+    desirable_weight: float = Field(default=1.0, gt=0)
+    """Weight of good answers. Its authors advise that weight times number of the good be 1 to 1.5 times that of the
+    bad."""
+    undesirable_weight: float = Field(default=1.0, gt=0)
+    """Weight of bad answers."""
+    lr: Rate = 5e-6
+    """Peak learning rate."""
+
+
+class Ppo(Kept):
     """Reinforcement learning against the reward model. Names and meanings follow TRL's PPOConfig."""
 
     prompts: str | None = None
@@ -226,7 +274,7 @@ class Ppo(Strict):
 
 
 class Evaluate(Strict):
-    """The base model, the tuned one and those of dpo and ppo answer the same cases."""
+    """The base model, the tuned one and those of dpo, kto and ppo answer the same cases."""
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
@@ -278,6 +326,7 @@ class Recipe(Strict):
     collect: Collect | None = None
     reward: RewardModel | None = None
     dpo: Dpo | None = None
+    kto: Kto | None = None
     ppo: Ppo | None = None
     evaluate: Evaluate | None = None
     gate: Gate | None = None

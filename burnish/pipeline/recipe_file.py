@@ -12,9 +12,9 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
 
-DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings"}
+DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data"}
 """The setting that a stage's own verb calls --data."""
 
 
@@ -104,7 +104,7 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
     if recipe.release and not recipe.gate:
         yield ("release",), "release needs a gate section", "Add gate with thresholds, or remove release."
     if recipe.release and not any(getattr(recipe, name) for name in POLICIES):
-        yield ("release",), "nothing was trained that could be released", "Add sft, dpo or ppo."
+        yield ("release",), "nothing was trained that could be released", "Add sft, dpo, kto or ppo."
     if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
     if evaluate and evaluate.rubric is None and not reward:
@@ -148,7 +148,10 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "a baseline of the prompt's other answers, and one answer a prompt",
             "Set samples_per_prompt to 2 or more, or baseline to none.",
         )
-    for name, section in (("reward", reward), ("dpo", dpo), ("ppo", ppo)):
+    for name, section in (("sft", recipe.sft), ("reward", reward), ("dpo", dpo), ("kto", recipe.kto)):
+        if section:
+            yield from _unevaluated(name, section)
+    for name, section in (("reward", reward), ("dpo", dpo), ("kto", recipe.kto), ("ppo", ppo)):
         if section and section.lora and section.lora.dropout:
             yield (
                 (f"{name}.lora.dropout",),
@@ -185,6 +188,18 @@ def _unread(dpo: Dpo) -> Iterator[Contradiction]:
     }
     for name in (name for name, there in unread.items() if there):
         yield (f"dpo.{name}", "dpo.loss"), f"{name} is set, and {dpo.loss} does not read it", f"Remove {name}."
+
+
+def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
+    """Settings of an evaluation that does not take place, or of two at once."""
+    if section.eval_every is None:
+        for setting in ("eval_data", "eval_share", "patience", "keep"):
+            if getattr(section, setting) is not None:
+                found = f"{setting} is set, and nothing is evaluated while this stage trains"
+                yield (f"{name}.{setting}",), found, f"Add {name}.eval_every, or remove {setting}."
+    elif section.eval_data is not None and section.eval_share is not None:
+        found = "documents to evaluate on are given, and a share of the others is to be taken too"
+        yield (f"{name}.eval_share", f"{name}.eval_data"), found, "Remove one of the two."
 
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:

@@ -21,13 +21,14 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
-from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, packed, scores_of, sides
+from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, evaluated, feed_of, packed, scores_of, sides
 from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
     drop_checkpoints,
+    figures,
     keep_adapter,
     learn,
     steps_of,
@@ -39,8 +40,6 @@ from burnish.rewards.model import EnsembleReward, ModelReward, normalised
 from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
 from burnish.stats.baselines import LengthRule, fit_length_rule
 from burnish.store.snapshot import read_rows
-from burnish.train.feeds import DatasetFeed
-from burnish.train.messages import world
 from burnish.types import Estimate
 
 NORMALISATION = "normalisation"
@@ -64,6 +63,7 @@ def run(context: Context) -> Facts:
     ceiling = _ceiling(context)
     return {
         **report,
+        **figures(settings, context.folder),
         "human_ceiling": ceiling.as_json() if ceiling else None,
         **found.facts,
     }
@@ -154,23 +154,16 @@ def _fitted(
         tuned_model(context), dtype=pick_dtype(recipe.dtype), lm=False, score=True, layers=settings.layers
     )
     module = with_adapter(module, settings, seed)
-    steps = steps_of(settings, len(split.documents))
-    feed = DatasetFeed(
-        split.documents,
-        per_step=settings.batch_size,
-        micro_tokens=settings.micro_tokens,
-        seed=seed,
-        ranks=split.ranks,
-        spread=world(),
-    )
+    learned, held = evaluated(context, settings, split)
     learn(
         context,
         module,
-        feed,
-        steps=steps,
+        feed_of(learned, settings, settings.batch_size, seed),
+        steps=steps_of(settings, len(learned.documents)),
         save_every=settings.save_every,
         folder=folder,
         label=label,
+        held=feed_of(held, settings, len(held.documents), seed) if held else None,
     )
     return module
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -14,17 +16,18 @@ from burnish.pipeline.speaker import base_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     drop_checkpoints,
+    figures,
     fitting,
     keep,
     keep_adapter,
     learn,
-    metrics_log,
     steps_of,
     trained,
     with_adapter,
 )
 from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
+from burnish.types import Example
 
 
 def run(context: Context) -> Facts:
@@ -33,51 +36,52 @@ def run(context: Context) -> Facts:
     assert settings is not None
     base = base_model(context)
     tokenizer = Tokenizer.load(base)
-    found = _documents(context, Renderer(tokenizer))
+    renderer = Renderer(tokenizer)
+    examples, held = conversations(context)
+    found = _documents(renderer, examples)
     documents = fitting(found, settings.max_length, settings.data or "reward.rankings")
     if not trained(context.folder):
-        _train(context, settings, documents, tokenizer)
+        evaluated = fitting(_documents(renderer, held), settings.max_length, "sft.eval_data") if held else []
+        _train(context, settings, documents, evaluated, tokenizer)
     drop_checkpoints(context.folder)
-    losses = [row["loss"] for row in metrics_log(context.folder).read()]
     tokens = sum(document.tokens for document in documents)
     return {
         "examples": len(documents),
         "too_long": len(found) - len(documents),
         "tokens": tokens,
         "supervised_share": round(sum(document.targets for document in documents) / tokens, 4),
-        "steps": len(losses),
-        "loss_first": losses[0],
-        "loss_last": losses[-1],
+        **figures(settings, context.folder),
     }
 
 
-def _documents(context: Context, renderer: Renderer) -> list[Document]:
-    documents = [example_document(renderer, example) for example in conversations(context)]
+def _documents(renderer: Renderer, examples: Sequence[Example]) -> list[Document]:
+    documents = [example_document(renderer, example) for example in examples]
     if not any(document.targets for document in documents):
         raise DataError(Problem("sft.data", "no token of the assistant's to learn in any conversation"))
     return [document for document in documents if document.targets]
 
 
-def _train(context: Context, settings: Sft, documents: list[Document], tokenizer: Tokenizer) -> None:
+def _train(
+    context: Context, settings: Sft, documents: list[Document], evaluated: list[Document], tokenizer: Tokenizer
+) -> None:
     recipe = context.recipe
     base = base_model(context)
     module = with_adapter(load_trainable(base, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
-    steps = steps_of(settings, len(documents))
-    feed = DatasetFeed(
-        documents,
-        per_step=settings.batch_size,
-        micro_tokens=settings.micro_tokens,
-        seed=recipe.seed,
-        spread=world(),
-    )
+
+    def feed(rows: list[Document], per_step: int) -> DatasetFeed:
+        return DatasetFeed(
+            rows, per_step=per_step, micro_tokens=settings.micro_tokens, seed=recipe.seed, spread=world()
+        )
+
     learn(
         context,
         module,
-        feed,
-        steps=steps,
+        feed(documents, settings.batch_size),
+        steps=steps_of(settings, len(documents)),
         save_every=settings.save_every,
         folder=context.folder,
         label="sft: training",
+        held=feed(evaluated, len(evaluated)) if evaluated else None,
     )
     keep_adapter(module, context.folder, base, recipe.model)
     keep(module, tokenizer, context.folder)

@@ -9,17 +9,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
-from burnish.pipeline.recipe import Ranked, resolve
+from burnish.pipeline.recipe import Optim, Ranked, resolve
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
-from burnish.records.formats import holds_rankings, read_examples, read_prompts, read_rankings
+from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.store.snapshot import read_snapshot
-from burnish.types import Example, Message, Prompt, Ranking
+from burnish.types import Example, Labelled, Message, Prompt, Ranking
+
+T = TypeVar("T")
+EVALUATED = 0.05
+"""Share of the prompts that a stage is evaluated on while it trains, where it names none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,17 +50,41 @@ def rankings(context: Context) -> Rankings:
     return _split_file(data_path(ranked.rankings, context.base), ranked, context.recipe.seed)
 
 
-def conversations(context: Context) -> list[Example]:
-    """What sft learns. Of a file of rankings: the best answer to each prompt that is not held out."""
+def conversations(context: Context) -> tuple[list[Example], list[Example]]:
+    """What sft learns, and what it is evaluated on meanwhile. Of rankings: the best answers to prompts that are not
+    held out."""
     sft = context.recipe.sft
     assert sft is not None
-    if sft.data is None:
-        return [_best(each) for each in rankings(context).train][: sft.limit]
-    path = context.path(sft.data)
+    learned = [_best(each) for each in rankings(context).train] if sft.data is None else _told(context, sft.data)
+    learned = learned[: sft.limit]
+    if sft.eval_every is None or sft.eval_data is not None:
+        return learned, _told(context, sft.eval_data) if sft.eval_data else []
+    prompts = [digest_value([message.as_json() for message in each.messages[:-1]]) for each in learned]
+    return apart(learned, prompts, sft, context.recipe.seed)
+
+
+def apart(rows: Sequence[T], prompts: Sequence[str], settings: Optim, seed: int) -> tuple[list[T], list[T]]:
+    """Rows to learn from, and those that are set apart to evaluate on while it is learned: by their prompts."""
+    held = set_apart(prompts, settings.eval_share or EVALUATED, seed)
+    marked = list(zip(rows, held, strict=True))
+    return [row for row, there in marked if not there], [row for row, there in marked if there]
+
+
+def _told(context: Context, name: str) -> list[Example]:
+    path = context.path(name)
     if not holds_rankings(path):
-        return read_examples(path)[: sft.limit]
+        return read_examples(path)
     held_out = context.recipe.ranked() or context.recipe.reward or Ranked()
-    return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train][: sft.limit]
+    return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train]
+
+
+def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
+    """What kto learns, and what it is measured on."""
+    kto = context.recipe.kto
+    assert kto is not None
+    rows = read_labelled(context.path(kto.data))[: kto.limit]
+    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, kto.held_out, context.recipe.seed)}
+    return [row for row in rows if row.prompt.id not in held], [row for row in rows if row.prompt.id in held]
 
 
 def training_prompts(context: Context) -> list[Prompt]:

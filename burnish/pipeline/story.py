@@ -155,6 +155,7 @@ _NODES = {
     "collect": ("Snapshot of the preferences", "other"),
     "reward": ("Reward model", "reward"),
     "dpo": ("Policy by direct preference", "dpo"),
+    "kto": ("Policy by labelled answers", "kto"),
     "ppo": ("Policy", "ppo"),
     "evaluate": ("Evaluation", "other"),
     "gate": ("Decision", "other"),

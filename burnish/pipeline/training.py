@@ -16,18 +16,21 @@ from burnish.models.adapter import save_adapter
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
 from burnish.models.load import save_trainable
-from burnish.models.lora import LoraConfig, adapt, adapted, merge
+from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import Optim, Ppo, Recipe
-from burnish.pipeline.stage import Context
+from burnish.pipeline.stage import Context, Facts
 from burnish.records import durable
 from burnish.runs import MetricsLog
+from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
-from burnish.train.feeds import Feed
+from burnish.train.feeds import Feed, Work
+from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, Log, Quiet, fit
 from burnish.train.messages import leave, partings, shared, world
 from burnish.train.optim import OptimConfig, Optimizer
 from burnish.train.parallel import joined
+from burnish.train.validation import Validation
 from burnish.types import Progress, Silent
 
 MODEL = "model"
@@ -68,16 +71,19 @@ def learn(
     save_every: int,
     folder: Path,
     label: str,
+    held: Feed | None = None,
 ) -> None:
-    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one.
+    """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one. It ends
+    with the weights that the settings ask to keep.
 
-    Where there are further ranks, they take part (`follow`).
+    `held`: its first step is what the stage is evaluated on meanwhile. Where there are further ranks, they take part
+    (`follow`).
     """
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     if world() > 1:
         shared([context.recipe.model_dump_json(), asdict(lesson), blueprint(module)])
     with partings():
-        _fit(context.recipe, lesson, lambda: module, feed, metrics_log(folder), context.progress, label)
+        _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +106,7 @@ def follow() -> None:
         while (told := shared(None)[0]) is not None:
             recipe, lesson, plan = told
             make = partial(built, plan)
-            _fit(Recipe.model_validate_json(recipe), Lesson(**lesson), make, None, Quiet(), Silent(), "")
+            _fit(Recipe.model_validate_json(recipe), Lesson(**lesson), make, None, None, Quiet(), Silent(), "")
         leave()
 
 
@@ -109,6 +115,7 @@ def _fit(
     lesson: Lesson,
     make: Callable[[], Trainable],
     feed: Feed | None,
+    held: Feed | None,
     log: Log,
     progress: Progress,
     label: str,
@@ -118,19 +125,41 @@ def _fit(
     with ranks.together():
         module = make()
     spread = ranks.spread(module)
+    optimizer = Optimizer(spread, optim_config(settings, lesson.steps), ranks)
+    averages = Averages(optimizer, ema=settings.ema, start=settings.average_with_start, factors=first_factors(spread))
     fit(
         spread,
         ranks.feed(feed),
         objective_of(recipe, lesson.stage),
-        Optimizer(spread, optim_config(settings, lesson.steps), ranks),
+        optimizer,
         FitConfig(steps=lesson.steps, seed=recipe.seed, save_every=lesson.save_every),
         log=log,
         checkpoints=Checkpoints(Path(lesson.folder) / "checkpoints", ranks=ranks),
         progress=progress,
         label=label,
         ranks=ranks,
+        guard=Guard(settings.spike),
+        averages=averages,
+        validation=_validation(settings, ranks.everywhere(held)),
     )
     ranks.collect(spread, module)
+
+
+def _validation(settings: Optim | Ppo, work: Work | None) -> Validation | None:
+    """What is measured while the stage trains. None: nothing."""
+    if work is None or isinstance(settings, Ppo) or settings.eval_every is None:
+        return None
+    return Validation(work, every=settings.eval_every, patience=settings.patience, keep_best=settings.keeps_best)
+
+
+def figures(settings: Optim, folder: Path) -> Facts:
+    """How far a stage got, of its metrics: what was evaluated is told of the weights that were kept."""
+    rows = metrics_log(folder).read()
+    evaluated = [row["eval/loss"] for row in rows if row.get("eval/loss") is not None]
+    facts: Facts = {"steps": len(rows), "loss_first": rows[0]["loss"], "loss_last": rows[-1]["loss"]}
+    if evaluated:
+        facts["eval_loss"] = min(evaluated) if settings.keeps_best else evaluated[-1]
+    return facts
 
 
 def metrics_log(folder: Path) -> MetricsLog:

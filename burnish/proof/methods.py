@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from burnish.batches import Batch
 from burnish.models.forward import Output, Trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
-from burnish.train.direct import DirectPreference
+from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 
 Added = Callable[[Batch, Output, Sequence[int]], dict[str, Tensor]]
@@ -36,6 +36,13 @@ def _referenced(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str,
     assert output.logprobs_N is not None
     place_N = torch.arange(batch.target_N.numel()) + batch.target_N
     return {"ranks_B": torch.tensor(ranks), "ref_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.1 * place_N)}
+
+
+def _labelled(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """The best answers are good ones, and the policy has drifted from its reference, so that z0 is above zero."""
+    near = _referenced(batch, output, ranks)
+    good = [rank == min(ranks) for rank in ranks]
+    return {"desirable_B": torch.tensor(good), "ref_logprobs_N": near["ref_logprobs_N"] - 0.2}
 
 
 def _collected(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
@@ -61,6 +68,8 @@ class Method:
     trees: bool
     """Whether its documents are prompts with answers; else they are conversations."""
     added: Added = _nothing
+    measures: bool = False
+    """Whether its objective measures prompts with answers that were given to others (`mismatched`) before a step."""
 
 
 METHODS: Mapping[str, Method] = {
@@ -68,6 +77,13 @@ METHODS: Mapping[str, Method] = {
     "reward": Method(objective=RewardModel(), heads=frozenset({"score"}), trees=True, added=_ranks),
     "dpo": Method(
         objective=DirectPreference("dpo", beta=0.1, nll=0.2), heads=frozenset({"lm"}), trees=True, added=_referenced
+    ),
+    "kto": Method(
+        objective=Kto(beta=0.1, undesirable_weight=1.2),
+        heads=frozenset({"lm"}),
+        trees=True,
+        added=_labelled,
+        measures=True,
     ),
     "ppo": Method(
         objective=Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1),

@@ -42,7 +42,13 @@ class Step:
         }
 
 
-def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], ranks: Alone | None = None) -> Step:
+def one_step(
+    module: Trainable,
+    objective: Objective,
+    batches: Sequence[Batch],
+    measured: Sequence[Batch] = (),
+    ranks: Alone | None = None,
+) -> Step:
     """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are.
 
     With `ranks` all of them must call; the first one's micro-batches are those of the step.
@@ -52,7 +58,7 @@ def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], 
     still.dropout = False
     spread = ranks.spread(module)
     optimizer, log = _Unmoved(spread, ranks), _Loss()
-    feed = ranks.feed(None if ranks.rank else _Given(batches))
+    feed = ranks.feed(None if ranks.rank else _Given(batches, measured))
     fit(spread, feed, still, optimizer, FitConfig(steps=1, seed=0), log=log, ranks=ranks)
     return Step(log.loss, optimizer.gradient)
 
@@ -60,11 +66,11 @@ def one_step(module: Trainable, objective: Objective, batches: Sequence[Batch], 
 class _Given:
     """A feed of one step."""
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = list(batches)
+    def __init__(self, batches: Sequence[Batch], measured: Sequence[Batch]) -> None:
+        self._work = Work(list(batches), measured=list(measured))
 
     def next(self, step: int) -> Work:
-        return Work(self._batches)
+        return self._work
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return {}, {}

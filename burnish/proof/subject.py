@@ -19,6 +19,7 @@ from burnish.models.load import load_trainable
 from burnish.proof.material import Material, Rows, render
 from burnish.proof.methods import FULL, METHODS, WAYS, Method
 from burnish.proof.step import Step, one_step
+from burnish.train.feeds import mismatched
 from burnish.types import Progress, Silent
 
 
@@ -32,6 +33,8 @@ class Trial:
     documents: Sequence[Document]
     extras: dict[str, dict[str, Tensor]]
     """What the feed adds to each document, by row: functions of the document, not of the pack that it comes to."""
+    beside: Sequence[Document] = ()
+    """What the objective has measured before the step."""
 
     def batch(self, documents: Sequence[Document]) -> Batch:
         return self.filled(pack(documents))
@@ -42,7 +45,13 @@ class Trial:
         return batch.with_extra(**{name: torch.cat([self.extras[row][name] for row in batch.rows]) for name in names})
 
     def step(self, *batches: Batch) -> Step:
-        return one_step(self.module, self.method.objective, batches)
+        """The step of these micro-batches."""
+        return one_step(self.module, self.method.objective, batches, self.measured(batches))
+
+    def measured(self, batches: Sequence[Batch]) -> list[Batch]:
+        """What is measured beside them, cut where they are: document by document, where they are more than one."""
+        cut = [[each] for each in self.beside] if len(batches) > 1 else [list(self.beside)]
+        return [self.batch(part) for part in cut if part]
 
 
 class Subject:
@@ -92,9 +101,11 @@ class Subject:
         """A method on the subject's documents."""
         found = METHODS[method]
         module = with_heads(self.module(way), found.heads)
+        documents = self._of(found)
+        beside = mismatched(documents) if found.measures else []
         if (method, way) not in self._extras:
-            self._extras[method, way] = {each.row: self._added(found, module, each) for each in self._of(found)}
-        return Trial(method=found, module=module, documents=self._of(found), extras=self._extras[method, way])
+            self._extras[method, way] = {each.row: self._added(found, module, each) for each in (*documents, *beside)}
+        return Trial(method=found, module=module, documents=documents, extras=self._extras[method, way], beside=beside)
 
     @torch.no_grad()
     def _added(self, method: Method, module: Trainable, document: Document) -> dict[str, Tensor]:

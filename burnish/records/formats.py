@@ -1,9 +1,10 @@
-"""The three kinds of data file, with the columns that TRL documents, and one of our own for rankings.
+"""The four kinds of data file, with the columns that TRL documents, and one of our own for rankings.
 
 read_examples: `messages`; or `prompt`, `completion`.
 read_prompts: `messages`; or `prompt`.
 read_rankings: `prompt`, `completions`, `ranks` (1 is best, equal is a tie); or `prompt`, `chosen`, `rejected`; or
 `chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts.
+read_labelled: `prompt`, `completion`, `label` (true is good, false is bad).
 
 A prompt is text (one user turn) or a list of turns; so is a completion, of one assistant turn. What else a row says
 goes into `meta`. Every reader collects one problem a row before it raises DataError; nothing is mended or dropped in
@@ -20,13 +21,15 @@ from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, kind, read_jsonl
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
-from burnish.types import Example, Message, Prompt, Ranking
+from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
 T = TypeVar("T")
 
 _EXAMPLE = ("messages", "prompt", "completion")
 _PROMPT = ("messages", "prompt")
 _RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements", "weight")
+
+_LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 
 def holds_rankings(path: Path) -> bool:
@@ -61,6 +64,19 @@ def read_rankings(path: Path, *, drop_bad: bool = False) -> list[Ranking] | tupl
     if problems:
         raise DataError(*problems)
     return [ranking for _, ranking in rankings]
+
+
+def read_labelled(path: Path) -> list[Labelled]:
+    """Answers called good or bad. Those to one prompt share its id (`prompt_id`, else a digest of its turns).
+
+    Raises DataError also where all labels are the same: from one kind alone nothing can be told apart.
+    """
+    found = _read(path, _labelled)
+    (first, one), labels = found[0], {each.desirable for _, each in found}
+    if len(labels) == 1:
+        said = f"the label is {str(one.desirable).lower()}, and so it is in all {len(found)} rows"
+        raise DataError(Problem(first.where("label"), said, "Give good answers and bad ones."))
+    return [each for _, each in found]
 
 
 def _read(path: Path, parse: Callable[[Row], T]) -> list[tuple[Row, T]]:
@@ -139,6 +155,18 @@ def _ranking(row: Row) -> Ranking:
     if completions[0].strip() == completions[1].strip():
         raise fault(row, '"chosen" and "rejected" are the same', "Leave the row out: it prefers nothing.", "rejected")
     return Ranking(prompt=_ranked(row, messages), completions=completions, ranks=(1, 2))
+
+
+def _labelled(row: Row) -> Labelled:
+    _require(row, "prompt", "completion", "label")
+    messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
+    label = row.value["label"]
+    if not isinstance(label, bool):
+        found = f'"label" is {kind(label)}; true (good) or false (bad) is wanted'
+        raise fault(row, found, "Write true or false, without quotes.", "label")
+    return Labelled(
+        prompt=_ranked(row, messages, _LABELLED), completion=_answer(row, "completion", messages), desirable=label
+    )
 
 
 def _pair(row: Row) -> tuple[Messages, tuple[str, str]]:
@@ -222,10 +250,10 @@ def _answer(row: Row, key: str, prompt: Messages) -> str:
     return answer
 
 
-def _ranked(row: Row, messages: Messages) -> Prompt:
+def _ranked(row: Row, messages: Messages, columns: tuple[str, ...] = _RANKING) -> Prompt:
     given = row.value.get("prompt_id")
     named = str(given) if given is not None else digest_value([message.as_json() for message in messages])[:16]
-    return Prompt(id=named, messages=messages, meta=_meta(row, _RANKING))
+    return Prompt(id=named, messages=messages, meta=_meta(row, columns))
 
 
 def _id(row: Row) -> str:

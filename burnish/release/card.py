@@ -19,6 +19,7 @@ TITLES = {
     "collect": "Preferences",
     "reward": "Reward model",
     "dpo": "Direct preference optimisation",
+    "kto": "KTO",
     "ppo": "PPO",
 }
 SHOWN_SETTINGS = (
@@ -26,6 +27,8 @@ SHOWN_SETTINGS = (
     "beta",
     "label_smoothing",
     "rpo_alpha",
+    "desirable_weight",
+    "undesirable_weight",
     "lr",
     "epochs",
     "iterations",
@@ -44,6 +47,11 @@ SHOWN_SETTINGS = (
     "layers",
     "schedule",
     "warmup_steps",
+    "ema",
+    "average_with_start",
+    "eval_every",
+    "patience",
+    "keep",
 )
 """Settings that the card prints, with those of an adapter; all of them stand in evidence.json."""
 

@@ -97,6 +97,7 @@ _CLAUSES = {
         "{tokens:count} tokens, {supervised_share:percent} of them learned (the assistant's)",
         "{too_long:some} conversations left out as too long",
         "loss {loss_first:number} → {loss_last:number} nats a token",
+        "loss on documents that it did not learn from: {eval_loss:number}",
     ),
     "collect": (
         "{prompts:count} prompts",
@@ -111,6 +112,7 @@ _CLAUSES = {
         "{too_long:some} prompts left out as too long",
         "pairs in the right order: {accuracy:rate}, n in prompts",
         "measured by: {measured}",
+        "loss on documents that it did not learn from: {eval_loss:number}",
     ),
     "dpo": (
         "loss {loss}, beta {beta:number}",
@@ -119,7 +121,17 @@ _CLAUSES = {
         "{dropped_rows:some} unusable rows left out",
         "{too_long:some} prompts left out as too long",
         "loss {loss_first:number} → {loss_last:number}",
+        "loss on documents that it did not learn from: {eval_loss:number}",
         "held-out pairs that its own likelihoods put in the right order: {accuracy:rate}, n in prompts",
+    ),
+    "kto": (
+        "beta {beta:number}",
+        "{answers:count} answers to {prompts:count} prompts, {desirable:count} of them called good",
+        "{too_long:some} prompts left out as too long",
+        "loss {loss_first:number} → {loss_last:number}",
+        "loss on documents that it did not learn from: {eval_loss:number}",
+        "held-out good answers that became likelier: {raised:rate}, n in prompts",
+        "held-out bad answers that became less likely: {lowered:rate}, n in prompts",
     ),
     "ppo": (
         "{episodes:count} sampled answers",

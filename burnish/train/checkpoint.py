@@ -1,7 +1,7 @@
 """Checkpoints: everything that makes a resumed run bitwise equal to one that was never interrupted.
 
-A checkpoint is a sealed folder (see records.durable): the fp32 weights that train, optimiser moments, the feed's state,
-the step, and the digest of the weights that are frozen.
+A checkpoint is a sealed folder (see records.durable): the fp32 weights that train, optimiser moments, the state of the
+feed and of whatever else remembers steps, the step, and the digest of the weights that are frozen.
 Random draws are functions of (seed, purpose, step), so no generator's state is kept. safetensors and JSON only.
 """
 
@@ -10,20 +10,28 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from burnish.errors import DataError, ModelError, Problem
 from burnish.records import durable
-from burnish.train.feeds import Feed
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
 
 _PREFIX = "step-"
 _log = logging.getLogger(__name__)
+
+
+class Part(Protocol):
+    """What remembers something from step to step: a feed, a guard, an average, a validation."""
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]: ...
+
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None: ...
 
 
 class Checkpoints:
@@ -36,20 +44,24 @@ class Checkpoints:
         self.refused: list[str] = []
         """Why newer checkpoints were passed over by the last `restore`."""
 
-    def save(self, step: int, optimizer: Optimizer, feed: Feed) -> None:
+    def save(self, step: int, optimizer: Optimizer, feed: Part, **others: Part) -> None:
         """Write the state before update number `step`. Older ones go only after this one is on the disk."""
-        kept, frozen = optimizer.tensors(), optimizer.frozen
+        tensors = {"optimizer": optimizer.tensors()}
+        values: dict[str, Any] = {}
+        for name, part in {"feed": feed, **others}.items():
+            values[name], kept = part.state()
+            tensors[name] = {key: self._ranks.whole(tensor) for key, tensor in kept.items()}
+        frozen = optimizer.frozen
         if self._ranks.rank:
             return
-        values, tensors = feed.state()
         with durable.folder(self.path / f"{_PREFIX}{step:08d}") as aside:
-            save_file(_contiguous(kept), aside / "optimizer.safetensors")
-            save_file(_contiguous(tensors), aside / "feed.safetensors")
-            durable.write_json(aside / "state.json", {"step": step, "feed": values, "frozen": frozen})
+            for name, kept in tensors.items():
+                save_file(_contiguous(kept), aside / f"{name}.safetensors")
+            durable.write_json(aside / "state.json", {"step": step, "frozen": frozen, "parts": values})
         for old in self._found()[: -self._keep]:
             shutil.rmtree(old)
 
-    def restore(self, optimizer: Optimizer, feed: Feed) -> int:
+    def restore(self, optimizer: Optimizer, feed: Part, **others: Part) -> int:
         """Load the newest whole checkpoint and return its step; 0 where there is none.
 
         A broken one is passed over for the one before, and named in `refused`. If all are broken, a ModelError lists
@@ -60,16 +72,18 @@ class Checkpoints:
         if not self._ranks.shared(bool(self._found()), {})[0]:
             return 0
         frozen = optimizer.frozen
-        step, tensors = 0, dict[str, Tensor]()
+        state, tensors = dict[str, Any](), dict[str, Tensor]()
         with self._ranks.together():
             if not self._ranks.rank:
-                step, tensors = self._newest(frozen, feed)
-        step, tensors = self._ranks.shared(step, tensors)
-        optimizer.load(tensors)
-        return step
+                state, tensors = self._newest(frozen, feed, others)
+        state, tensors = self._ranks.shared(state, tensors)
+        optimizer.load(_of("optimizer", tensors))
+        for name, part in others.items():
+            part.load(state["parts"][name], _of(name, tensors))
+        return int(state["step"])
 
-    def _newest(self, frozen: str, feed: Feed) -> tuple[int, dict[str, Tensor]]:
-        """Step and tensors of the newest whole checkpoint, whose feed is loaded."""
+    def _newest(self, frozen: str, feed: Part, others: Iterable[str]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What the newest whole checkpoint says, and all its tensors but the feed's, which is loaded."""
         self.refused = []
         mend = f"Remove {self.path} to start this stage again."
         for path in reversed(self._found()):
@@ -82,12 +96,18 @@ class Checkpoints:
             state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
             if state["frozen"] != frozen:
                 raise ModelError(Problem(str(path), "made beside other frozen weights than these", mend))
-            feed.load(state["feed"], load_file(path / "feed.safetensors"))
-            return int(state["step"]), load_file(path / "optimizer.safetensors")
+            feed.load(state["parts"]["feed"], load_file(path / "feed.safetensors"))
+            kept = {name: load_file(path / f"{name}.safetensors") for name in ("optimizer", *others)}
+            return state, {f"{name}/{key}": each for name, tensors in kept.items() for key, each in tensors.items()}
         raise ModelError(*(Problem(str(self.path), reason, mend) for reason in self.refused))
 
     def _found(self) -> list[Path]:
         return sorted(child for child in self.path.glob(f"{_PREFIX}*") if child.is_dir())
+
+
+def _of(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

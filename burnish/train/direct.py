@@ -76,7 +76,7 @@ class DirectPreference:
         """What is compared: v of `burnish.losses.direct`, of which β is the policy's implicit reward. Shape B."""
         match self._method:
             case "dpo" | "ipo" | "cdpo" | "robust":
-                return _log_ratios(logprobs_N, batch)
+                return log_ratios(logprobs_N, batch)
             case "dpo_norm":
                 return _means(logprobs_N - batch.extra["ref_logprobs_N"], batch)
             case "simpo":
@@ -118,7 +118,7 @@ class Kto:
 
     @torch.no_grad()
     def prepare(self, module: Trainable, batches: Sequence[Batch], ranks: Ranks) -> None:
-        ratios = [_log_ratios(predicted(module(batch)), batch) for batch in batches]
+        ratios = [log_ratios(predicted(module(batch)), batch) for batch in batches]
         measured = {"total": sum(float(each.sum()) for each in ratios), "count": float(sum(map(len, ratios)))}
         added = ranks.sum(measured)
         self._z0 = direct.kto_reference(added["total"], added["count"])
@@ -127,7 +127,7 @@ class Kto:
         return {"preference": float(batch.last_B.numel())}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
-        ratio_B = _log_ratios(predicted(module(batch)), batch)
+        ratio_B = log_ratios(predicted(module(batch)), batch)
         good_B = batch.extra["desirable_B"]
         loss_B = direct.kto(ratio_B, good_B, self._z0, self._beta, self._lambdas)
         answers = float(good_B.numel())
@@ -139,7 +139,7 @@ class Kto:
         return Loss({"preference": loss_B.sum()}, {**metrics, "kl": (self._z0 * answers, answers)})
 
 
-def _log_ratios(logprobs_N: Tensor, batch: Batch) -> Tensor:
+def log_ratios(logprobs_N: Tensor, batch: Batch) -> Tensor:
     """Σ_t (log π - log ref) of each answer. Shape B."""
     return _sums(logprobs_N - batch.extra["ref_logprobs_N"], batch)
 

@@ -5,25 +5,23 @@ A step is one optimiser update. Whatever a method nests (PPO's epochs and miniba
 
 from __future__ import annotations
 
-import math
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor
 
-from burnish.batches import Batch
 from burnish.data.order import draw
-from burnish.errors import Problem, TrainingError
 from burnish.models.forward import Trainable
+from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import Feed, Work
-from burnish.train.objectives import Loss, Objective
+from burnish.train.guard import Guard
+from burnish.train.objectives import Objective, added, total
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
+from burnish.train.validation import Validation
 from burnish.types import Progress, Silent
 
 
@@ -69,90 +67,82 @@ def fit(
     progress: Progress | None = None,
     label: str = "train",
     ranks: Ranks | None = None,
+    guard: Guard | None = None,
+    averages: Averages | None = None,
+    validation: Validation | None = None,
 ) -> int:
     """Train from the newest checkpoint, or from the start, to `config.steps` updates. Returns the step it began at.
 
-    Raises TrainingError before the update if loss or gradient is not finite; the last checkpoint stays as it is.
+    What the module ends with are the weights to keep: the last, unless averages or validation choose others. Raises
+    TrainingError before the update if the guard objects; the last checkpoint stays as it is.
     """
     log, progress, ranks = log or Quiet(), progress or Silent(), ranks or Alone()
-    start = checkpoints.restore(optimizer, feed) if checkpoints else 0
+    guard, averages = guard or Guard(), averages or Averages(optimizer)
+    remembering = {"guard": guard, "averages": averages, **({"validation": validation} if validation else {})}
+    start = checkpoints.restore(optimizer, feed, **remembering) if checkpoints else 0
     log.rewind(start)
     progress.start(label, config.steps)
     progress.advance(start)
     for step in range(start, config.steps):
+        if validation and validation.over:
+            break
         began = time.perf_counter()
         torch.manual_seed(draw(config.seed, "dropout", step, ranks.rank + 1))
         work = feed.next(step)
         module.train(objective.dropout)
-        loss, metrics = _update(module, work, objective, optimizer, step, ranks)
-        added = ranks.sum({"loss": loss, "tokens": sum(batch.tokens for batch in work.batches)})
-        loss, tokens = added["loss"], int(added["tokens"])
+        loss, metrics = _update(module, work, objective, optimizer, step, ranks, guard)
+        averages.update(step)
+        if validation and validation.due(step + 1, config.steps):
+            metrics |= validation.measure(module, objective, averages)
+        tokens = int(ranks.sum({"tokens": sum(batch.tokens for batch in work.batches)})["tokens"])
         log.log(step=step, seconds=time.perf_counter() - began, tokens=tokens, loss=loss, **metrics, **work.metrics)
         progress.advance(1, f"loss {loss:.3f}")
         if checkpoints and config.save_every and (step + 1) % config.save_every == 0 and step + 1 < config.steps:
-            checkpoints.save(step + 1, optimizer, feed)
+            checkpoints.save(step + 1, optimizer, feed, **remembering)
+    optimizer.put(validation.kept(averages) if validation else averages.kept())
     progress.finish()
     return start
 
 
 def _update(
-    module: Trainable, work: Work, objective: Objective, optimizer: Optimizer, step: int, ranks: Ranks
+    module: Trainable,
+    work: Work,
+    objective: Objective,
+    optimizer: Optimizer,
+    step: int,
+    ranks: Ranks,
+    guard: Guard,
 ) -> tuple[float, dict[str, float]]:
-    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns this rank's
-    share of the loss, and metrics."""
+    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and
+    metrics."""
     prepare = getattr(objective, "prepare", None)
     if prepare is not None:
         prepare(module, work.measured, ranks)
-    counts = ranks.sum(_added(objective.counts(batch) for batch in work.batches))
+    counts = ranks.sum(added(objective.counts(batch) for batch in work.batches))
     losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)
     seen: defaultdict[str, float] = defaultdict(float)
     for batch in work.batches:
         result = objective.loss(module, batch)
-        total = _total(result, objective, counts)
-        total.backward()
+        part = total(objective, result, counts)
+        part.backward()
         optimizer.accumulate()
-        losses.append(float(total.detach()))
-        for name, (part, count) in result.metrics.items():
-            sums[name] += part
+        losses.append(float(part.detach()))
+        for name, (measured, count) in result.metrics.items():
+            sums[name] += measured
             seen[name] += count
     for batch in work.fillers:
-        (0 * _total(objective.loss(module, batch), objective, counts)).backward()
+        (0 * total(objective, objective.loss(module, batch), counts)).backward()
         optimizer.accumulate()
     with ranks.together():
-        for loss, batch in zip(losses, work.batches, strict=True):
-            _require_finite(loss, "loss", step, batch)
+        for part, batch in zip(losses, work.batches, strict=True):
+            guard.finite("loss", part, step, [batch])
     norm = optimizer.gradient_norm()
+    loss = ranks.sum({"loss": sum(losses)})["loss"]
     with ranks.together():
-        _require_finite(norm, "gradient", step, *work.batches)
+        guard.finite("gradient", norm, step, work.batches)
+        guard.usual(step, work.batches, loss=loss, gradient=norm)
     rate = optimizer.step(step, norm)
     sums, seen = (defaultdict(float, ranks.sum(values)) for values in (sums, seen))
-    metrics = {name: part / seen[name] for name, part in sums.items() if seen[name]}
-    return sum(losses), {"lr": rate, "grad_norm": norm, **metrics}
-
-
-def _total(result: Loss, objective: Objective, counts: Mapping[str, float]) -> Tensor:
-    """One number: each sum divided by its count over the whole step, and weighted."""
-    terms = [objective.weights[name] * term / max(counts[name], 1.0) for name, term in result.sums.items()]
-    return torch.stack(terms).sum()
-
-
-def _added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    total: defaultdict[str, float] = defaultdict(float)
-    for part in parts:
-        for name, value in part.items():
-            total[name] += value
-    return total
-
-
-def _require_finite(value: float, what: str, step: int, *batches: Batch) -> None:
-    if not math.isfinite(value):
-        rows = [row for batch in batches for row in batch.rows]
-        shown = ", ".join(rows[:8]) + (f" and {len(rows) - 8} more" if len(rows) > 8 else "")
-        raise TrainingError(
-            Problem(
-                f"step {step}",
-                f"the {what} is {value}; rows of this step: {shown}",
-                "The update was not made and the last checkpoint is good. Look at these rows, or lower lr.",
-            )
-        )
+    metrics = {name: measured / seen[name] for name, measured in sums.items() if seen[name]}
+    return loss, {"lr": rate, "grad_norm": norm, **metrics}

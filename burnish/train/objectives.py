@@ -7,7 +7,8 @@ members. Metrics are (sum, count) pairs under the field's names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -125,6 +126,22 @@ class Ppo:
         count = float(logprobs_N.numel())
         metrics = {name: (float(values.detach().sum()), count) for name, values in per_token.items()}
         return Loss({"policy": policy_N.sum(), "value": value_N.sum()}, metrics)
+
+
+def total(objective: Objective, result: Loss, counts: Mapping[str, float]) -> Tensor:
+    """What a batch adds to the loss of its step, of which `counts` are the units."""
+    return torch.stack(
+        [objective.weights[name] * term / max(counts[name], 1.0) for name, term in result.sums.items()]
+    ).sum()
+
+
+def added(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Counts or sums of several batches, name by name."""
+    found: defaultdict[str, float] = defaultdict(float)
+    for part in parts:
+        for name, value in part.items():
+            found[name] += value
+    return found
 
 
 def predicted(output: Output) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -105,6 +106,25 @@ class Optimizer:
                 parameter.copy_(master)
         return rate
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The fp32 weights that train, by name: no copies."""
+        return {name: master.detach() for (name, _), master in zip(self._named, self._masters, strict=True)}
+
+    @torch.no_grad()
+    def put(self, weights: Mapping[str, Tensor]) -> None:
+        """Set the weights that train, in the module too."""
+        for (name, parameter), master in zip(self._named, self._masters, strict=True):
+            master.copy_(self._ranks.part(weights[name], master))
+            parameter.copy_(master)
+
+    def parts(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of whole weights what this rank holds, in tensors of their own."""
+        own = self.weights
+        return {
+            name: self._ranks.part(each.to(own[name].device, copy=True), own[name]) for name, each in weights.items()
+        }
+
     def tensors(self) -> dict[str, Tensor]:
         """Masters and moments, whole and by name, for a checkpoint. Before the first step there are no moments."""
         found: dict[str, Tensor] = {}
@@ -114,12 +134,10 @@ class Optimizer:
                 found[f"{key}.{name}"] = self._ranks.whole(value)
         return found
 
-    @torch.no_grad()
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put a checkpoint's tensors back, into the module's weights too."""
-        for (name, parameter), master in zip(self._named, self._masters, strict=True):
-            master.copy_(self._ranks.part(tensors[f"master.{name}"], master))
-            parameter.copy_(master)
+        self.put({name: tensors[f"master.{name}"] for name in self.weights})
+        for (name, _), master in zip(self._named, self._masters, strict=True):
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
             if keys:
                 self._adam.state[master] = {

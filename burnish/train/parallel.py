@@ -92,6 +92,9 @@ class Alone:
         assert feed is not None
         return feed
 
+    def everywhere(self, feed: Feed | None) -> Work | None:
+        return feed.next(0) if feed else None
+
     def spread(self, module: Trainable) -> Trainable:
         return module
 
@@ -136,6 +139,22 @@ class DataParallel(Alone):
     def feed(self, feed: Feed | None) -> Feed:
         """The first rank's feed, dealt over all; the others give None."""
         return _Dealt(feed, self)
+
+    def everywhere(self, feed: Feed | None) -> Work | None:
+        """The first step of the first rank's feed, whole, on every rank; None where it has no feed."""
+        work: Work | None = None
+        with self.together():
+            work = super().everywhere(feed)
+        if not self.shared(work is not None, {})[0]:
+            return None
+        work = work or Work([])
+        return Work(self.alike(work.batches), measured=self.alike(work.measured))
+
+    def alike(self, batches: Sequence[Batch]) -> list[Batch]:
+        """The first rank's batches, on every rank."""
+        tensors = {f"{i}.{name}": each for i, batch in enumerate(batches) for name, each in batch.tensors().items()}
+        stated, tensors = self.shared([[list(batch.rows), batch.temperature] for batch in batches], tensors)
+        return [_unpacked(f"{i}.", tensors, *each) for i, each in enumerate(stated)]
 
     def spread(self, module: Trainable) -> Trainable:
         """The first rank's weights, in the module of each. Returns what is to be trained."""
@@ -202,9 +221,11 @@ class _Dealt:
         work = Work([])
         with self._ranks.together():
             work = self._feed.next(step) if self._feed else work
-        learned, measured = (self._deal(part) for part in (work.batches, work.measured))
-        assert not measured[1], "what is measured has no fillers: they would be measured too"
-        return replace(work, batches=learned[0], fillers=learned[1], measured=measured[0])
+        learned, fillers = self._deal(self._ranks.alike(work.batches))
+        measured = self._ranks.alike(work.measured)
+        if not self._ranks.keeps_step:  # else all of it is measured by every rank: sums and counts grow alike
+            measured = dealt(measured, self._ranks.size)[self._ranks.rank]
+        return replace(work, batches=learned, fillers=fillers, measured=measured)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state() if self._feed else ({}, {})
@@ -214,15 +235,11 @@ class _Dealt:
             self._feed.load(values, tensors)
 
     def _deal(self, batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
-        """This rank's share of the first one's, and what it passes beside it to keep step."""
-        tensors = {f"{i}.{name}": each for i, batch in enumerate(batches) for name, each in batch.tensors().items()}
-        stated = [[list(batch.rows), batch.temperature] for batch in batches]
-        stated, tensors = self._ranks.shared(stated, tensors)
-        found = [_unpacked(f"{i}.", tensors, *each) for i, each in enumerate(stated)]
-        own = dealt(found, self._ranks.size)[self._ranks.rank]
-        rounds = -(-len(found) // self._ranks.size)
+        """This rank's share, and what it passes beside it to keep step."""
+        own = dealt(batches, self._ranks.size)[self._ranks.rank]
+        rounds = -(-len(batches) // self._ranks.size)
         missing = rounds - len(own) if self._ranks.keeps_step else 0
-        return own, sorted(found, key=lambda batch: batch.tokens)[:1] * missing
+        return own, sorted(batches, key=lambda batch: batch.tokens)[:1] * missing
 
 
 def dealt(batches: Sequence[Batch], ranks: int) -> list[list[Batch]]:

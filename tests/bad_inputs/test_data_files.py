@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from burnish.errors import BurnishError, DataError
-from burnish.records.formats import read_examples, read_prompts, read_rankings
+from burnish.records.formats import read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.jsonl import MAX_ROW, read_jsonl
 
 GOOD = b'{"prompt": "Hi", "chosen": "Hello.", "rejected": "No."}\n'
@@ -113,7 +113,48 @@ SYNTAX = [
     Bad("damaged gzip", gzip.compress(GOOD * 99)[:10] + b"\xff" * 50, "", "the gzip data are damaged", "Copy it"),
 ]
 
+GOOD_LABEL = b'{"prompt": "a", "completion": "b", "label": true}\n'
 ROWS = [
+    Bad(
+        "label missing",
+        GOOD_LABEL + b'{"prompt": "a", "completion": "b"}\n',
+        ":2:1",
+        '"label" is missing (keys here: prompt, completion)',
+        "Add it",
+        read_labelled,
+    ),
+    Bad(
+        "label in quotes",
+        GOOD_LABEL + b'{"prompt": "a", "completion": "b", "label": "false"}\n',
+        ":2:36",
+        '"label" is text; true (good) or false (bad)',
+        "without quotes",
+        read_labelled,
+    ),
+    Bad(
+        "label is a number",
+        b'{"prompt": "a", "completion": "b", "label": 1}\n' + GOOD_LABEL,
+        ":1:36",
+        '"label" is a number',
+        "Write true or false",
+        read_labelled,
+    ),
+    Bad(
+        "labels of one kind",
+        GOOD_LABEL * 3,
+        ":1:36",
+        "the label is true, and so it is in all 3 rows",
+        "Give good answers and bad ones.",
+        read_labelled,
+    ),
+    Bad(
+        "labelled answer empty",
+        b'{"prompt": "a", "completion": " ", "label": false}\n' + GOOD_LABEL,
+        ":1:17",
+        '"completion" is empty',
+        "leave the row out",
+        read_labelled,
+    ),
     Bad(
         "chosen missing",
         GOOD + b'{"prompt": "a", "rejected": "b"}\n',

@@ -55,6 +55,56 @@ def test_dpo_alone_starts_at_ln_2(place: Path) -> None:
     assert (place / "preferred" / "dpo" / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def labels(place: Path, *said: object) -> Path:
+    """A file of answers with these labels; None: without one."""
+    rows = [
+        {"prompt": f"Where is order {n}?", "completion": ("It left us today.", "No idea.")[n % 2], "label": label}
+        for n, label in enumerate(said)
+    ]
+    kept = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    (place / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in kept))
+    return place / "labels.jsonl"
+
+
+def test_kto_alone_starts_at_a_half_and_learns(place: Path) -> None:
+    data = labels(place, *[True, False] * 8)
+    command = ("kto", "--model", place / "model", "--data", data, "--out", place / "labelled", *small("kto"))
+    found = burnish(*command, "--set", "kto.lr=1e-3", "--set", "kto.epochs=4", "--set", "kto.eval_every=2", "--json")
+    assert found.returncode == 0, found.stderr
+    facts = said(found)["stages"]["kto"]["facts"]
+    assert facts["loss_first"] == pytest.approx(0.5, abs=1e-2)
+    assert facts["loss_last"] < 0.5
+    assert facts["prompts"] + facts["raised"]["n"] + facts["lowered"]["n"] == 14  # of 16; two are evaluated on
+    assert facts["raised"]["value"] > 0.5 < facts["lowered"]["value"]
+    assert facts["eval_loss"] < 0.5
+    assert (place / "labelled" / "kto" / "model" / "model.safetensors").is_file()
+    again = burnish(*command, "--set", "kto.lr=1e-3", "--set", "kto.epochs=4", "--set", "kto.eval_every=2", "--json")
+    assert said(again)["stages"]["kto"]["ran"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ((True, None, False), 'labels.jsonl:2:1: "label" is missing'),
+        ((True, False, "true"), 'labels.jsonl:3:68: "label" is text; true (good) or false (bad) is wanted'),
+        ((True, False, 1), '"label" is a number'),
+        ((False, False, False), "labels.jsonl:1:68: the label is false, and so it is in all 3 rows"),
+    ],
+)
+def test_bad_labels_are_refused_before_anything_is_written(place: Path, given: tuple[object, ...], says: str) -> None:
+    found = burnish("kto", "--model", place / "model", "--data", labels(place, *given), "--out", place / "bad")
+    assert found.returncode == 2
+    assert says in found.stderr
+    assert not (place / "bad").exists()
+
+
+def test_orpo_is_dpo_with_another_loss(place: Path) -> None:
+    command = ("orpo", "--model", place / "model", "--data", place / "pairs.jsonl", "--out", place / "odds")
+    found = burnish(*command, *small("dpo"), "--json")
+    assert found.returncode == 0, found.stderr
+    assert said(found)["stages"]["dpo"]["facts"]["loss"] == "orpo"
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2

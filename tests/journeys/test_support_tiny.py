@@ -16,7 +16,7 @@ from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ["sft", "collect", "reward", "dpo", "ppo", "evaluate", "gate", "release"]
+STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release"]
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,16 @@ name: tiny
 model: model
 seed: 5
 dtype: float32
-sft: {data: conversations.jsonl, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+sft:
+  data: conversations.jsonl
+  batch_size: 4
+  lr: 1e-3
+  max_length: 1024
+  micro_tokens: 4096
+  save_every: 1
+  ema: 0.5
+  eval_every: 2
+  keep: best
 collect:
   prompts: prompts.jsonl
   k: 3
@@ -25,7 +34,16 @@ collect:
   held_out: 0.3
   sampling: {temperature: 1.0, max_new_tokens: 12}
 reward: {epochs: 1, members: 2, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
-dpo: {batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+dpo:
+  batch_size: 4
+  lr: 1e-3
+  max_length: 1024
+  micro_tokens: 4096
+  save_every: 1
+  average_with_start: 0.3
+  eval_every: 1
+  patience: 1
+kto: {data: labels.jsonl, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1, eval_every: 2}
 ppo:
   iterations: 3
   prompts_per_iteration: 4
@@ -46,13 +64,15 @@ gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
 release: {name: tiny-support, purpose: Nothing but a test.}
 """
 ADAPTERS = {
-    "sft: {": "sft: {lora: {rank: 4, alpha: 8, dropout: 0.1}, ",
+    "sft:\n": "sft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
     "reward: {": "reward: {lora: {rank: 4, alpha: 8}, ",
-    "dpo: {": "dpo: {lora: {rank: 4, alpha: 8}, ",
+    "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
+    "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
     "  unfrozen_layers: 1\n": "",
     "ppo:\n": "ppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
 }
 """How each section begins where it trains an adapter."""
+LABELLED = (("Yes.", True), ("No idea!", False), ("I will look.", True))
 
 
 def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: bool = False) -> Path:
@@ -68,6 +88,9 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: b
         lines = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         short = sorted(lines, key=lambda line: (len(line), line))
         (folder / f"{name}.jsonl").write_text("".join(short[:count]), encoding="utf-8")
+    prompts = [json.loads(line)["messages"] for line in (folder / "prompts.jsonl").read_text("utf-8").splitlines()]
+    labelled = [{"prompt": each, "completion": text, "label": good} for each in prompts for text, good in LABELLED]
+    (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
     return folder
 
 

@@ -28,7 +28,7 @@ from burnish.proof.step import Step
 from burnish.proof.subject import Subject
 from burnish.rollout import engine
 from burnish.train import feeds, loop, references
-from burnish.train.direct import DirectPreference
+from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Loss, Ppo, RewardModel, Sft
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import DataParallel
@@ -118,6 +118,12 @@ def mean_of_means(kind: type[Any]) -> Callable[[Patch], None]:
         patch.setattr(kind, "loss", mean)
 
     return put_back
+
+
+def reference_point_of_the_first_pack(patch: Patch) -> None:
+    """z0 is that of one micro-batch, not of the step."""
+    prepare = Kto.prepare
+    patch.setattr(Kto, "prepare", lambda self, module, batches, ranks: prepare(self, module, batches[:1], ranks))
 
 
 def moments_are_dropped(patch: Patch) -> None:
@@ -266,6 +272,9 @@ OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "dpo: packed = alone": [causal_over_the_whole_pack],
     "dpo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "dpo: micro-batches = big batch": [mean_of_means(DirectPreference)],
+    "kto: packed = alone": [causal_over_the_whole_pack],
+    "kto: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
+    "kto: micro-batches = big batch": [mean_of_means(Kto), reference_point_of_the_first_pack],
     "ppo: packed = alone": [causal_over_the_whole_pack],
     "ppo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "ppo: micro-batches = big batch": [mean_of_means(Ppo)],

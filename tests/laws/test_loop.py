@@ -17,15 +17,18 @@ from burnish.batches import Batch, Document
 from burnish.errors import ModelError, TrainingError
 from burnish.models.forward import Output, Trainable
 from burnish.models.load import load_trainable
-from burnish.models.lora import LoraConfig, adapt
+from burnish.models.lora import LoraConfig, adapt, first_factors
 from burnish.models.tiny import write_tiny
 from burnish.runs import MetricsLog
 from burnish.train import loop
+from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import DatasetFeed
+from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Loss, Sft
 from burnish.train.optim import OptimConfig, Optimizer, learning_rate
+from burnish.train.validation import Validation
 
 LORA = LoraConfig(rank=3, alpha=6, dropout=0.1)
 
@@ -89,6 +92,52 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert resumed.fit() == 6
     assert resumed.bits() == straight.bits()
     assert resumed.losses() == straight.losses()
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+def test_averages_evaluation_and_guard_resume_to_the_same_bits(
+    dropping: Path, tmp_path: Path, conversations: list[Document], lora: LoraConfig | None
+) -> None:
+    runs: dict[str, Run] = {}
+    for name, until in (("straight", 12), ("cut", 8), ("again", 12)):
+        folder = tmp_path / ("cut" if name == "again" else name)
+        run = runs[name] = Run(dropping, folder, conversations[:4], torch.bfloat16, lora)
+        held = DatasetFeed(conversations[4:], per_step=2, micro_tokens=40, seed=5).next(0)
+        fit(
+            run.module,
+            run.feed,
+            Sft(),
+            run.optimizer,
+            FitConfig(steps=until, seed=5, save_every=3),
+            log=run.log,
+            checkpoints=run.checkpoints,
+            guard=Guard(spike=50),
+            averages=Averages(run.optimizer, ema=0.8, start=0.1, factors=first_factors(run.module)),
+            validation=Validation(held, every=2, patience=4, keep_best=True),
+        )
+    assert runs["again"].bits() == runs["straight"].bits()
+    straight, again = ([{**row, "seconds": 0} for row in runs[name].log.read()] for name in ("straight", "again"))
+    assert again == straight
+    assert sum("eval/loss" in row for row in straight) == 6
+
+
+def test_an_evaluation_changes_nothing_of_training(
+    dropping: Path, tmp_path: Path, conversations: list[Document]
+) -> None:
+    plain, watched = (Run(dropping, tmp_path / name, conversations, torch.float32) for name in ("plain", "watched"))
+    plain.fit()
+    held = DatasetFeed(conversations, per_step=6, micro_tokens=40, seed=5).next(0)
+    fit(
+        watched.module,
+        watched.feed,
+        Sft(),
+        watched.optimizer,
+        FitConfig(steps=12, seed=5),
+        log=watched.log,
+        validation=Validation(held, every=1),
+    )
+    assert watched.bits() == plain.bits()
+    assert watched.losses() == plain.losses()
 
 
 def test_what_is_frozen_stays_as_it_was_and_out_of_checkpoints(

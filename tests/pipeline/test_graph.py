@@ -13,7 +13,8 @@ from stand_ins import Killed, graph, outputs, project, ran, run, steps
 
 from burnish.errors import ConfigError, DataError, MachineError
 from burnish.pipeline.graph import GRAPH, check
-from burnish.pipeline.recipe import STAGES
+from burnish.pipeline.key import stage_key
+from burnish.pipeline.recipe import STAGES, Sft
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.status import status
 from burnish.records.durable import verify
@@ -59,7 +60,32 @@ def test_a_changed_setting_reruns_what_depends_on_it_and_nothing_else(tiny: Path
 
 def test_a_setting_that_cannot_change_a_result_reruns_nothing(tiny: Path) -> None:
     run(tiny)
-    assert ran(run(tiny, "sft.save_every=7")) == []
+    assert ran(run(tiny, "sft.save_every=7", "sft.spike=10.0")) == []
+
+
+def test_a_setting_that_asks_for_nothing_is_no_part_of_a_key(tiny: Path) -> None:
+    """A new setting whose default is null leaves every finished stage done; one that is set does not."""
+    recipe, stage = load_recipe(tiny / "recipe.yaml"), graph()[0]
+    before = stage_key(recipe, tiny, stage, {})
+
+    class Later(Sft):
+        new: int | None = None
+
+    later = recipe.model_copy(update={"sft": Later(data="rows.jsonl")})
+    assert stage_key(later, tiny, stage, {}) == before
+    asked = recipe.model_copy(update={"sft": Later(data="rows.jsonl", new=1)})
+    assert stage_key(asked, tiny, stage, {}) != before
+    assert ran(run(tiny, until="sft")) == ["sft"]
+    assert ran(run(tiny, "sft.ema=0.9", until="sft")) == ["sft"]
+
+
+def test_documents_to_evaluate_on_count_by_what_they_hold(tiny: Path) -> None:
+    evaluated = ("sft.eval_every=5", "sft.eval_data=held.jsonl")
+    (tiny / "held.jsonl").write_text((tiny / "rows.jsonl").read_text())
+    run(tiny, *evaluated, until="sft")
+    assert ran(run(tiny, *evaluated, until="sft")) == []
+    (tiny / "held.jsonl").write_text((tiny / "rows.jsonl").read_text() * 2)
+    assert ran(run(tiny, *evaluated, until="sft")) == ["sft"]
 
 
 def test_going_back_to_an_old_setting_costs_nothing(tiny: Path) -> None:

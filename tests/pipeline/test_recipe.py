@@ -80,6 +80,15 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
         ("dpo: {rankings: rows.jsonl, loss: ipo, gamma: 1}", "gamma is set, and ipo does not read it"),
         ("dpo: {rankings: rows.jsonl, loss: orpo, rpo_alpha: 1}", "rpo_alpha is set, and orpo does not read it"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
+        ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
+        ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
+        ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),
+        (
+            "dpo: {rankings: rows.jsonl, eval_every: 9, eval_data: rows.jsonl, eval_share: 0.1}",
+            "a share of the others is to be taken too",
+        ),
+        ("dpo: {rankings: rows.jsonl, eval_every: 9, eval_data: row.jsonl}", '"row.jsonl" does not exist'),
+        ("kto: {data: row.jsonl}", '"row.jsonl" does not exist'),
         ("evaluate: {}", "no evaluate.cases"),
         ("collect: {prompts: rows.jsonl}", "a simulated panel needs collect.rubric"),
         ("collect: {prompts: rows.jsonl, rubric: rows.jsonl, overlap: 9}", "an overlap of 9 with 5 members"),
@@ -99,6 +108,16 @@ def test_dpo_has_its_own_rankings_or_those_of_reward(tmp_path: Path) -> None:
     assert beside.dpo is not None
     assert beside.ranked() is beside.reward
     assert beside.dpo.strength == 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "best"),
+    [("eval_every: 5", False), ("eval_every: 5, patience: 2", True), ("eval_every: 5, patience: 2, keep: last", False)],
+)
+def test_the_best_weights_are_kept_where_patience_chooses_an_end(tmp_path: Path, settings: str, best: bool) -> None:
+    recipe = load_recipe(write(tmp_path, SFT + f"kto: {{data: rows.jsonl, {settings}}}\n"))
+    assert recipe.kto is not None
+    assert recipe.kto.keeps_best is best
 
 
 def test_a_clash_names_both_lines(tmp_path: Path) -> None:
@@ -170,7 +189,10 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "stages"),
-    [("support", [name for name in STAGES if name != "dpo"]), ("harmless", ["sft", "reward", "ppo", "evaluate"])],
+    [
+        ("support", [name for name in STAGES if name not in ("dpo", "kto")]),
+        ("harmless", ["sft", "reward", "ppo", "evaluate"]),
+    ],
 )
 def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"

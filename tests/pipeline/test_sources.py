@@ -62,12 +62,12 @@ def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
         evaluate=Evaluate(),
     )
     cases = {case.messages for case in sources.cases(here)}
-    learned = {example.messages[:-1] for example in sources.conversations(here)}
+    learned = {example.messages[:-1] for example in sources.conversations(here)[0]}
     sampled = {prompt.messages for prompt in sources.training_prompts(here)}
     assert cases
     assert learned == sampled
     assert not cases & learned
-    assert all(example.messages[-1].content.startswith("Good") for example in sources.conversations(here))
+    assert all(example.messages[-1].content.startswith("Good") for example in sources.conversations(here)[0])
 
 
 def test_dpo_alone_decides_what_is_held_out(pairs: Path) -> None:
@@ -76,7 +76,7 @@ def test_dpo_alone_decides_what_is_held_out(pairs: Path) -> None:
     assert sources.rankings(alone) == sources.rankings(beside)
     cases = {case.messages for case in sources.cases(alone)}
     assert cases
-    assert not cases & {example.messages[:-1] for example in sources.conversations(alone)}
+    assert not cases & {example.messages[:-1] for example in sources.conversations(alone)[0]}
 
 
 def test_limits_count_prompts(pairs: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from burnish.errors import DataError
-from burnish.records.formats import read_examples, read_prompts, read_rankings
-from burnish.types import Example, Message, Prompt, Ranking
+from burnish.records.formats import read_examples, read_labelled, read_prompts, read_rankings
+from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
 USER = {"role": "user", "content": "Hi"}
 SAID = {"role": "assistant", "content": "Hello."}
@@ -47,6 +47,24 @@ def test_prompts_of_both_kinds(tmp_path: Path) -> None:
         Prompt(id="rows.jsonl:1", messages=(Message(role="system", content="Region: EU."), HI), meta={"x": 1, "y": 2}),
         Prompt(id="rows.jsonl:2", messages=(HI,)),
     ]
+
+
+def test_labelled_answers(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        {"prompt": "Hi", "completion": "Hello.", "label": True, "region": "EU"},
+        {"prompt": [USER], "completion": [WORSE], "label": False, "prompt_id": 7},
+        {"prompt": [USER], "completion": "Hey.", "label": False},
+    )
+    found = read_labelled(path)
+    assert [(each.completion, each.desirable) for each in found] == [
+        ("Hello.", True),
+        ("What?", False),
+        ("Hey.", False),
+    ]
+    assert found[1] == Labelled(prompt=Prompt(id="7", messages=(HI,)), completion="What?", desirable=False)
+    assert found[0].prompt.id == found[2].prompt.id, "one prompt, one id"
+    assert found[0].prompt.meta == {"region": "EU"}
 
 
 @pytest.mark.parametrize(

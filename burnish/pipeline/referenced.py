@@ -1,0 +1,25 @@
+"""What the tuned model says of the documents that a stage learns from, kept in the run folder. Knows no method."""
+
+from __future__ import annotations
+
+from burnish.models.forward import Trainable
+from burnish.pipeline.key import folder_content
+from burnish.pipeline.speaker import tuned_model
+from burnish.pipeline.stage import Context
+from burnish.records import durable
+from burnish.train.feeds import DatasetFeed, Feed
+from burnish.train.references import ReferencedFeed, reference_logprobs
+
+REFERENCES = ".references"
+"""Folder of a run for what references said: it outlives a change of settings that they do not depend on."""
+
+
+def referenced(context: Context, feed: DatasetFeed, untrained: Trainable, *, save_every: int, label: str) -> Feed:
+    """The feed, with what the reference said: that is the module itself, before any step."""
+    dtype = str(next(untrained.parameters()).dtype)
+    key = durable.digest_value([folder_content(tuned_model(context)), dtype, feed.digest()])
+    folder = context.run / REFERENCES / key[:16]
+    reference = reference_logprobs(
+        untrained, feed, folder, save_every=save_every, progress=context.progress, label=label
+    )
+    return ReferencedFeed(feed, reference)

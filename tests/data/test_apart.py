@@ -1,0 +1,30 @@
+"""What is set apart to evaluate on: whole prompts, drawn by themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+from burnish.data.order import set_apart
+from burnish.errors import DataError
+
+KEYS = [f"prompt {n % 40}" for n in range(100)]
+
+
+def test_a_share_of_the_prompts_and_none_is_cut() -> None:
+    held = set_apart(KEYS, 0.1, seed=3)
+    chosen = {key for key, there in zip(KEYS, held, strict=True) if there}
+    assert len(chosen) == 4
+    assert held == [key in chosen for key in KEYS]
+
+
+def test_it_is_a_function_of_prompts_and_seed_not_of_their_order() -> None:
+    held = dict(zip(KEYS, set_apart(KEYS, 0.1, seed=3), strict=True))
+    again = dict(zip(KEYS[::-1], set_apart(KEYS[::-1], 0.1, seed=3), strict=True))
+    assert held == again
+    assert held != dict(zip(KEYS, set_apart(KEYS, 0.1, seed=4), strict=True))
+
+
+def test_two_at_least_on_either_side() -> None:
+    assert sum(set_apart(list("abcd"), 0.01, seed=0)) == 2
+    with pytest.raises(DataError, match="2 of 3 different prompts would be held out"):
+        set_apart(list("abc"), 0.01, seed=0)
