@@ -63,6 +63,18 @@ class Ranks(Protocol):
         """Of a whole tensor what this rank holds of `like`."""
         ...
 
+    def feed(self, feed: Feed | None) -> Feed:
+        """The first rank's feed, dealt over all; the others give None."""
+        ...
+
+    def spread(self, module: Trainable) -> Trainable:
+        """The first rank's weights, in the module of each. Returns what is to be trained."""
+        ...
+
+    def collect(self, spread: Trainable, into: Trainable) -> None:
+        """Put what was trained into the module that was spread."""
+        ...
+
 
 class Alone:
     """One process."""
@@ -134,11 +146,9 @@ class DataParallel(Alone):
             work.wait()
 
     def feed(self, feed: Feed | None) -> Feed:
-        """The first rank's feed, dealt over all; the others give None."""
         return _Dealt(feed, self)
 
     def spread(self, module: Trainable) -> Trainable:
-        """The first rank's weights, in the module of each. Returns what is to be trained."""
         for tensor in module.state_dict().values():
             messages.hand_out(tensor)
         return module
@@ -179,12 +189,11 @@ class Sharded(DataParallel):
 
     @torch.no_grad()
     def collect(self, spread: Trainable, into: Trainable) -> None:
-        """Put the trained weights into a whole module."""
         for part, weight in zip(spread.parameters(), into.parameters(), strict=True):
             weight.copy_(self.whole(part))
 
 
-def joined(kind: Kind) -> Alone:
+def joined(kind: Kind) -> Ranks:
     """The ranks that have met, or this process alone."""
     if messages.world() == 1:
         return Alone()
