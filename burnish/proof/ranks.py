@@ -49,14 +49,15 @@ def apart(trial: Trial, method: str, kind: Kind) -> dict[str, float]:
 @contextmanager
 def second_process() -> Generator[None]:
     """A second rank, which takes part in every step inside (`apart`)."""
-    store = dist.TCPStore(HOST, 0, 2, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+    with socket.create_server((HOST, 0)) as free:
+        place = f"tcp://{HOST}:{free.getsockname()[1]}"
     before = os.environ.get(_INTERFACE)
     os.environ[_INTERFACE] = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2))}
-    command = [sys.executable, "-m", "burnish.proof.ranks", str(store.port)]
+    command = [sys.executable, "-m", "burnish.proof.ranks", place]
     with subprocess.Popen(command, env={**os.environ, **threads}) as other:
         try:
-            join(store, 0, 2, _PATIENCE)
+            join(place, 0, 2, _PATIENCE)
             yield
             shared(None)
             leave()
@@ -72,9 +73,9 @@ def second_process() -> Generator[None]:
                 dist.destroy_process_group()
 
 
-def _follow(port: int) -> None:
+def _follow(place: str) -> None:
     """The second rank's part."""
-    join(dist.TCPStore(HOST, port, 2, is_master=False, timeout=_PATIENCE), 1, 2, _PATIENCE)
+    join(place, 1, 2, _PATIENCE)
     while (told := shared(None)[0]) is not None:
         method, kind, plan = told
         one_step(built(plan), METHODS[method].objective, [], joined(kind))
@@ -82,4 +83,4 @@ def _follow(port: int) -> None:
 
 
 if __name__ == "__main__":
-    _follow(int(sys.argv[1]))
+    _follow(sys.argv[1])

@@ -143,6 +143,7 @@ class DataParallel(Alone):
         for weight in learned:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         for work in [dist.all_reduce(weight.grad, async_op=True) for weight in learned]:
+            assert work is not None
             work.wait()
 
     def feed(self, feed: Feed | None) -> Feed:

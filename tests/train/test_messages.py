@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
-
-import torch.distributed as dist
 
 PROGRAM = """
 import math, sys
 import torch
-import torch.distributed as dist
 from burnish.errors import Problem, TrainingError
 from burnish.train.messages import gathered, join, leave, shared, together
 from burnish.train.parallel import DataParallel
 
 rank = int(sys.argv[1])
-join(dist.TCPStore("127.0.0.1", int(sys.argv[2]), 2, is_master=False), rank, 2)
+join(sys.argv[2], rank, 2)
 assert gathered([rank, 0.1 + rank, "ä" * rank]) == [[0, 0.1, ""], [1, 1.1, "ä"]]
 assert math.isnan(gathered(math.nan)[1 - rank])
 given = {"a": torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16), "b": torch.arange(3), "c": torch.zeros(0, 2)}
@@ -45,7 +43,7 @@ leave()
 
 
 def test_two_processes() -> None:
-    store = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
-    command = [sys.executable, "-c", PROGRAM]
-    others = [subprocess.Popen([*command, str(rank), str(store.port)]) for rank in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    others = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), place]) for rank in range(2)]
     assert [other.wait(120) for other in others] == [0, 0]
