@@ -213,8 +213,7 @@ class _Dealt:
         with self._ranks.together():
             work = self._feed.next(step) if self._feed else work
         learned, measured = (self._deal(part) for part in (work.batches, work.measured))
-        assert not measured[1], "what is measured has no fillers: they would be measured too"
-        return replace(work, batches=learned[0], fillers=learned[1], measured=measured[0])
+        return replace(work, batches=learned[0], fillers=learned[1], measured=measured[0], measured_fillers=measured[1])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state() if self._feed else ({}, {})

@@ -1,4 +1,4 @@
-"""What ranks say to each other arrives to the bit, and an error of one is an error of all."""
+"""What ranks say to each other arrives to the bit, each has its share of a step, and an error of one is one of all."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import math, sys
 import torch
 from burnish.errors import Problem, TrainingError
 from burnish.train.messages import gathered, join, leave, shared, together
-from burnish.train.parallel import DataParallel
+from burnish.batches import Document, pack
+from burnish.train.feeds import Work
+from burnish.train.parallel import DataParallel, Sharded
 
 rank = int(sys.argv[1])
 join(sys.argv[2], rank, 2)
@@ -28,6 +30,19 @@ one.grad = torch.full((2,), 1.0 + rank)
 own.grad = torch.full((2,), 7.0) if rank else None
 ranks.add_gradients([one, none, own])
 assert one.grad.tolist() == [3.0, 3.0] and none.grad is None and own.grad.tolist() == [7.0, 7.0]
+class Given:
+    def next(self, step):
+        batches = [pack([Document(row=f"r{n}", ids=[n] * n, weights=[1.0] * n)]) for n in (2, 4, 3)]
+        return Work(batches, {"seen": 1.0}, measured=batches[:1])
+
+for ranks in (DataParallel(), Sharded()):
+    work = ranks.feed(None if rank else Given()).next(0)
+    assert [batch.rows for batch in work.batches] == ([("r3",)] if rank else [("r4",), ("r2",)])
+    assert work.batches[0].ids_T.tolist() == ([3] * 3 if rank else [4] * 4)
+    assert [batch.rows for batch in work.measured] == ([] if rank else [("r2",)])
+    keeps = rank == 1 and isinstance(ranks, Sharded)
+    for fillers in (work.fillers, work.measured_fillers):
+        assert [batch.rows for batch in fillers] == ([("r2",)] if keeps else [])
 try:
     with together():
         if rank:
