@@ -322,12 +322,17 @@ def _among_others(argv: list[str]) -> int:
     from burnish.train.messages import join, leave, shared
 
     join()
-    if first:
-        if not (code := code_of(argv)):
-            shared(None)
-            leave()
-        return code
-    return _following(argv)
+    try:
+        code = code_of(argv) if first else _following(argv)
+    except SystemExit as terminated:
+        code = int(terminated.code or 0)
+    if code or not first:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it
+    shared(None)
+    leave()
+    return code
 
 
 def _following(argv: list[str]) -> int:

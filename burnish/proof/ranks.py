@@ -43,20 +43,22 @@ def apart(trial: Trial, method: str, kind: Kind) -> dict[str, float]:
     batches = [trial.batch(part) for part in (first, second, [each for part in others for each in part]) if part]
     alone = trial.step(*batches)
     shared([method, kind, blueprint(trial.module)])
-    return one_step(trial.module, trial.method.objective, batches, joined(kind)).apart(alone)
+    measured = trial.measured(batches)
+    return one_step(trial.module, trial.method.objective, batches, measured, joined(kind)).apart(alone)
 
 
 @contextmanager
 def second_process() -> Generator[None]:
     """A second rank, which takes part in every step inside (`apart`)."""
-    store = dist.TCPStore(HOST, 0, 2, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
+    with socket.create_server((HOST, 0)) as free:
+        place = f"tcp://{HOST}:{free.getsockname()[1]}"
     before = os.environ.get(_INTERFACE)
     os.environ[_INTERFACE] = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2))}
-    command = [sys.executable, "-m", "burnish.proof.ranks", str(store.port)]
+    command = [sys.executable, "-m", "burnish.proof.ranks", place]
     with subprocess.Popen(command, env={**os.environ, **threads}) as other:
         try:
-            join(store, 0, 2, _PATIENCE)
+            join(place, 0, 2, _PATIENCE)
             yield
             shared(None)
             leave()
@@ -72,14 +74,14 @@ def second_process() -> Generator[None]:
                 dist.destroy_process_group()
 
 
-def _follow(port: int) -> None:
+def _follow(place: str) -> None:
     """The second rank's part."""
-    join(dist.TCPStore(HOST, port, 2, is_master=False, timeout=_PATIENCE), 1, 2, _PATIENCE)
+    join(place, 1, 2, _PATIENCE)
     while (told := shared(None)[0]) is not None:
         method, kind, plan = told
-        one_step(built(plan), METHODS[method].objective, [], joined(kind))
+        one_step(built(plan), METHODS[method].objective, [], ranks=joined(kind))
     leave()
 
 
 if __name__ == "__main__":
-    _follow(int(sys.argv[1]))
+    _follow(sys.argv[1])

@@ -18,7 +18,7 @@ from burnish.train.feeds import Work
 from burnish.train.loop import FitConfig, Quiet, fit
 from burnish.train.objectives import Objective
 from burnish.train.optim import OptimConfig, Optimizer
-from burnish.train.parallel import Alone
+from burnish.train.parallel import Alone, Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def one_step(
     objective: Objective,
     batches: Sequence[Batch],
     measured: Sequence[Batch] = (),
-    ranks: Alone | None = None,
+    ranks: Ranks | None = None,
 ) -> Step:
     """The step that the loop would make of these micro-batches, dropout off. The module's weights stay as they are.
 
@@ -91,7 +91,7 @@ class _Loss(Quiet):
 class _Unmoved(Optimizer):
     """Takes gradients as the optimiser does, and keeps them where it would move weights."""
 
-    def __init__(self, module: Trainable, ranks: Alone) -> None:
+    def __init__(self, module: Trainable, ranks: Ranks) -> None:
         super().__init__(module, OptimConfig(lr=0.0, steps=1), ranks)
         self._module = module
         self._module.zero_grad()

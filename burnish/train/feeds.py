@@ -28,7 +28,9 @@ class Work:
     measured: list[Batch] = field(default_factory=list[Batch])
     """What an objective's `prepare` reads before the step; nothing is learned from it."""
     fillers: list[Batch] = field(default_factory=list[Batch])
-    """Passed with weight 0, so that a rank passes the model as often as the others."""
+    """Learned with weight 0, so that a rank passes the model as often as the others."""
+    measured_fillers: list[Batch] = field(default_factory=list[Batch])
+    """Passed for the same reason, and not measured."""
 
 
 class Feed(Protocol):

@@ -118,6 +118,9 @@ def _update(
     prepare = getattr(objective, "prepare", None)
     if prepare is not None:
         prepare(module, work.measured, ranks)
+        with torch.no_grad():
+            for batch in work.measured_fillers:
+                module(batch)
     counts = ranks.sum(added(objective.counts(batch) for batch in work.batches))
     losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)

@@ -25,13 +25,13 @@ PATIENCE = timedelta(days=365)
 _GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|gloo|nccl", re.IGNORECASE)
 
 
-def join(store: dist.Store | None = None, rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
-    """Meet the other processes: gloo on CPUs, nccl between GPUs. Without a `store` the environment says who they are
-    (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it."""
+def join(place: str = "env://", rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
+    """Meet the other processes at `place`: gloo on CPUs, nccl between GPUs. The environment says who they are (RANK,
+    WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it; at tcp://HOST:PORT the first one listens."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, timeout=patience, store=store, rank=rank, world_size=size)
+    dist.init_process_group(backend, place, timeout=patience, rank=rank, world_size=size)
 
 
 def leave() -> None:

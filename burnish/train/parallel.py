@@ -63,6 +63,22 @@ class Ranks(Protocol):
         """Of a whole tensor what this rank holds of `like`."""
         ...
 
+    def feed(self, feed: Feed | None) -> Feed:
+        """The first rank's feed, dealt over all; the others give None."""
+        ...
+
+    def everywhere(self, feed: Feed | None) -> Work | None:
+        """The first step of the first rank's feed, whole, on every rank; None where it has no feed."""
+        ...
+
+    def spread(self, module: Trainable) -> Trainable:
+        """The first rank's weights, in the module of each. Returns what is to be trained."""
+        ...
+
+    def collect(self, spread: Trainable, into: Trainable) -> None:
+        """Put what was trained into the module that was spread."""
+        ...
+
 
 class Alone:
     """One process."""
@@ -134,14 +150,13 @@ class DataParallel(Alone):
         for weight in learned:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
         for work in [dist.all_reduce(weight.grad, async_op=True) for weight in learned]:
+            assert work is not None
             work.wait()
 
     def feed(self, feed: Feed | None) -> Feed:
-        """The first rank's feed, dealt over all; the others give None."""
         return _Dealt(feed, self)
 
     def everywhere(self, feed: Feed | None) -> Work | None:
-        """The first step of the first rank's feed, whole, on every rank; None where it has no feed."""
         work: Work | None = None
         with self.together():
             work = super().everywhere(feed)
@@ -157,7 +172,6 @@ class DataParallel(Alone):
         return [_unpacked(f"{i}.", tensors, *each) for i, each in enumerate(stated)]
 
     def spread(self, module: Trainable) -> Trainable:
-        """The first rank's weights, in the module of each. Returns what is to be trained."""
         for tensor in module.state_dict().values():
             messages.hand_out(tensor)
         return module
@@ -198,12 +212,11 @@ class Sharded(DataParallel):
 
     @torch.no_grad()
     def collect(self, spread: Trainable, into: Trainable) -> None:
-        """Put the trained weights into a whole module."""
         for part, weight in zip(spread.parameters(), into.parameters(), strict=True):
             weight.copy_(self.whole(part))
 
 
-def joined(kind: Kind) -> Alone:
+def joined(kind: Kind) -> Ranks:
     """The ranks that have met, or this process alone."""
     if messages.world() == 1:
         return Alone()
@@ -221,11 +234,8 @@ class _Dealt:
         work = Work([])
         with self._ranks.together():
             work = self._feed.next(step) if self._feed else work
-        learned, fillers = self._deal(self._ranks.alike(work.batches))
-        measured = self._ranks.alike(work.measured)
-        if not self._ranks.keeps_step:  # else all of it is measured by every rank: sums and counts grow alike
-            measured = dealt(measured, self._ranks.size)[self._ranks.rank]
-        return replace(work, batches=learned, fillers=fillers, measured=measured)
+        learned, measured = (self._deal(self._ranks.alike(part)) for part in (work.batches, work.measured))
+        return replace(work, batches=learned[0], fillers=learned[1], measured=measured[0], measured_fillers=measured[1])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state() if self._feed else ({}, {})

@@ -162,6 +162,14 @@ def test_an_adapter_and_unfrozen_layers_are_one_too_many(tmp_path: Path) -> None
     assert "weights that are all frozen" in found
 
 
+def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo: {}\n")
+    [(where, found, mend)] = problems(path, "parallel=fsdp")
+    assert where == "--set parallel=fsdp"
+    assert "samples with the whole policy" in found
+    assert mend == "Set parallel to ddp."
+
+
 def test_a_clash_by_override_names_the_override(tmp_path: Path) -> None:
     path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  minibatches: 2\n")
     assert problems(path, "ppo.minibatches=900")[0][0] == "--set ppo.minibatches=900"

@@ -1,22 +1,22 @@
-"""What ranks say to each other arrives to the bit, and an error of one is an error of all."""
+"""What ranks say to each other arrives to the bit, each has its share of a step, and an error of one is one of all."""
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
-
-import torch.distributed as dist
 
 PROGRAM = """
 import math, sys
 import torch
-import torch.distributed as dist
 from burnish.errors import Problem, TrainingError
 from burnish.train.messages import gathered, join, leave, shared, together
-from burnish.train.parallel import DataParallel
+from burnish.batches import Document, pack
+from burnish.train.feeds import Work
+from burnish.train.parallel import DataParallel, Sharded
 
 rank = int(sys.argv[1])
-join(dist.TCPStore("127.0.0.1", int(sys.argv[2]), 2, is_master=False), rank, 2)
+join(sys.argv[2], rank, 2)
 assert gathered([rank, 0.1 + rank, "ä" * rank]) == [[0, 0.1, ""], [1, 1.1, "ä"]]
 assert math.isnan(gathered(math.nan)[1 - rank])
 given = {"a": torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16), "b": torch.arange(3), "c": torch.zeros(0, 2)}
@@ -30,6 +30,19 @@ one.grad = torch.full((2,), 1.0 + rank)
 own.grad = torch.full((2,), 7.0) if rank else None
 ranks.add_gradients([one, none, own])
 assert one.grad.tolist() == [3.0, 3.0] and none.grad is None and own.grad.tolist() == [7.0, 7.0]
+class Given:
+    def next(self, step):
+        batches = [pack([Document(row=f"r{n}", ids=[n] * n, weights=[1.0] * n)]) for n in (2, 4, 3)]
+        return Work(batches, {"seen": 1.0}, measured=batches[:1])
+
+for ranks in (DataParallel(), Sharded()):
+    work = ranks.feed(None if rank else Given()).next(0)
+    assert [batch.rows for batch in work.batches] == ([("r3",)] if rank else [("r4",), ("r2",)])
+    assert work.batches[0].ids_T.tolist() == ([3] * 3 if rank else [4] * 4)
+    assert [batch.rows for batch in work.measured] == ([] if rank else [("r2",)])
+    keeps = rank == 1 and isinstance(ranks, Sharded)
+    for fillers in (work.fillers, work.measured_fillers):
+        assert [batch.rows for batch in fillers] == ([("r2",)] if keeps else [])
 try:
     with together():
         if rank:
@@ -45,7 +58,7 @@ leave()
 
 
 def test_two_processes() -> None:
-    store = dist.TCPStore("127.0.0.1", 0, 2, is_master=True, wait_for_workers=False)
-    command = [sys.executable, "-c", PROGRAM]
-    others = [subprocess.Popen([*command, str(rank), str(store.port)]) for rank in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    others = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), place]) for rank in range(2)]
     assert [other.wait(120) for other in others] == [0, 0]
