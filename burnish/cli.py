@@ -187,7 +187,7 @@ def doctor(
     """Try on your model that training is exact: packed = alone, resumed = uninterrupted and more. Exits 4 if not."""
     if out is not None and out.is_dir():
         raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / 'doctor.json'}"))
-    from burnish.pipeline.arithmetic import settle
+    from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
     from burnish.records.durable import write_json
     from burnish.terminal import emit, marker, progress
