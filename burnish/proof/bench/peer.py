@@ -19,7 +19,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForCausalLM,
@@ -66,7 +65,7 @@ def train(job: Job, library: str, setting: Setting, told: Turns) -> None:
     with tempfile.TemporaryDirectory() as folder, suppress(Ended):
         made = _make(job, library, setting, Path(folder))
         made.trainer.add_callback(Clock(told))
-        rows = [row for step in range(job.steps) for item in job.rows(step) for row in _rows(job.work, item)]
+        rows: Any = [row for step in range(job.steps) for item in job.rows(step) for row in _rows(job.work, item)]
         loader = DataLoader(rows, made.micro_rows, shuffle=False, collate_fn=made.trainer.data_collator)
         fed = made.trainer.accelerator.prepare(loader)
         made.trainer.get_train_dataloader = lambda: fed  # in the job's order, and not tokenised again
@@ -115,7 +114,7 @@ def _arguments(job: Job, setting: Setting, folder: Path, micro_rows: int, parts:
         "weight_decay": ours.weight_decay,
         "max_grad_norm": ours.clip_norm,
         "bf16": setting.numbers == AUTOCAST,
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": True,  # as ours
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "save_strategy": "no",
@@ -165,11 +164,12 @@ def _plain(job: Job, setting: Setting, arguments: dict[str, Any]) -> Any:
     """transformers' own trainer, for SFT of all weights."""
     tokenizer: Any = AutoTokenizer.from_pretrained(job.model)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    rows: Any = []  # they come with the loader
     return Trainer(
         model=AutoModelForCausalLM.from_pretrained(job.model, dtype=_dtype(setting)),
         args=TrainingArguments(**arguments),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
-        train_dataset=[],  # pyright: ignore[reportArgumentType]
+        train_dataset=rows,
     )
 
 
