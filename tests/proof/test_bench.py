@@ -6,6 +6,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -184,11 +185,11 @@ def test_a_side_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.proof
+@pytest.mark.skipif(find_spec("trl") is None, reason="TRL is what is compared with: pip install 'burnish[bench]'")
 @pytest.mark.parametrize("work", WORKS)
 def test_trl_does_the_same_work(tiny: Path, tmp_path: Path, work: str) -> None:
     """On the same rows: both losses are of the same weights but for two small updates, in number formats that differ.
     Score heads are drawn anew by each side, so rewards agree in size alone."""
-    pytest.importorskip("trl", reason="what is compared with: pip install 'burnish[bench]'")
     (row,) = compare(str(tiny), tmp_path, None, plan(work, peer=True), Silent())
     found = row.as_json()
     assert found["ratio"] > 0
