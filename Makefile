@@ -1,11 +1,14 @@
 # Two commands on a fresh machine: `make demo` does the whole job, `make test` passes the tests. Both set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit proof clean
+.PHONY: help setup demo bench test lint types unit proof clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
+# What `make bench` trains on: a file of yours (DATA=...), or pairs from the Hub.
+DATA ?= Anthropic/hh-rlhf:harmless-base/test.jsonl.gz
 TORCH := 2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -30,8 +33,15 @@ $(READY): pyproject.toml requirements/lock.txt
 	$(PIP) install -q -c requirements/lock.txt -e '.[train,dev]'
 	@touch $@
 
+$(PEERS): $(READY)
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,dev,bench]'
+	@touch $@
+
 demo: $(READY) ## the whole loop on a small model: runs/demo/report.html, runs/demo/release
 	$(BIN)/burnish run recipes/support.yaml --out runs/demo
+
+bench: $(PEERS) ## our speed beside TRL's, and the share of what this machine can do: runs/bench.json
+	$(BIN)/burnish bench train --data '$(DATA)' --out runs/bench.json
 
 test: lint types unit ## everything that must hold, with few repetitions
 
@@ -46,7 +56,7 @@ types: $(READY) ## strict types of the package
 unit: $(READY) ## the tests alone
 	$(TESTS) -m 'not proof'
 
-proof: $(READY) ## the full repetition counts, and what they counted
+proof: $(PEERS) ## the full repetition counts, and what they counted
 	$(TESTS) -m proof -rP
 
 clean: ## remove what make made, runs excepted

@@ -37,6 +37,16 @@ class Document:
         return len(self.ids) + sum(len(branch) for branch in self.branches)
 
     @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence that the document stands for."""
+        return len(self.ids) + max((len(branch) for branch in self.branches), default=0)
+
+    @property
+    def spelled_out(self) -> int:
+        """Tokens with the prompt counted for each answer, as a program counts them that reads one answer a row."""
+        return sum(len(self.ids) + len(branch) for branch in self.branches) or len(self.ids)
+
+    @property
     def targets(self) -> int:
         root = sum(weight > 0 for weight in self.weights[1:]) if self.weights else 0
         return root + sum(len(branch) for branch in self.branches)

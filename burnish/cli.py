@@ -28,9 +28,11 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
 )
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is.")
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
+app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
@@ -200,9 +202,8 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Try on your model that training is exact: packed = alone, resumed = uninterrupted and more. Exits 4 if not."""
-    if out is not None and out.is_dir():
-        raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / 'doctor.json'}"))
-    from burnish.pipeline.arithmetic import settle
+    _writable(out, "doctor.json")
+    from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
     from burnish.records.durable import write_json
     from burnish.terminal import emit, marker, progress
@@ -213,6 +214,42 @@ def doctor(
         write_json(out, found.as_json())
     emit(found.as_json(), as_text(found, marker(), out), json)
     raise typer.Exit(0 if found.passed else 4)
+
+
+@bench.command("train")
+def bench_train(
+    model: Model = "smollm2-135m",
+    data: Annotated[str | None, typer.Option(help="As for recipes. Without it: a few short rows of our own.")] = None,
+    works: Annotated[str, typer.Option(help="What to time, with commas.")] = "sft,sft-lora,dpo,reward,reward-k4",
+    batch: Annotated[int, typer.Option(min=1, help="Rows of a step; rankings of 4: half of them.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Timed steps of each side, in turn.")] = 3,
+    max_length: Annotated[int, typer.Option(min=8, help="Leave out rows of more tokens.")] = 512,
+    micro_tokens: Annotated[int, typer.Option(min=16, help="Token budget of our micro-batches.")] = 2048,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time TRL too, at its best setting.")] = True,
+    out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
+    json: Json = False,
+) -> None:
+    """Time training beside TRL's, step by step in turn, and against what this machine can do at all."""
+    _writable(out, "bench.json")
+    from burnish.pipeline.sources import data_path
+    from burnish.proof.bench.compare import Plan, compare
+    from burnish.proof.bench.report import as_text
+    from burnish.records.durable import write_json
+    from burnish.terminal import emit, progress
+
+    plan = Plan(
+        works=[name.strip() for name in works.split(",")],
+        batch=batch,
+        rounds=rounds,
+        max_length=max_length,
+        micro_tokens=micro_tokens,
+        peer=peer,
+    )
+    rows = compare(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
+    found = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
+    if out is not None:
+        write_json(out, found)
+    emit(found, as_text(rows, model), json)
 
 
 @label.command()
@@ -274,6 +311,11 @@ def env(json: Json = False) -> None:
 
     found = environment()
     emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
+
+
+def _writable(out: Path | None, usual: str) -> None:
+    if out is not None and out.is_dir():
+        raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))
 
 
 def _alone(stage: str, model: str, data: Path, out: Path, overrides: list[str] | None, json: bool) -> None:

@@ -79,8 +79,10 @@ class _Blocks(torch.autograd.Function):
         return out_THE[None]
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+    @once_differentiable  # which makes ctx positional
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, None, None]:
         (gradient,) = gradients
         q, k, v = ctx.saved_tensors
         dq = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)

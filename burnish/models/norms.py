@@ -37,8 +37,10 @@ class _Rms(torch.autograd.Function):
         return weight * torch.mul(x.float(), r).to(x.dtype)
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    @once_differentiable  # which makes ctx positional
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, Tensor | None, None]:
         (gradient,) = gradients
         x, weight, r = ctx.saved_tensors
         width = x.shape[-1]

@@ -19,7 +19,7 @@ from burnish.pipeline.recipe import Ranked
 from burnish.pipeline.sources import apart, rankings
 from burnish.pipeline.speaker import tuned_model
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import fitting, longest_path
+from burnish.pipeline.training import fitting
 from burnish.records.formats import read_rankings
 from burnish.stats.agreement import undisputed
 from burnish.stats.baselines import Pair
@@ -122,7 +122,7 @@ def _side(renderer: Renderer, rows: Sequence[Ranking], max_length: int) -> tuple
     """The rows that have an ordered pair and fit, and how many did not fit. Raises DataError where none fits."""
     useful = [row for row in rows if len(set(row.ranks)) > 1]
     made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
-    kept = [i for i, document in enumerate(made) if longest_path(document) <= max_length]
+    kept = [i for i, document in enumerate(made) if document.longest <= max_length]
     if useful and not kept:
         fitting(made, max_length, "rankings")  # says what would fit
     everything = Side(

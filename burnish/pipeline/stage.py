@@ -89,7 +89,7 @@ def computed(module: str) -> Work:
     """As `imported`, for a stage that computes with torch: threads and determinism are settled first."""
 
     def run(context: Context) -> Facts:
-        import_module("burnish.pipeline.arithmetic").settle()
+        import_module("burnish.models.arithmetic").settle()
         return imported(module)(context)
 
     return run

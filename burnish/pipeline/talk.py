@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from burnish.models.arithmetic import settle
 from burnish.models.load import resolve
-from burnish.pipeline.arithmetic import settle
 from burnish.pipeline.speaker import speaker
 from burnish.release.verify import EVIDENCE, verify
 from burnish.rollout.chat import ChatGenerator

@@ -198,14 +198,9 @@ def drop_checkpoints(folder: Path) -> None:
 
 def fitting(documents: Sequence[Document], max_length: int, source: str) -> list[Document]:
     """The documents whose longest path is at most `max_length` tokens. None at all is an error."""
-    kept = [document for document in documents if longest_path(document) <= max_length]
+    kept = [document for document in documents if document.longest <= max_length]
     if not kept:
-        shortest = min((longest_path(document) for document in documents), default=0)
+        shortest = min((document.longest for document in documents), default=0)
         found = f"no row fits max_length {max_length}; the shortest of {len(documents)} has {shortest} tokens"
         raise DataError(Problem(source, found, f"Raise max_length to {shortest} or more."))
     return kept
-
-
-def longest_path(document: Document) -> int:
-    """Tokens of the longest sequence that the document stands for."""
-    return len(document.ids) + max((len(branch) for branch in document.branches), default=0)

@@ -42,17 +42,17 @@ class Material:
     """Ranks of each tree's answers, by its row; at least two of a tree differ."""
 
 
-def read_rows(data: Path | None) -> Rows:
-    """The first rows of a file of conversations or rankings, or our own. Raises DataError."""
+def read_rows(data: Path | None, limit: int = LOOKED_AT) -> Rows:
+    """The first rows of a file of conversations or rankings, `limit` at most, or our own. Raises DataError."""
     if data is None:
         return Rows(examples=EXAMPLES, rankings=RANKINGS)
     problems: list[Problem] = []
     if holds_rankings(data):
         found, problems = read_rankings(data, drop_bad=True)
-        rankings = [row for row in found if len(set(row.ranks)) > 1][:LOOKED_AT]
+        rankings = [row for row in found if len(set(row.ranks)) > 1][:limit]
         rows = Rows(examples=[_best(row, number) for number, row in enumerate(rankings)], rankings=rankings)
     else:
-        examples = read_examples(data)[:LOOKED_AT]
+        examples = read_examples(data)[:limit]
         rows = Rows(examples=examples, rankings=_paired(examples))
     if len(rows.examples) < 2:
         few = f"{len(rows.examples)} usable rows, and the laws are about two or more documents"

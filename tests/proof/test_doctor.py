@@ -10,9 +10,9 @@ from transformers import StableLmConfig
 
 from burnish import cli
 from burnish.errors import DataError
+from burnish.models import arithmetic
 from burnish.models.forward import Layout
 from burnish.models.tiny import tiny_tokenizer, write_random, write_tiny
-from burnish.pipeline import arithmetic
 from burnish.proof import doctor
 from burnish.proof.doctor import as_text, examine
 from burnish.proof.law import Law, Measured

@@ -1,0 +1,71 @@
+"""One side of a comparison, in a process of its own: it makes a step when it is told to, and waits. Knows the lines
+that are exchanged; knows no trainer.
+
+A waiting side blocks on a read. Its threads sleep: OpenMP lets them spin for milliseconds after their last work, and
+what follows takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+STEP, END = "step", "end"
+
+
+class Ended(Exception):
+    """There is no further step to make."""
+
+
+class Turns:
+    """Told to make steps on one stream, tells of them on another."""
+
+    def __init__(self, told: TextIO, tells: TextIO) -> None:
+        self._told = told
+        self._tells = tells
+
+    def ready(self) -> None:
+        """All is loaded; wait for the first step."""
+        self.tell({"ready": True})
+        self._wait()
+
+    def done(self, seconds: float, loss: float) -> None:
+        """A step was made; wait for the next one. Raises Ended."""
+        self.tell({"seconds": seconds, "loss": loss})
+        self._wait()
+
+    def tell(self, said: dict[str, Any]) -> None:
+        self._tells.write(json.dumps(said) + "\n")
+        self._tells.flush()
+
+    def _wait(self) -> None:
+        line = self._told.readline().strip()
+        if line != STEP:
+            raise Ended if line == END else SystemExit(0)  # the other end is gone, or has seen enough
+
+
+@contextmanager
+def turns() -> Generator[Turns]:
+    """The process's own streams. Libraries print: their output goes where errors go."""
+    with open(os.dup(1), "w", encoding="utf-8") as tells:
+        os.dup2(2, 1)
+        yield Turns(sys.stdin, tells)
+
+
+def peak_mb() -> float:
+    """The most memory that this process had in its hands, in megabytes (10⁶ bytes).
+
+    The kernel's own count for this program alone: what `getrusage` says may be the parent's.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(kilobytes) * 1024 / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6

@@ -1,0 +1,202 @@
+"""`burnish bench train`: rows and useful tokens by hand, the turns of a side, and runs on a small model."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from burnish import cli
+from burnish.chat.render import Renderer
+from burnish.data.documents import ranked_document
+from burnish.errors import ConfigError, DataError, MachineError
+from burnish.models.tiny import tiny_tokenizer, write_tiny
+from burnish.proof.bench import compare as bench
+from burnish.proof.bench.compare import Plan, compare
+from burnish.proof.bench.items import items
+from burnish.proof.bench.job import SEED, Item, Job, read_job, write_job
+from burnish.proof.bench.report import Row, Run, as_text
+from burnish.proof.bench.settings import AUTOCAST, Setting
+from burnish.proof.bench.side import Side
+from burnish.proof.bench.turns import Ended, Turns, peak_mb
+from burnish.proof.bench.works import WORKS
+from burnish.proof.material import Rows
+from burnish.train.feeds import DatasetFeed
+from burnish.types import Message, Prompt, Ranking, Silent
+
+RENDERER = Renderer(tiny_tokenizer())
+
+
+def item(row: str, ids: int, *branches: int) -> Item:
+    """Of so many tokens; answers in their order."""
+    answers = [[number] * count for number, count in enumerate(branches)]
+    return Item(row=row, ids=[9] * ids, branches=answers, ranks=list(range(1, len(answers) + 1)))
+
+
+def ranking(name: str, *answers: str) -> Ranking:
+    prompt = Prompt(id=name, messages=(Message(role="user", content=name),))
+    return Ranking(prompt=prompt, completions=answers, ranks=tuple(range(1, len(answers) + 1)))
+
+
+def plan(*works: str, peer: bool = False, max_length: int = 512) -> Plan:
+    return Plan(works=works, batch=2, rounds=1, max_length=max_length, micro_tokens=1024, peer=peer)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny(tmp_path_factory.mktemp("bench") / "tiny")
+
+
+def test_a_prompt_counts_for_each_of_its_answers() -> None:
+    """(5 + 2) + (5 + 3), and 7 of a conversation: the order of a single step's rows does not matter."""
+    job = Job(work="dpo", model="", steps=1, per_step=2, micro_tokens=64, items=[item("a", 5, 2, 3), item("b", 7)])
+    assert job.useful(0) == 15 + 7
+
+
+def test_a_ranking_is_six_pairs_to_a_trainer_of_pairs() -> None:
+    found = Item(row="", ids=[9], branches=[[10], [11], [12], [13]], ranks=[3, 1, 4, 2]).pairs()
+    assert found == [([11], [13]), ([11], [10]), ([11], [12]), ([13], [10]), ([13], [12]), ([10], [12])]
+    assert Item(row="", ids=[9], branches=[[10], [11]], ranks=[1, 1]).pairs() == []
+
+
+def test_labels_are_what_is_learned() -> None:
+    assert Item(row="", ids=[4, 5, 6], weights=[0.0, 0.0, 1.0], branches=[], ranks=[]).labels == [-100, -100, 6]
+
+
+def test_four_answers_are_two_and_those_of_the_next_row_by_length() -> None:
+    """Lengths of answers 2, 8 and 5: after the first comes the third, after that the second, then the first again."""
+    rows = [ranking("one", "a", "b"), ranking("two", "cccc", "dddd"), ranking("three", "ee", "middle", "fff")]
+    found = items(Rows(examples=[], rankings=rows), RENDERER, 4, 3, 100)
+    said = [("a", "b", "ee", "fff"), ("cccc", "dddd", "a", "b"), ("ee", "fff", "cccc", "dddd")]
+    for each, row, answers in zip(found, rows, said, strict=True):
+        document = ranked_document(RENDERER, ranking(row.prompt.id, *answers))
+        assert each.branches == document.branches
+        assert each.ids == document.ids
+        assert each.ranks == [1, 2, 3, 4]
+
+
+def test_few_rows_come_again_under_other_names_and_long_ones_do_not_come() -> None:
+    rows = Rows(examples=[], rankings=[ranking("one", "a", "b"), ranking("two", "c", "d" * 200)])
+    found = items(rows, RENDERER, 2, 3, 100)
+    assert [each.row for each in found] == ["one#0", "one#1", "one#2"]
+    with pytest.raises(DataError, match="Give --max-length"):
+        items(rows, RENDERER, 2, 3, 8)
+
+
+def test_rows_come_in_the_order_of_our_feed(tmp_path: Path) -> None:
+    """Else the two sides would not learn from the same rows at the same step."""
+    given = [item(str(number), 3, 1, 1) for number in range(6)]
+    write_job(tmp_path / "job.json", Job(work="dpo", model="m", steps=3, per_step=2, micro_tokens=64, items=given))
+    job = read_job(tmp_path / "job.json")
+    assert job.items == given
+    feed = DatasetFeed([each.document for each in given], per_step=2, micro_tokens=64, seed=SEED)
+    orders = [[each.row for each in job.rows(step)] for step in range(3)]
+    for step, rows in enumerate(orders):
+        assert sorted(name for batch in feed.next(step).batches for name in batch.rows) == sorted(rows)
+    assert sorted(row for rows in orders for row in rows) == [str(number) for number in range(6)]
+
+
+def test_a_side_steps_when_it_is_told() -> None:
+    tells = io.StringIO()
+    turns = Turns(io.StringIO("step\nstep\nend\n"), tells)
+    turns.ready()
+    turns.done(0.5, 1.25)
+    with pytest.raises(Ended):
+        turns.done(0.25, 1.0)
+    lines = [json.loads(line) for line in tells.getvalue().splitlines()]
+    assert lines == [{"ready": True}, {"seconds": 0.5, "loss": 1.25}, {"seconds": 0.25, "loss": 1.0}]
+    with pytest.raises(SystemExit):
+        Turns(io.StringIO(), tells).ready()
+
+
+def test_the_peak_is_this_processes_own() -> None:
+    assert 10 < peak_mb() < 1e6
+
+
+def test_settings_are_told_by_name() -> None:
+    for setting in (Setting(AUTOCAST), Setting(AUTOCAST, packed=True)):
+        assert Setting.named(str(setting)) == setting
+
+
+def run(rates: Sequence[float], peak: float, loss: float) -> Run:
+    return Run(rates=rates, losses=[9.0, loss], peak_mb=peak, setting="fp32", tried={"fp32": rates[0]})
+
+
+def test_ratios_are_of_steps_side_by_side() -> None:
+    """100/50, 300/60 and 90/30: 2, 5 and 3, of which the middle is 3, and not that of the medians, 100/50."""
+    row = Row(
+        work="sft",
+        ours=run([100, 300, 90], 700, 1.5),
+        peer=run([50, 60, 30], 900, 1.6),
+        trainer=run([25, 60, 45], 800, 1.7),
+        floor_shares=[0.5, 0.7, 0.6],
+        machine={"gflops": 800},
+        step={"rows": 8},
+    )
+    found = row.as_json()
+    assert {"work", "ours", "peer", "ratio", "floor_share", "peak_mb"} <= found.keys()
+    assert (found["ours"], found["peer"], found["ratio"], found["ratios"]) == (100, 50, 3, [2, 5, 3])
+    assert (found["floor_share"], found["peak_mb"], found["peer_peak_mb"]) == (0.6, 700, 900)
+    assert (found["ours_loss"], found["peer_loss"], found["vs_trainer"]) == (1.5, 1.6, 4)
+    text = as_text([row], "a model")
+    assert "3.00x" in text
+    assert "2.00-5.00" in text
+    assert "4.00x (2.00-5.00) of 45" in text
+
+
+def test_ours_alone_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "bench.json"
+    arguments = ["--works", "dpo,reward-k4", "--batch", "2", "--rounds", "2", "--no-peer", "--json", "--out", str(out)]
+    assert cli.code_of(["bench", "train", "--model", str(tiny), *arguments]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert json.loads(out.read_text()) == found
+    assert [row["work"] for row in found["rows"]] == ["dpo", "reward-k4"]
+    assert [row["rows"] for row in found["rows"]] == [2, 1]
+    for row in found["rows"]:
+        assert row["ours"] > 0
+        assert row["peer"] is row["ratio"] is None
+        assert 0 < row["floor_share"] < 1
+        assert row["peak_mb"] > 100
+        assert len(row["ours_each"]) == len(row["floor_shares"]) == 2
+        assert math.isfinite(row["ours_loss"])
+    assert found["rows"][0]["ours_loss"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_what_cannot_be_timed_is_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="Did you mean"):
+        compare(str(tiny), tmp_path, None, plan("rewards"), Silent())
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match=r"pip install 'burnish\[bench\]'"):
+        compare(str(tiny), tmp_path, None, plan("sft", peer=True), Silent())
+
+
+def test_a_side_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
+    module = "burnish.proof.bench.ours"
+    with (
+        Side(module, [str(tmp_path / "missing.json")], tmp_path / "log") as side,
+        pytest.raises(MachineError, match="FileNotFoundError"),
+    ):
+        side.ready()
+
+
+@pytest.mark.proof
+@pytest.mark.skipif(find_spec("trl") is None, reason="TRL is what is compared with: pip install 'burnish[bench]'")
+@pytest.mark.parametrize("work", WORKS)
+def test_trl_does_the_same_work(tiny: Path, tmp_path: Path, work: str) -> None:
+    """On the same rows: both losses are of the same weights but for two small updates, in number formats that differ.
+    Score heads are drawn anew by each side, so rewards agree in size alone."""
+    (row,) = compare(str(tiny), tmp_path, None, plan(work, peer=True), Silent())
+    found = row.as_json()
+    assert found["ratio"] > 0
+    assert found["peer_peak_mb"] > 100
+    assert found["peer_setting"] in found["peer_tried"]
+    assert len(found["peer_tried"]) == (4 if work.startswith("sft") else 3)
+    assert found["peer_loss"] == pytest.approx(found["ours_loss"], rel=0.5 if "reward" in work else 0.02)
+    assert ("vs_trainer" in found) == (work == "sft")
+    if work == "sft":
+        assert found["trainer_loss"] == pytest.approx(found["ours_loss"], rel=0.02)
