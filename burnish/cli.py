@@ -378,7 +378,7 @@ def _among_others(argv: list[str]) -> int:
 
 
 def _following(argv: list[str]) -> int:
-    from burnish.pipeline.arithmetic import settle
+    from burnish.models.arithmetic import settle
     from burnish.pipeline.training import follow
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the first one decides
