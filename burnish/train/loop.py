@@ -117,10 +117,10 @@ def _update(
     metrics."""
     prepare = getattr(objective, "prepare", None)
     if prepare is not None:
-        prepare(module, work.measured, ranks)
         with torch.no_grad():
-            for batch in work.measured_fillers:
+            for batch in work.measured_fillers:  # before the measure, at the end of which ranks wait for each other
                 module(batch)
+        prepare(module, work.measured, ranks)
     counts = ranks.sum(added(objective.counts(batch) for batch in work.batches))
     losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)
