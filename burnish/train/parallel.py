@@ -159,8 +159,8 @@ class DataParallel(Alone):
 class Sharded(DataParallel):
     """Every rank has a part of each weight, of its gradient and of its moments: FSDP2 (Rajbhandari et al. 2020).
 
-    Layers are put together when they are needed, which needs every rank to pass the model equally often. An architecture
-    that takes one sequence at a time passes it as often as a micro-batch has sequences: such are refused.
+    Layers are put together when they are needed, which needs every rank to pass the model equally often. Architectures
+    that take one sequence at a time pass it as often as a micro-batch has sequences: they are refused.
     """
 
     keeps_step = True
