@@ -23,7 +23,7 @@ def _laws() -> Iterator[Law]:
             yield from _of_method(method, way)
         yield _of_resuming(way)
     yield from _of_batches()
-    yield _of_ranks()
+    yield from _of_ranks()
     yield from _of_heads()
     yield from _of_references()
     yield from _of_adapters()
@@ -113,14 +113,22 @@ def _of_batches() -> Iterator[Law]:
     )
 
 
-def _of_ranks() -> Law:
+def _of_ranks() -> Iterator[Law]:
     """By fine-tuning, as resuming is: `tests/laws/test_ranks.py` has all methods."""
-    return Law(
+    yield Law(
         name="two ranks = one",
-        says="Two processes that share a step's micro-batches, and with fsdp the weights too, make the step of one.",
-        measure=ranks.two,
-        tolerances={f"{kind} {what}": value for kind in ranks.KINDS for what, value in STEP.items()},
+        says="Two processes that share a step's micro-batches make the step of one.",
+        measure=lambda subject: ranks.two(subject, "ddp"),
+        tolerances=STEP,
         because=ROUNDING,
+    )
+    yield Law(
+        name="two ranks with half the weights each = one",
+        says="Two processes that share a step's micro-batches and the weights (fsdp) make the step of one.",
+        measure=lambda subject: ranks.two(subject, "fsdp"),
+        tolerances=STEP,
+        because=ROUNDING,
+        trees_only=True,
     )
 
 

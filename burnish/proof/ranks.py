@@ -23,18 +23,15 @@ from burnish.proof.subject import Subject, Trial
 from burnish.train.messages import join, leave, shared
 from burnish.train.parallel import Kind, joined
 
-KINDS: tuple[Kind, ...] = ("ddp", "fsdp")
 HOST = "127.0.0.1"
 _PATIENCE = timedelta(minutes=10)
 _INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
-def two(subject: Subject) -> Measured:
-    """The step of one process, and that of two, which have all of the weights each, or half of them."""
-    trial = subject.trial("sft")
+def two(subject: Subject, kind: Kind) -> Measured:
+    """The step of one process, and that of two, which have all of the weights each (ddp), or half of them (fsdp)."""
     with second_process():
-        found = {kind: apart(trial, "sft", kind) for kind in KINDS}
-    return Measured({f"{kind} {what}": value for kind, each in found.items() for what, value in each.items()})
+        return Measured(apart(subject.trial("sft"), "sft", kind))
 
 
 def apart(trial: Trial, method: str, kind: Kind) -> dict[str, float]:

@@ -23,7 +23,8 @@ from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from burnish.batches import Batch
-from burnish.models.forward import Output, Trainable
+from burnish.errors import ModelError, Problem
+from burnish.models.forward import Layout, Output, Trainable
 from burnish.models.layers import decoder_layers
 from burnish.train import messages
 from burnish.train.feeds import Feed, Work
@@ -180,7 +181,8 @@ class DataParallel(Alone):
 class Sharded(DataParallel):
     """Every rank has a part of each weight, of its gradient and of its moments: FSDP2 (Rajbhandari et al. 2020).
 
-    Layers are put together when they are needed, which needs every rank to pass the model equally often.
+    Layers are put together when they are needed, which needs every rank to pass the model equally often. Architectures
+    that take one sequence at a time pass it as often as a micro-batch has sequences: they are refused.
     """
 
     keeps_step = True
@@ -197,7 +199,13 @@ class Sharded(DataParallel):
         return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
     def spread(self, module: Trainable) -> Trainable:
-        """A sharded copy; the module stays whole. Embeddings and LM head, which may be one tensor, share a group."""
+        """A sharded copy; the module stays whole. Embeddings and LM head, which may be one tensor, share a group.
+
+        Raises ModelError for an architecture that takes one sequence at a time.
+        """
+        if module.layout is Layout.ROWS:
+            found = "it takes one sequence at a time, and a model in parts has to be passed equally often by all"
+            raise ModelError(Problem(type(module.backbone).__name__, found, "Set parallel to ddp."))
         copy = deepcopy(super().spread(module))
         mesh = init_device_mesh(next(copy.parameters()).device.type, (self.size,))
         precision = MixedPrecisionPolicy(reduce_dtype=torch.float32)

@@ -291,6 +291,7 @@ BUGS: dict[str, list[Callable[[Patch], None]]] = {
     "other documents do not move": [causal_over_the_whole_pack],
     "other answers do not move": [causal_over_the_whole_pack, answers_see_each_other],
     "two ranks = one": [counts_of_one_rank, gradients_of_one_rank],
+    "two ranks with half the weights each = one": [counts_of_one_rank],
     "tree attention = dense attention": [causal_over_the_whole_pack],
     "each token passes once": [everything_twice],
     "logits in chunks = at once": [chunks_lose_their_first_row],

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from burnish.proof.laws import STEP
 from burnish.proof.methods import METHODS, WAYS
-from burnish.proof.ranks import KINDS, apart, second_process
+from burnish.proof.ranks import apart, second_process
 from burnish.proof.subject import Subject
+from burnish.train.parallel import Kind
+
+KINDS: tuple[Kind, ...] = ("ddp", "fsdp")
 
 
 def test_every_method_makes_the_same_step_on_two_ranks(subject: Subject) -> None:
