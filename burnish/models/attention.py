@@ -151,8 +151,8 @@ class DenseAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         mask_TT = hiding(self._visible_TT & near(self._positions_T, rule.window), torch.float32)
-        parts = (part.float() for part in (q, shared_heads(q, k), shared_heads(q, v)))
-        return written_out(*parts, rule, mask_TT, rule.sinks(1, -1, 1, 1)).to(q.dtype).transpose(1, 2)
+        keys, values = shared_heads(q, k).float(), shared_heads(q, v).float()
+        return written_out(q.float(), keys, values, rule, mask_TT, rule.sinks(1, -1, 1, 1)).to(q.dtype).transpose(1, 2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, rule: Rule, mask: Tensor | None, sinks: Tensor | None) -> Tensor:
