@@ -172,7 +172,12 @@ def test_an_adapter_on_all_linear_layers_can_be_trained_and_merged(name: str, fo
 
 @pytest.mark.parametrize(
     ("name", "left"),
-    [("mixtral", "MixtralExperts, MixtralTopKRouter"), ("gpt_oss", "GptOssExperts"), ("lfm2", "Conv1d"), ("llama", "")],
+    [
+        ("mixtral", "MixtralExperts, MixtralTopKRouter"),
+        ("gpt_oss", "GptOssExperts"),
+        ("lfm2", "Conv1d"),
+        ("gemma3_text", ""),
+    ],
 )
 def test_what_an_adapter_leaves_alone_is_said(
     name: str, left: str, folder: Folder, caplog: pytest.LogCaptureFixture
