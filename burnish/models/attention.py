@@ -165,9 +165,8 @@ class DenseAttention:
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         mask_TT = hiding(self._visible_TT & near(self._positions_T, rule.window), torch.float32)
-        wide_q, wide_k, wide_v = q.float(), shared_heads(q, k).float(), shared_heads(q, v).float()
-        attended = written_out(wide_q, wide_k, wide_v, rule, mask_TT, rule.sinks(1, -1, 1, 1))
-        return attended.to(q.dtype).transpose(1, 2)
+        keys, values = shared_heads(q, k).float(), shared_heads(q, v).float()
+        return written_out(q.float(), keys, values, rule, mask_TT, rule.sinks(1, -1, 1, 1)).to(q.dtype).transpose(1, 2)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, rule: Rule, mask: Tensor | None, sinks: Tensor | None) -> Tensor:

@@ -164,7 +164,7 @@ def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
 
 def _tell_left_out(backbone: nn.Module) -> None:
     """Warn of matrices that are neither linear layers nor embeddings."""
-    others = [part for part in backbone.modules() if type(part) not in (nn.Linear, nn.Embedding)]
+    others = [each for each in backbone.modules() if type(each) is not nn.Linear and not isinstance(each, nn.Embedding)]
     left = {type(part).__name__: part for part in others if any(p.ndim > 1 for p in part.parameters(recurse=False))}
     if left:
         count = sum(p.numel() for part in others for p in part.parameters(recurse=False) if p.ndim > 1)

@@ -61,8 +61,8 @@ def routed(module: Trainable) -> bool:
     Then other tokens decide how many rows stand in an expert's product of matrices, and so how it rounds: what must not
     move can move by the last bits.
     """
-    config: Any = module.backbone.config
-    stated: dict[str, Any] = config.to_dict()
+    backbone: Any = module.backbone
+    stated: dict[str, Any] = backbone.config.to_dict()
     return any("expert" in name and type(value) is int and value > 1 for name, value in stated.items())
 
 

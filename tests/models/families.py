@@ -138,7 +138,7 @@ FAMILIES: dict[str, Family] = {
         config=Lfm2Config(**{**GROUPED, "pad_token_id": 0}, layer_types=["conv", "full_attention"]),
         layout=Layout.ROWS,
     ),
-    "phi3, long rotation": Family(
+    "phi3_long": Family(
         config=Phi3Config(
             **{**GROUPED, "pad_token_id": 0},
             original_max_position_embeddings=16,

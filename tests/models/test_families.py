@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -110,6 +111,14 @@ def test_the_slow_reference_agrees(name: str, folder: Folder) -> None:
     torch.testing.assert_close(tree_TC, dense_TC, rtol=0, atol=1e-5 * float(dense_TC.abs().max()))
 
 
+def test_the_page_says_what_is_tested() -> None:
+    """The table of families: names, and tree or rows."""
+    page = Path(__file__).parents[2] / "docs" / "decisions" / "0015-attention-of-every-family.md"
+    rows = re.findall(r"^\| ([\w, ]+) \| (tree|rows) \|", page.read_text(), re.MULTILINE)
+    listed = {name: layout for names, layout in rows for name in re.findall(r"\w+", names) if name in FAMILIES}
+    assert listed == {name: family.layout.value for name, family in FAMILIES.items()}
+
+
 def unlike(path: Path, slots: int = 3) -> float:
     """How far the log-probabilities of sampled answers are from those that the architecture gives the same tokens."""
     module = load_trainable(path, dtype=torch.float32)
@@ -127,6 +136,18 @@ def unlike(path: Path, slots: int = 3) -> float:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_answers_are_sampled_from_the_architectures_own_distribution(name: str, folder: Folder) -> None:
     assert unlike(folder(name)) < LOGPROB
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2", "gpt_oss", "deepseek_v2"])
+def test_bfloat16_runs_through_every_kind_of_rule(name: str, folder: Folder) -> None:
+    """The scorer computes attention in fp32 and the engine in bfloat16; what is left out shows as 0.1 and more."""
+    module = load_trainable(folder(name), dtype=torch.bfloat16)
+    rows = Engine(module, end_id=-1, slots=3).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
+    answers = [[answer.ids for answer in row] for row in rows]
+    documents = [Document(row="", ids=ids, branches=row) for ids, row in zip(PROMPTS, answers, strict=True)]
+    sampled_N = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
+    scored_N = module(pack(documents)).logprobs_N.detach().float()
+    assert (sampled_N - scored_N).abs().mean() < 0.1
 
 
 LINEAR = [name for name in FAMILIES if name != "gpt2"]  # whose layers are transposed, of a kind of their own
@@ -151,7 +172,12 @@ def test_an_adapter_on_all_linear_layers_can_be_trained_and_merged(name: str, fo
 
 @pytest.mark.parametrize(
     ("name", "left"),
-    [("mixtral", "MixtralExperts, MixtralTopKRouter"), ("gpt_oss", "GptOssExperts"), ("lfm2", "Conv1d"), ("llama", "")],
+    [
+        ("mixtral", "MixtralExperts, MixtralTopKRouter"),
+        ("gpt_oss", "GptOssExperts"),
+        ("lfm2", "Conv1d"),
+        ("gemma3_text", ""),
+    ],
 )
 def test_what_an_adapter_leaves_alone_is_said(
     name: str, left: str, folder: Folder, caplog: pytest.LogCaptureFixture
@@ -271,7 +297,7 @@ def test_what_attention_does_not_know_is_refused(folder: Folder) -> None:
 
 def test_rotations_that_depend_on_the_pack_have_a_longest_document(folder: Folder) -> None:
     """Of 16 tokens, and the architecture is the same up to there (it is among those above); one more is refused."""
-    module = load_trainable(folder("phi3, long rotation"), dtype=torch.float32)
+    module = load_trainable(folder("phi3_long"), dtype=torch.float32)
     module(pack([Document(row="a", ids=list(range(16)), weights=[1.0] * 16)]))
     with pytest.raises(DataError, match="b: longer than 16 tokens"):
         module(pack([Document(row="a", ids=[1]), Document(row="b", ids=list(range(9)), branches=[[1], [2] * 8])]))
