@@ -21,7 +21,7 @@ from burnish.models import weights
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
 from burnish.models.head import check, lm_head
-from burnish.models.memory import keep_freed
+from burnish.models.memory import give_back, keep_freed
 from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
 from burnish.models.quiet import quiet
@@ -54,6 +54,7 @@ def load_trainable(
     Raises ModelError, or DataError where a sealed folder was changed.
     """
     keep_freed()
+    give_back()
     found = folders.read(folder)
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     lighten(model)

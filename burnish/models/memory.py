@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
+from typing import Any
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 _NEVER = 2**31 - 1
 _GROWTH = 1 << 28
+
+
+def give_back() -> None:
+    """Hand to the kernel the pages that lie free. For between two works: what is kept of the one is in pieces that the
+    other, whose tensors have other sizes, may not fit into, and so it grows. Harmless where there is nothing to give.
+    """
+    trim = getattr(_library(), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 @cache
@@ -20,9 +30,16 @@ def keep_freed() -> bool:
 
     A setting of the whole process, made once and never undone; results do not change.
     """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+    mallopt = getattr(_library(), "mallopt", None)
+    if mallopt is None:
         return False
     wanted = {_MMAP_MAX: 0, _TRIM_THRESHOLD: _NEVER, _TOP_PAD: _GROWTH}
     return all(bool(mallopt(name, value)) for name, value in wanted.items())
+
+
+def _library() -> Any:
+    """The C library of this process; None where it cannot be had by no name (Windows)."""
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):
+        return None
