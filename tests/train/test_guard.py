@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from burnish.batches import Batch, Document, pack
 from burnish.errors import TrainingError
 from burnish.models.forward import Output, Trainable
+from burnish.train.checkpoint import Checkpoints
 from burnish.train.feeds import DatasetFeed, Work
 from burnish.train.guard import FEWEST, WINDOW, Guard
 from burnish.train.loop import FitConfig, fit
@@ -107,6 +109,22 @@ class Watching(DatasetFeed):
 
 
 table = Table()
+
+
+def test_what_is_usual_comes_back_with_a_checkpoint(tmp_path: Path) -> None:
+    """Resumed after update 12, a run has two steps of its own behind it when the spike comes: too few to tell by."""
+    documents = [Document(row=f"d{n}", ids=[0, n % 4], weights=[0, 1]) for n in range(8)]
+    feed = DatasetFeed(documents, per_step=2, micro_tokens=4, seed=0)
+
+    def run(steps: int, objective: Spiking, guard: Guard) -> None:
+        module = Table()
+        optimizer = Optimizer(module, OptimConfig(lr=0.01, steps=30))
+        config = FitConfig(steps=steps, seed=0, save_every=6)
+        fit(module, feed, objective, optimizer, config, checkpoints=Checkpoints(tmp_path), guard=guard)
+
+    run(13, Spiking(99), Guard())
+    with pytest.raises(TrainingError, match="step 14: the loss is"):
+        run(30, Spiking(2), Guard(spike=10))
 
 
 def test_a_spike_leaves_the_weights_as_they_were() -> None:

@@ -121,6 +121,19 @@ def test_patience_ends_the_run_and_the_last_weights_stay(tmp_path: Path) -> None
     assert max(three.losses()) == 9
 
 
+def test_patience_begins_anew_with_each_lowest_loss() -> None:
+    """Squares at 2, 2.5, 1.5, 2, 1: one miss, a new lowest, one miss, a new lowest. Then 2 and 2: two in a row."""
+    module, validation = Point(2.0), watch(patience=2)
+    averages = Averages(Optimizer(module, OptimConfig(lr=1.0, steps=1)))
+    over: list[bool] = []
+    for value in (2.0, 2.5, 1.5, 2.0, 1.0, 2.0, 2.0):
+        with torch.no_grad():
+            module.point.fill_(value)
+        validation.measure(module, Steady(), averages)
+        over.append(validation.over)
+    assert over == [False] * 6 + [True]
+
+
 def test_the_best_are_kept(tmp_path: Path) -> None:
     """0.75 itself comes after the fifth update; every second, the first of the two that are equally near is 1."""
     every, second = Run(tmp_path / "every", watch(1, best=True)), Run(tmp_path / "second", watch(2, best=True))
