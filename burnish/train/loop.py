@@ -113,8 +113,7 @@ def _update(
     ranks: Ranks,
     guard: Guard,
 ) -> tuple[float, dict[str, float]]:
-    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and
-    metrics."""
+    """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and metrics."""
     prepare = getattr(objective, "prepare", None)
     if prepare is not None:
         with torch.no_grad():

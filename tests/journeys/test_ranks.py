@@ -20,7 +20,10 @@ from tiny import burnish, project
 
 from burnish.runs import LOCK
 
-SETTINGS = ("batch_size=4", "epochs=3", "lr=1e-3", "max_length=1024", "micro_tokens=4096", "save_every=1")
+SETTINGS = (
+    *("batch_size=4", "epochs=3", "lr=1e-3", "max_length=1024", "micro_tokens=4096", "save_every=1"),
+    *("eval_every=2", "eval_share=0.2", "keep=best", "ema=0.9", "average_with_start=0.1"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +85,12 @@ def test_two_ranks_end_where_one_does(place: Path, alone: Path) -> None:
     assert code == 0, said
     assert apart(alone, place / "shared") < 1e-2
     losses = [
-        [json.loads(line)["loss"] for line in (run / "sft" / "metrics.jsonl").read_text().splitlines()]
+        [row[name] for line in (run / "sft" / "metrics.jsonl").read_text().splitlines() for row in [json.loads(line)]
+         for name in ("loss", "eval/loss") if row.get(name) is not None]
         for run in (alone, place / "shared")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
-    assert len(losses[1]) == 12
+    assert len(losses[1]) >= 12
 
 
 def test_a_killed_run_goes_on_with_shards(place: Path, alone: Path) -> None:
@@ -110,7 +114,7 @@ def test_a_killed_run_goes_on_with_shards(place: Path, alone: Path) -> None:
 def test_one_message_for_all(place: Path) -> None:
     code, said = two(command(place, "wrong", "sft.warmup_steps=-1"))
     assert code != 0
-    assert said.count("sft.warmup_steps") == 1
+    assert said.count("sft.warmup_steps is -1") == 1
     assert said.count("exit 2") == 1
     assert re.search(r"exitcode *: 2 ", said), "what torchrun tells of the first rank"
     assert not (place / "wrong").exists()

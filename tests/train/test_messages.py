@@ -37,12 +37,12 @@ class Given:
 
 for ranks in (DataParallel(), Sharded()):
     work = ranks.feed(None if rank else Given()).next(0)
-    assert [batch.rows for batch in work.batches] == ([("r3",)] if rank else [("r4",), ("r2",)])
+    assert [batch.rows for batch in work.batches] == ([("r3",), ("r2",)] if rank else [("r4",)])
     assert work.batches[0].ids_T.tolist() == ([3] * 3 if rank else [4] * 4)
     assert [batch.rows for batch in work.measured] == ([] if rank else [("r2",)])
-    keeps = rank == 1 and isinstance(ranks, Sharded)
-    for fillers in (work.fillers, work.measured_fillers):
-        assert [batch.rows for batch in fillers] == ([("r2",)] if keeps else [])
+    filled = [[batch.rows for batch in each] for each in (work.fillers, work.measured_fillers)]
+    wanted = [[], [("r2",)]] if rank else [[("r2",)], []]
+    assert filled == (wanted if isinstance(ranks, Sharded) else [[], []])
 try:
     with together():
         if rank:
