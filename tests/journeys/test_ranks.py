@@ -85,8 +85,13 @@ def test_two_ranks_end_where_one_does(place: Path, alone: Path) -> None:
     assert code == 0, said
     assert apart(alone, place / "shared") < 1e-2
     losses = [
-        [row[name] for line in (run / "sft" / "metrics.jsonl").read_text().splitlines() for row in [json.loads(line)]
-         for name in ("loss", "eval/loss") if row.get(name) is not None]
+        [
+            row[name]
+            for line in (run / "sft" / "metrics.jsonl").read_text().splitlines()
+            for row in [json.loads(line)]
+            for name in ("loss", "eval/loss")
+            if row.get(name) is not None
+        ]
         for run in (alone, place / "shared")
     ]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)

@@ -42,9 +42,10 @@ def curve(folder: Path, dtype: torch.dtype, out: Path) -> torch.Tensor:
 @pytest.mark.proof
 def test_the_loss_follows_that_of_fp32_for_a_hundred_steps(tmp_path: Path) -> None:
     """A rounding to bfloat16 is 2⁻⁹ = 0.2% at most, and some hundred follow one another; Adam's first updates take no
-    more than the sign of a small gradient. So curves part, as two runs with other sums would. What must hold is that no step
-    is off by more than one in twenty, and that over twenty steps, where such differences cancel, what is apart is small
-    beside what is learned: a tenth of the fall of the loss.
+    more than the sign of a small gradient. So curves part, as two runs with other sums would.
+
+    What must hold is that no step is off by more than one in twenty, and that over twenty steps, where such differences
+    cancel, what is apart is small beside what is learned: a tenth of the fall of the loss.
     """
     try:
         folder = resolve(ALIAS, Path(), Silent())
