@@ -114,7 +114,7 @@ def _of_batches() -> Iterator[Law]:
 
 
 def _of_ranks() -> Iterator[Law]:
-    """By fine-tuning, as resuming is: `tests/laws/test_ranks.py` has all methods."""
+    """By fine-tuning, as resuming is: `tests/laws/test_two_ranks.py` has all methods."""
     yield Law(
         name="two ranks = one",
         says="Two processes that share a step's micro-batches make the step of one.",

@@ -16,7 +16,7 @@ from transformers import BloomConfig, GPT2Config, LlamaConfig, PretrainedConfig,
 from burnish import batches
 from burnish.batches import Batch
 from burnish.losses import preference
-from burnish.models import forward, load
+from burnish.models import blocks, forward, load
 from burnish.models.attention import Rule, TreeAttention, attention, shared_heads
 from burnish.models.forward import Layout, Trainable
 from burnish.models.lora import LoraLinear
@@ -154,7 +154,9 @@ def rows_have_a_state(patch: Patch) -> None:
 
 
 def answers_see_each_other(patch: Patch) -> None:
-    patch.setattr(Batch, "_ancestors_SS", lambda self: torch.ones(self.parent_S.numel(), self.parent_S.numel()).bool())
+    """Each sees the prompt and all answers before its own."""
+    joined = blocks._joined
+    patch.setattr(blocks, "_joined", lambda prompt, own: joined(prompt and slice(prompt.start, own.start), own))
 
 
 def everything_twice(patch: Patch) -> None:

@@ -115,7 +115,7 @@ def test_logprobs_are_the_scorers(module: Trainable, temperature: float) -> None
     with torch.no_grad():
         scored = module(pack(documents, temperature)).logprobs_N
     sampled = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
-    torch.testing.assert_close(sampled, scored, rtol=0, atol=1e-5)
+    torch.testing.assert_close(sampled, scored, rtol=0, atol=2e-5)  # fp32: logits of some tens, added in two ways
 
 
 def test_greedy_logprobs_are_the_models_at_temperature_1(module: Trainable) -> None:
