@@ -16,8 +16,6 @@ from burnish.errors import BurnishError, ConfigError, Problem, nearest
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
-TRAINING = ("run", "sft", "reward", "dpo")
-"""Verbs to which several processes are of use."""
 
 app = typer.Typer(
     add_completion=False,
@@ -205,14 +203,11 @@ def doctor(
     _writable(out, "doctor.json")
     from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
-    from burnish.records.durable import write_json
-    from burnish.terminal import emit, marker, progress
+    from burnish.terminal import marker, progress
 
     settle()
     found = examine(model, Path.cwd(), data, progress())
-    if out is not None:
-        write_json(out, found.as_json())
-    emit(found.as_json(), as_text(found, marker(), out), json)
+    _told_and_kept(found.as_json(), as_text(found, marker(), out), out, json)
     raise typer.Exit(0 if found.passed else 4)
 
 
@@ -234,22 +229,13 @@ def bench_train(
     from burnish.pipeline.sources import data_path
     from burnish.proof.bench.compare import Plan, compare
     from burnish.proof.bench.report import as_text
-    from burnish.records.durable import write_json
-    from burnish.terminal import emit, progress
+    from burnish.terminal import progress
 
-    plan = Plan(
-        works=[name.strip() for name in works.split(",")],
-        batch=batch,
-        rounds=rounds,
-        max_length=max_length,
-        micro_tokens=micro_tokens,
-        peer=peer,
-    )
+    names = [name.strip() for name in works.split(",")]
+    plan = Plan(works=names, batch=batch, rounds=rounds, max_length=max_length, micro_tokens=micro_tokens, peer=peer)
     rows = compare(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
     found = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
-    if out is not None:
-        write_json(out, found)
-    emit(found, as_text(rows, model), json)
+    _told_and_kept(found, as_text(rows, model), out, json)
 
 
 @label.command()
@@ -318,6 +304,15 @@ def _writable(out: Path | None, usual: str) -> None:
         raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))
 
 
+def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: bool) -> None:
+    from burnish.records.durable import write_json
+    from burnish.terminal import emit
+
+    if out is not None:
+        write_json(out, found)
+    emit(found, text, json)
+
+
 def _alone(stage: str, model: str, data: Path, out: Path, overrides: list[str] | None, json: bool) -> None:
     from burnish.pipeline.recipe_file import stage_alone
 
@@ -350,47 +345,19 @@ def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
     signal.signal(signal.SIGTERM, _terminated)
     several = {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
-    sys.exit(_among_others(sys.argv[1:]) if several else code_of(sys.argv[1:]))
+    argv = sys.argv[1:]
+    if not several:
+        sys.exit(code_of(argv))
+    from burnish.torchrun import take_part
 
-
-def _among_others(argv: list[str]) -> int:
-    """As one of the processes of torchrun: the first does what the command line says, the others help it train.
-
-    The first one speaks and fails for all. When it ends otherwise than well, the others see that it has gone.
-    """
-    first = os.environ["RANK"] == "0"
-    if not argv or argv[0] not in TRAINING:
-        return code_of(argv) if first else 0
-    from burnish.train.messages import join, leave, shared
-
-    join()
     try:
-        code = code_of(argv) if first else _following(argv)
-    except SystemExit as terminated:
-        code = int(terminated.code or 0)
-    if code or not first:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it
-    shared(None)
-    leave()
-    return code
-
-
-def _following(argv: list[str]) -> int:
-    from burnish.models.arithmetic import settle
-    from burnish.pipeline.training import follow
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the first one decides
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    settle()
-    try:
-        follow()
-    except BurnishError:
-        return 0  # the first one has said it
+        sys.exit(take_part(argv, code_of))
     except Exception as error:  # noqa: BLE001 (our own bugs, as in `code_of`)
-        return _our_bug(error, argv)
-    return 0
+        from burnish.crash import admit
+
+        code = admit(error, argv)
+        sys.stderr.flush()
+        os._exit(code)  # as there: torch's threads must not have the last word
 
 
 def code_of(argv: list[str]) -> int:
@@ -411,7 +378,9 @@ def code_of(argv: list[str]) -> int:
         sys.stderr.close()
         return 0
     except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
-        return _our_bug(error, argv)
+        from burnish.crash import admit
+
+        return admit(error, argv)
 
 
 def _told(code: int) -> int:
@@ -419,16 +388,6 @@ def _told(code: int) -> int:
     if code == INTERRUPTED:
         print("\ninterrupted; the same command continues", file=sys.stderr)
     return code
-
-
-def _our_bug(error: Exception, argv: list[str]) -> int:
-    from burnish.crash import report as write_down
-
-    where = write_down(error, argv)
-    print(
-        f"burnish has a bug ({type(error).__name__}). A report without secrets is in {where}; exit 1", file=sys.stderr
-    )
-    return 1
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> Any:

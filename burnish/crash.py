@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import tempfile
 import time
 import traceback
@@ -16,6 +17,14 @@ _SECRET = re.compile(r"(key|token|secret|passw|credential|auth)", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(?i)([\w.-]*(?:key|token|secret|passw|credential|auth)[\w.-]*[\"']?\s*[=:]\s*)[^\s,;}]+")
 _IN_URL = re.compile(r"(?<=://)[^\s/@]+@")
 HIDDEN = "[hidden]"
+
+
+def admit(error: BaseException, argv: Sequence[str]) -> int:
+    """Say on the error stream that burnish has a bug, and where its report is. Returns the exit code."""
+    where = report(error, argv)
+    name = type(error).__name__
+    print(f"burnish has a bug ({name}). A report without secrets is in {where}; exit 1", file=sys.stderr)
+    return 1
 
 
 def report(error: BaseException, argv: Sequence[str]) -> Path:

@@ -17,14 +17,7 @@ def best_fit(documents: Sequence[Document], budget: int, spread: int = 1) -> lis
     With `spread`, over so many ranks: their number is a multiple of it, or that of the documents, and all are about
     equally full, since a step takes as long as its slowest rank.
     """
-    long = [d for d in documents if d.tokens > budget]
-    if long:
-        raise DataError(
-            *(
-                Problem(d.row, f"{d.tokens} tokens, and a micro-batch holds {budget}", "Raise micro_tokens.")
-                for d in long
-            )
-        )
+    require_fit(documents, budget)
     bins: list[list[Document]] = []
     room: list[int] = []
     for document in sorted(documents, key=lambda d: -d.tokens):
@@ -37,6 +30,14 @@ def best_fit(documents: Sequence[Document], budget: int, spread: int = 1) -> lis
             bins.append([document])
             room.append(budget - document.tokens)
     return bins if spread == 1 else _spread(documents, budget, -(-len(bins) // spread) * spread, spread)
+
+
+def require_fit(documents: Sequence[Document], budget: int) -> None:
+    """Raises DataError naming every row whose prompt and answers together are more than `budget` tokens."""
+    long = [d for d in documents if d.tokens > budget]
+    if long:
+        found = "{} tokens, and a micro-batch holds {}"
+        raise DataError(*(Problem(d.row, found.format(d.tokens, budget), "Raise micro_tokens.") for d in long))
 
 
 def _spread(documents: Sequence[Document], budget: int, count: int, more: int) -> list[list[Document]]:

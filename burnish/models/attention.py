@@ -120,6 +120,7 @@ class TreeAttention:
         last_D = torch.zeros_like(branched_D, dtype=batch.positions_T.dtype)
         last_D.scatter_reduce_(0, batch.document_S[batch.segment_T], batch.positions_T, "amax")
         self._branched, self._last = branched_D.tolist(), last_D.tolist()
+        self._reach = max(self._last, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], list[Tensor | None]] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
@@ -135,7 +136,7 @@ class TreeAttention:
         return torch.cat(attended, dim=2).to(given).transpose(1, 2)
 
     def _only_causal(self, rule: Rule) -> bool:
-        near_all = rule.window is None or max(self._last) < rule.window
+        near_all = rule.window is None or self._reach < rule.window
         return near_all and rule.dropout == 0 and rule.softcap is None and rule.sinks_H is None
 
     @cached_property

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -122,9 +123,14 @@ def _weights(q_KRE: Tensor, k_KLE: Tensor, block: Block) -> Tensor:
     """Softmax over the keys; above the diagonal of the block's own rows stands 0."""
     scores_KRL = torch.bmm(q_KRE, k_KLE.transpose(1, 2))
     heads, rows, length = scores_KRL.shape[0], block.rows.stop - block.rows.start, scores_KRL.shape[-1]
-    later_RR = torch.full((rows, rows), float("-inf"), dtype=scores_KRL.dtype).triu_(1)
-    scores_KRL.view(heads, -1, rows, length)[..., length - rows :].add_(later_RR)
+    scores_KRL.view(heads, -1, rows, length)[..., length - rows :].add_(_later(rows, scores_KRL.dtype))
     return scores_KRL.softmax(-1)
+
+
+@cache
+def _later(rows: int, dtype: torch.dtype) -> Tensor:
+    """Minus infinity where the column comes after the row, else 0. Shape R, R."""
+    return torch.full((rows, rows), float("-inf"), dtype=dtype).triu_(1)
 
 
 def _add(total: Tensor, part: Tensor, block: Block) -> None:

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from burnish.models import folder as folders
 from burnish.models.attention import NAME, register
-from burnish.models.forward import Layout, Trainable, scalar_head
+from burnish.models.forward import Layout, Trainable
+from burnish.models.load import assembled
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.memory import keep_freed
 from burnish.models.probe import use_own_attention
@@ -43,16 +44,11 @@ def built(plan: dict[str, Any]) -> Trainable:
     keep_freed()
     register()
     config = folders.CONFIG_MAPPING[plan["config"]["model_type"]].from_dict(plan["config"])
+    heads = {name: name in plan["heads"] for name in ("lm", "value", "score")}
     with quiet(), torch.random.fork_rng(devices=[]):
         model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
-    heads, width = plan["heads"], model.config.get_text_config().hidden_size
-    module = Trainable(
-        getattr(model, model.base_model_prefix),
-        lm=model.get_output_embeddings() if "lm" in heads else None,
-        value=scalar_head(width, std=0.0) if "value" in heads else None,
-        score=scalar_head(width, std=0.0) if "score" in heads else None,
-        layout=Layout(plan["layout"]),
-    )
+        module = assembled(model, **heads)
+    module.layout = Layout(plan["layout"])
     if plan["lora"]:
         rank, alpha, dropout, targets = plan["lora"]
         adapt(module, LoraConfig(rank=rank, alpha=alpha, dropout=dropout, targets=targets), seed=0)

@@ -118,7 +118,7 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
     every tensor that is missing, too many, or of another shape.
     """
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    optional = tied_names(model) | ({head_name(model)} if headless else set())
+    optional = tied_names(model) | (set(head_tensors(model)) if headless else set())
     names = {file_name: _own_name(file_name, shapes, model) for file_name in folder.entries}
     problems = [
         Problem(f"{folder.path}: {name}", f"missing; {list(shape)} is wanted")
@@ -139,9 +139,15 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
 
 
 def head_name(model: PreTrainedModel) -> str:
-    """The state-dict name of the LM head's weight."""
+    """The name of the LM head in the model."""
     head = model.get_output_embeddings()
-    return next(f"{name}.weight" for name, module in model.named_modules() if module is head)
+    return next(name for name, module in model.named_modules() if module is head)
+
+
+def head_tensors(model: PreTrainedModel) -> list[str]:
+    """The state-dict names of the LM head's weight, and of its bias where it has one."""
+    head: Any = model.get_output_embeddings()
+    return [f"{head_name(model)}.{name}" for name in head.state_dict()]
 
 
 def backbone_name(model: PreTrainedModel) -> str:

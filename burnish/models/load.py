@@ -57,19 +57,24 @@ def load_trainable(
     give_back()
     found = folders.read(folder)
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
-    lighten(model)
-    config: Any = model.config.get_text_config()
-    module = Trainable(
-        getattr(model, folders.backbone_name(model)),
-        lm=lm_head(model) if lm else None,
-        value=scalar_head(config.hidden_size, std=0.0) if value else None,
-        score=scalar_head(config.hidden_size, std=(config.hidden_size + 1) ** -0.5) if score else None,
-    )
+    module = assembled(model, lm=lm, value=value, score=score)
     restore_heads(module, folder)
     _choose_layout(module)
     if lm:
         _check_head(model, module)
     return module.eval()
+
+
+def assembled(model: PreTrainedModel, *, lm: bool, value: bool, score: bool) -> Trainable:
+    """The backbone of transformers' model, with the heads asked for. A score head is drawn from torch's generator."""
+    lighten(model)
+    width = model.config.get_text_config().hidden_size
+    return Trainable(
+        getattr(model, folders.backbone_name(model)),
+        lm=lm_head(model) if lm else None,
+        value=scalar_head(width, std=0.0) if value else None,
+        score=scalar_head(width, std=(width + 1) ** -0.5) if score else None,
+    )
 
 
 def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:
@@ -78,8 +83,10 @@ def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Toke
     config: PretrainedConfig = backbone.config
     shell = folders.shell(config)
     tensors = {f"{folders.backbone_name(shell)}.{name}": tensor for name, tensor in backbone.state_dict().items()}
-    if module.lm is not None and not config.tie_word_embeddings:
-        tensors[folders.head_name(shell)] = module.lm.weight
+    if module.lm is not None:
+        head = folders.head_name(shell)
+        own = {f"{head}.{name}": tensor for name, tensor in module.lm.state_dict().items()}
+        tensors |= {name: own[name] for name in own if name != f"{head}.weight" or not config.tie_word_embeddings}
     floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
     weights.write(folder_being_filled / weights.FILE, floating)
     save_heads(module, folder_being_filled)
@@ -139,9 +146,10 @@ def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers:
     tensors, warnings = weights.read_tensors(found.files, names, dtype)
     for warning in warnings:
         _log.warning(warning)
-    head = folders.head_name(shell)
-    if headless and head not in tensors and not config.tie_word_embeddings:
-        tensors[head] = torch.zeros_like(shell.state_dict()[head], dtype=dtype, device="cpu")
+    if headless:
+        tied = folders.tied_names(shell)
+        absent = [name for name in folders.head_tensors(shell) if name not in tensors and name not in tied]
+        tensors |= {name: torch.zeros(shell.state_dict()[name].shape, dtype=dtype) for name in absent}
     with quiet():
         return folders.architecture(config).from_pretrained(
             None, config=config, state_dict=tensors, dtype=dtype, attn_implementation=NAME

@@ -8,6 +8,7 @@ Suffixes: T rows, C width.
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import Any
 
 import torch
@@ -74,6 +75,8 @@ def _light(norm: nn.Module) -> RMSNorm | None:
     if not (isinstance(weight, nn.Parameter) and isinstance(eps, float) and weight.dim() == 1):
         return None
     if [name for name, _ in (*norm.named_parameters(), *norm.named_buffers())] != ["weight"]:
+        return None
+    if len(signature(norm.forward).parameters) != 1:  # norms of hybrids take a gate too
         return None
     light = RMSNorm(weight, eps)
     trial = torch.linspace(-3, 3, 2 * weight.numel(), device=weight.device, dtype=weight.dtype).view(1, 2, -1)

@@ -24,17 +24,7 @@ from burnish.pipeline.recipe import Dpo
 from burnish.pipeline.referenced import referenced
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import (
-    MODEL,
-    drop_checkpoints,
-    figures,
-    keep,
-    keep_adapter,
-    learn,
-    steps_of,
-    trained,
-    with_adapter,
-)
+from burnish.pipeline.training import MODEL, drop_checkpoints, figures, teach, trained
 from burnish.records import durable
 from burnish.train.direct import DirectPreference
 from burnish.train.feeds import Feed
@@ -46,7 +36,7 @@ def run(context: Context) -> Facts:
     settings = context.recipe.dpo
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
-    found = sides(context, Renderer(tokenizer), settings.max_length)
+    found = sides(context, Renderer(tokenizer), settings)
     if not trained(context.folder):
         _train(context, settings, found.train, tokenizer)
     drop_checkpoints(context.folder)
@@ -64,30 +54,21 @@ def run(context: Context) -> Facts:
 
 
 def _train(context: Context, settings: Dpo, train: Side, tokenizer: Tokenizer) -> None:
-    recipe = context.recipe
-    start = tuned_model(context)
-    module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
     objective = direct_preference(settings)
     learned, held = evaluated(context, settings, train)
 
-    def feed(side: Side, per_step: int) -> Feed:
-        found = feed_of(side, settings, per_step, recipe.seed)
+    def feed(module: Trainable, side: Side, per_step: int) -> Feed:
+        found = feed_of(side, settings, per_step, context.recipe.seed)
         if objective.reference_free:
             return found
         return referenced(context, found, module, save_every=settings.save_every, label="dpo: reference")
 
-    learn(
-        context,
-        module,
-        feed(learned, settings.batch_size),
-        steps=steps_of(settings, len(learned.documents)),
-        save_every=settings.save_every,
-        folder=context.folder,
-        label="dpo: training",
-        held=feed(held, len(held.documents)) if held else None,
-    )
-    keep_adapter(module, context.folder, start, tuned_name(context))
-    keep(module, tokenizer, context.folder)
+    def feeds(module: Trainable) -> tuple[Feed, Feed | None]:
+        evaluating = feed(module, held, len(held.documents)) if held else None
+        return feed(module, learned, settings.batch_size), evaluating
+
+    start, name = tuned_model(context), tuned_name(context)
+    teach(context, settings, start, name, tokenizer, feeds, rows=len(learned.documents))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,24 +21,14 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import labelled_document
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
+from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import Kto
 from burnish.pipeline.referenced import referenced
 from burnish.pipeline.sources import apart, labelled
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import (
-    MODEL,
-    drop_checkpoints,
-    figures,
-    fitting,
-    keep,
-    keep_adapter,
-    learn,
-    steps_of,
-    trained,
-    with_adapter,
-)
+from burnish.pipeline.training import MODEL, drop_checkpoints, figures, fitting, teach, trained
 from burnish.records import durable
 from burnish.records.formats import read_labelled
 from burnish.stats.intervals import share
@@ -72,13 +62,12 @@ def run(context: Context) -> Facts:
     tokenizer = Tokenizer.load(tuned_model(context))
     renderer = Renderer(tokenizer)
     learned, evaluated, heldout = _rows(context, settings)
-    train = _side(renderer, learned, settings)
+    train, found = _side(renderer, learned, settings), _side(renderer, heldout, settings) if heldout else None
     if not trained(context.folder):
         _train(context, settings, train, _side(renderer, evaluated, settings) if evaluated else None, tokenizer)
     drop_checkpoints(context.folder)
     report = context.folder / "report.json"
     if not report.is_file():
-        found = _side(renderer, heldout, settings) if heldout else None
         durable.write_json(report, _measured(context, settings, found) if found else {})
     measured: dict[str, Any] = json.loads(report.read_bytes())
     return {
@@ -112,39 +101,29 @@ def _side(renderer: Renderer, rows: Sequence[Labelled], settings: Kto) -> _Side:
     for row in rows:
         by_prompt.setdefault(row.prompt.id, []).append(row)
     documents = [labelled_document(renderer, answers) for answers in by_prompt.values()]
-    kept = fitting(documents, settings.max_length, settings.data)
+    kept = fitting(documents, settings, settings.data)
     return _Side(documents=kept, labels=[[each.desirable for each in by_prompt[d.row]] for d in kept])
 
 
 def _train(context: Context, settings: Kto, train: _Side, evaluated: _Side | None, tokenizer: Tokenizer) -> None:
-    recipe = context.recipe
-    start = tuned_model(context)
-    module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
-
-    def feed(side: _Side, per_step: int) -> Feed:
+    def feed(module: Trainable, side: _Side, per_step: int) -> Feed:
         found = DatasetFeed(
             side.documents,
             per_step=per_step,
             micro_tokens=settings.micro_tokens,
-            seed=recipe.seed,
+            seed=context.recipe.seed,
             desirable=side.labels,
-            beside=mismatched(side.documents),
+            beside=mismatched(side.documents, min(settings.max_length, settings.micro_tokens)),
             spread=world(),
         )
         return referenced(context, found, module, save_every=settings.save_every, label="kto: reference")
 
-    learn(
-        context,
-        module,
-        feed(train, settings.batch_size),
-        steps=steps_of(settings, len(train.documents)),
-        save_every=settings.save_every,
-        folder=context.folder,
-        label="kto: training",
-        held=feed(evaluated, len(evaluated.documents)) if evaluated else None,
-    )
-    keep_adapter(module, context.folder, start, tuned_name(context))
-    keep(module, tokenizer, context.folder)
+    def feeds(module: Trainable) -> tuple[Feed, Feed | None]:
+        evaluating = feed(module, evaluated, len(evaluated.documents)) if evaluated else None
+        return feed(module, train, settings.batch_size), evaluating
+
+    start, name = tuned_model(context), tuned_name(context)
+    teach(context, settings, start, name, tokenizer, feeds, rows=len(train.documents))
 
 
 @torch.no_grad()

@@ -17,11 +17,14 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
     """Rows of every file that the sections name, by path as written. Raises DataError with all their problems."""
     counts: dict[str, int] = {}
     problems: list[Problem] = []
+    seen: set[tuple[str, Callable[[Path], Any]]] = set()
     for section, name, written in paths(recipe):
         path = resolve(written, base)
-        if section in sections and written not in counts and path.exists():
+        reader = _READERS[f"{section}.{name}"]
+        if section in sections and (written, reader) not in seen and path.exists():
+            seen.add((written, reader))
             try:
-                counts[written] = _READERS[f"{section}.{name}"](path)
+                counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
     if problems:

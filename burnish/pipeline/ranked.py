@@ -100,11 +100,11 @@ class Sides:
     """How many there are, and what was left out."""
 
 
-def sides(context: Context, renderer: Renderer, max_length: int) -> Sides:
+def sides(context: Context, renderer: Renderer, settings: Ranked) -> Sides:
     """The run's rankings. Raises DataError where there is no pair to learn from."""
     found = rankings(context)
-    train, long_train = _side(renderer, found.train, max_length)
-    heldout, long_heldout = _side(renderer, found.heldout, max_length)
+    train, long_train = _side(renderer, found.train, settings)
+    heldout, long_heldout = _side(renderer, found.heldout, settings)
     if not train.documents:
         said = f"none of {len(found.train)} rows puts two answers in order"
         raise DataError(Problem("rankings", said, "Give rows whose answers differ in rank, or lower held_out."))
@@ -118,13 +118,13 @@ def sides(context: Context, renderer: Renderer, max_length: int) -> Sides:
     return Sides(train=train, heldout=heldout, facts=facts)
 
 
-def _side(renderer: Renderer, rows: Sequence[Ranking], max_length: int) -> tuple[Side, int]:
+def _side(renderer: Renderer, rows: Sequence[Ranking], settings: Ranked) -> tuple[Side, int]:
     """The rows that have an ordered pair and fit, and how many did not fit. Raises DataError where none fits."""
     useful = [row for row in rows if len(set(row.ranks)) > 1]
     made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
-    kept = [i for i, document in enumerate(made) if document.longest <= max_length]
-    if useful and not kept:
-        fitting(made, max_length, "rankings")  # says what would fit
+    kept = [i for i, document in enumerate(made) if document.longest <= settings.max_length]
+    if useful:
+        fitting(made, settings, "rankings")  # says what would fit
     everything = Side(
         documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
     )
@@ -140,7 +140,7 @@ def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Sid
         learned, held = apart(range(len(side.prompts)), side.prompts, settings, context.recipe.seed)
         return side.part(learned), side.part(held)
     rows, _ = read_rankings(context.path(settings.eval_data), drop_bad=True)
-    found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings.max_length)
+    found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings)
     if not found.documents:
         raise DataError(Problem(settings.eval_data, "no row puts two answers in order", "Give rankings that do."))
     return side, found

@@ -54,7 +54,7 @@ def run(context: Context) -> Facts:
     settings = context.recipe.reward
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
-    found = sides(context, Renderer(tokenizer), settings.max_length)
+    found = sides(context, Renderer(tokenizer), settings)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
         durable.write_json(report_path, _measure(context, settings, found.train, found.heldout, tokenizer))

@@ -9,22 +9,11 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import example_document
 from burnish.errors import DataError, Problem
-from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.recipe import Sft
 from burnish.pipeline.sources import conversations
 from burnish.pipeline.speaker import base_model
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import (
-    drop_checkpoints,
-    figures,
-    fitting,
-    keep,
-    keep_adapter,
-    learn,
-    steps_of,
-    trained,
-    with_adapter,
-)
+from burnish.pipeline.training import drop_checkpoints, figures, fitting, teach, trained
 from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
 from burnish.types import Example
@@ -39,9 +28,9 @@ def run(context: Context) -> Facts:
     renderer = Renderer(tokenizer)
     examples, held = conversations(context)
     found = _documents(renderer, examples)
-    documents = fitting(found, settings.max_length, settings.data or "reward.rankings")
+    documents = fitting(found, settings, settings.data or "rankings")
     if not trained(context.folder):
-        evaluated = fitting(_documents(renderer, held), settings.max_length, "sft.eval_data") if held else []
+        evaluated = fitting(_documents(renderer, held), settings, "sft.eval_data") if held else []
         _train(context, settings, documents, evaluated, tokenizer)
     drop_checkpoints(context.folder)
     tokens = sum(document.tokens for document in documents)
@@ -64,24 +53,10 @@ def _documents(renderer: Renderer, examples: Sequence[Example]) -> list[Document
 def _train(
     context: Context, settings: Sft, documents: list[Document], evaluated: list[Document], tokenizer: Tokenizer
 ) -> None:
-    recipe = context.recipe
-    base = base_model(context)
-    module = with_adapter(load_trainable(base, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
-
     def feed(rows: list[Document], per_step: int) -> DatasetFeed:
-        return DatasetFeed(
-            rows, per_step=per_step, micro_tokens=settings.micro_tokens, seed=recipe.seed, spread=world()
-        )
+        seed = context.recipe.seed
+        return DatasetFeed(rows, per_step=per_step, micro_tokens=settings.micro_tokens, seed=seed, spread=world())
 
-    learn(
-        context,
-        module,
-        feed(documents, settings.batch_size),
-        steps=steps_of(settings, len(documents)),
-        save_every=settings.save_every,
-        folder=context.folder,
-        label="sft: training",
-        held=feed(evaluated, len(evaluated)) if evaluated else None,
-    )
-    keep_adapter(module, context.folder, base, recipe.model)
-    keep(module, tokenizer, context.folder)
+    feeds = feed(documents, settings.batch_size), feed(evaluated, len(evaluated)) if evaluated else None
+    start, name = base_model(context), context.recipe.model
+    teach(context, settings, start, name, tokenizer, lambda _: feeds, rows=len(documents))

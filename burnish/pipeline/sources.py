@@ -1,7 +1,8 @@
 """Where a run's rows come from, and which of them are held out. Knows files, Hub data sets and snapshots; no model.
 
-What is held out is decided once for all stages, by a hash of prompt and seed: a prompt is never cut in two, and what
-one stage learns from is never what another is measured on.
+What is held out of rankings is decided once for all stages that read them, by a hash of prompt and seed: a prompt is
+never cut in two, and what one of them learns from is never what another is measured on. Labels, and conversations of a
+file of their own, are other data: whether they share prompts with it is for the user to see to.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _told(context: Context, name: str) -> list[Example]:
     path = context.path(name)
     if not holds_rankings(path):
         return read_examples(path)
-    held_out = context.recipe.ranked() or context.recipe.reward or Ranked()
+    held_out = context.recipe.ranked() or Ranked()
     return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train]
 
 

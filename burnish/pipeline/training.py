@@ -11,11 +11,12 @@ from pathlib import Path
 from burnish.batches import Document
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
+from burnish.data.packing import require_fit
 from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
-from burnish.models.load import save_trainable
+from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import Optim, Ppo, Recipe
@@ -60,6 +61,38 @@ def with_adapter(module: Trainable, settings: Optim | Ppo, seed: int) -> Trainab
         config = LoraConfig(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
         adapt(module, config, seed=draw(seed, "lora"))
     return module
+
+
+def teach(
+    context: Context,
+    settings: Optim,
+    start: Path,
+    start_name: str,
+    tokenizer: Tokenizer,
+    feeds: Callable[[Trainable], tuple[Feed, Feed | None]],
+    *,
+    rows: int,
+) -> None:
+    """From a start model to the stage's sealed one: load it, adapt it, learn, seal.
+
+    `feeds`: what is learned and what the stage is evaluated on meanwhile, given the module before any step. `rows`: how
+    many documents a pass has.
+    """
+    recipe = context.recipe
+    module = with_adapter(load_trainable(start, dtype=pick_dtype(recipe.dtype)), settings, recipe.seed)
+    feed, held = feeds(module)
+    learn(
+        context,
+        module,
+        feed,
+        steps=steps_of(settings, rows),
+        save_every=settings.save_every,
+        folder=context.folder,
+        label=f"{context.folder.name}: training",
+        held=held,
+    )
+    keep_adapter(module, context.folder, start, start_name)
+    keep(module, tokenizer, context.folder)
 
 
 def learn(
@@ -196,11 +229,14 @@ def drop_checkpoints(folder: Path) -> None:
         shutil.rmtree(found, ignore_errors=True)
 
 
-def fitting(documents: Sequence[Document], max_length: int, source: str) -> list[Document]:
-    """The documents whose longest path is at most `max_length` tokens. None at all is an error."""
+def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list[Document]:
+    """The documents whose longest path is at most `max_length` tokens. None at all is an error, and so is one that no
+    micro-batch holds: now, not when training gets there."""
+    max_length = settings.max_length
     kept = [document for document in documents if document.longest <= max_length]
     if not kept:
         shortest = min((document.longest for document in documents), default=0)
         found = f"no row fits max_length {max_length}; the shortest of {len(documents)} has {shortest} tokens"
         raise DataError(Problem(source, found, f"Raise max_length to {shortest} or more."))
+    require_fit(kept, settings.micro_tokens)
     return kept

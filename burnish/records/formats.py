@@ -28,7 +28,6 @@ T = TypeVar("T")
 _EXAMPLE = ("messages", "prompt", "completion")
 _PROMPT = ("messages", "prompt")
 _RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements", "weight")
-
 _LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 

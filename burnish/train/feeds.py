@@ -120,17 +120,19 @@ class DatasetFeed:
         return pack(documents).with_extra(**labels)
 
 
-def mismatched(documents: Sequence[Document]) -> list[Document]:
+def mismatched(documents: Sequence[Document], longest: int | None = None) -> list[Document]:
     """For each document its prompt with the first answer of the next document that has another prompt.
 
     They belong to the documents, not to a batch: whatever is measured on them is the same for every cut into
-    micro-batches, and what a reference said of them can be kept. Raises DataError where all prompts are the same.
+    micro-batches, and what a reference said of them can be kept. With `longest`, an answer is cut where the two would
+    be more tokens than that: no row of the user's is to blame. Raises DataError where all prompts are the same.
     """
     found: list[Document] = []
     for place, document in enumerate(documents):
-        following = (*documents[place + 1 :], *documents[:place])
+        following = (documents[(place + ahead) % len(documents)] for ahead in range(1, len(documents)))
         other = next((each for each in following if list(each.ids) != list(document.ids)), None)
         if other is None:
             raise DataError(Problem(document.row, "every row has the same prompt", "Give rows with different prompts."))
-        found.append(Document(row=f"{document.row} mismatched", ids=document.ids, branches=other.branches[:1]))
+        answer = other.branches[0] if longest is None else other.branches[0][: max(1, longest - len(document.ids))]
+        found.append(Document(row=f"{document.row} mismatched", ids=document.ids, branches=[answer]))
     return found

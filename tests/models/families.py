@@ -29,6 +29,7 @@ from transformers import (
     MixtralConfig,
     Olmo2Config,
     Phi3Config,
+    PhiConfig,
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
@@ -134,6 +135,7 @@ FAMILIES: dict[str, Family] = {
         ),
         layout=Layout.ROWS,
     ),
+    "phi": Family(config=PhiConfig(**GROUPED)),
     "lfm2": Family(
         config=Lfm2Config(**{**GROUPED, "pad_token_id": 0}, layer_types=["conv", "full_attention"]),
         layout=Layout.ROWS,

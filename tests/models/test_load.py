@@ -22,6 +22,8 @@ from burnish.models.load import HEADS, load_trainable, pick_dtype, save_trainabl
 from burnish.models.tiny import write_tiny
 from burnish.records import durable
 
+from .families import write
+
 BATCH = pack([Document(row="a", ids=[5, 6, 7], branches=[[1, 2], [3, 4, 258]])])
 
 
@@ -310,3 +312,20 @@ def test_random_damage_is_a_typed_error_or_harmless(tiny: Path, tmp_path: Path) 
         except BurnishError:
             refused += 1
     assert refused > 50  # the rest changed a name's case in metadata, or nothing that is read
+
+
+def test_a_bias_of_the_lm_head_is_kept_and_may_be_missing(tmp_path: Path) -> None:
+    """Phi has one. A reward model is saved without the head, and is loaded again without it."""
+    first = write(tmp_path / "first", "phi")
+    module = load_trainable(first, dtype=torch.float32)
+    assert module.lm is not None
+    torch.nn.init.normal_(module.lm.bias)
+    with durable.folder(tmp_path / "second") as filling:
+        save_trainable(module, filling, Tokenizer.load(first), dtype=torch.float32)
+    again = load_trainable(tmp_path / "second", dtype=torch.float32)
+    assert again.lm is not None
+    assert torch.equal(again.lm.bias, module.lm.bias)
+    headless = load_trainable(first, dtype=torch.float32, lm=False, score=True)
+    with durable.folder(tmp_path / "scored") as filling:
+        save_trainable(headless, filling, Tokenizer.load(first), dtype=torch.float32)
+    assert load_trainable(tmp_path / "scored", dtype=torch.float32, lm=False, score=True).lm is None

@@ -63,13 +63,22 @@ def test_only_norms_that_compute_the_same_are_replaced() -> None:
         def forward(self, hidden: Tensor) -> Tensor:
             return super().forward(hidden - hidden.mean(-1, keepdim=True) + 1)
 
+    class Gated(LlamaRMSNorm):
+        """As hybrids have it."""
+
+        def forward(self, hidden: Tensor, gate: Tensor | None = None) -> Tensor:
+            return super().forward(hidden if gate is None else hidden * gate)
+
     gemma = GemmaRMSNorm(WIDTH)
     gemma.variance_epsilon = gemma.eps
-    backbone = nn.ModuleDict({"llama": llama(torch.bfloat16), "gemma": gemma, "mean": Mean(WIDTH)})
+    backbone = nn.ModuleDict(
+        {"llama": llama(torch.bfloat16), "gemma": gemma, "mean": Mean(WIDTH), "gated": Gated(WIDTH)}
+    )
     weight = backbone["llama"].weight
     assert lighten(backbone) == 1
     assert isinstance(backbone["llama"], RMSNorm)
     assert backbone["llama"].weight is weight
     assert not isinstance(backbone["gemma"], RMSNorm)
     assert not isinstance(backbone["mean"], RMSNorm)
-    assert set(backbone.state_dict()) == {"llama.weight", "gemma.weight", "mean.weight"}
+    assert not isinstance(backbone["gated"], RMSNorm)
+    assert set(backbone.state_dict()) == {"llama.weight", "gemma.weight", "mean.weight", "gated.weight"}

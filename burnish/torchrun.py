@@ -1,0 +1,51 @@
+"""One of the processes that torchrun started: the first does what the command line says, the others help it train.
+
+Knows signals and exit codes, and which verbs train. The first one speaks and fails for all.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+
+from burnish.errors import BurnishError
+from burnish.models.arithmetic import settle
+from burnish.pipeline.training import follow
+from burnish.train.messages import join, leave, shared
+
+TRAINING = ("run", "sft", "reward", "dpo", "orpo", "kto")
+"""Verbs to which several processes are of use."""
+
+
+def take_part(argv: list[str], code_of: Callable[[list[str]], int]) -> int:
+    """The exit code of this process. When the first ends otherwise than well, the others see that it has gone.
+
+    `code_of` does what a command line says. What an other raises beside BurnishError is our own bug, and let through.
+    """
+    first = os.environ["RANK"] == "0"
+    if not argv or argv[0] not in TRAINING:
+        return code_of(argv) if first else 0
+    join()
+    try:
+        code = code_of(argv) if first else _following()
+    except SystemExit as terminated:
+        code = int(terminated.code or 0)
+    if code or not first:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it
+    shared(None)
+    leave()
+    return code
+
+
+def _following() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the first one decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    settle()
+    with suppress(BurnishError):  # the first one has said it
+        follow()
+    return 0
