@@ -104,7 +104,7 @@ class MachineError(BurnishError, RuntimeError):
 
 
 class TrainingError(BurnishError, ArithmeticError):
-    """Training stopped before an update that would have spoilt the weights (a loss or gradient that is not finite)."""
+    """Training stopped before an update that would have spoilt weights: a loss or gradient not finite, or a spike."""
 
     exit_code = 4
 

@@ -11,10 +11,10 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from burnish.errors import BurnishError
+from burnish.errors import BurnishError, MachineError
 from burnish.models.arithmetic import settle
 from burnish.pipeline.training import follow
-from burnish.train.messages import join, leave, shared
+from burnish.train.messages import join, leave, partings, shared
 
 TRAINING = ("run", "sft", "reward", "dpo", "orpo", "kto")
 """Verbs to which several processes are of use."""
@@ -37,8 +37,9 @@ def take_part(argv: list[str], code_of: Callable[[list[str]], int]) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it
-    shared(None)
-    leave()
+    with suppress(MachineError), partings():  # all is done: an other that has gone meanwhile changes nothing
+        shared(None)
+        leave()
     return code
 
 

@@ -113,9 +113,9 @@ def learn(
     (`follow`).
     """
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
-    if world() > 1:
-        shared([context.recipe.model_dump_json(), asdict(lesson), blueprint(module)])
     with partings():
+        if world() > 1:
+            shared([context.recipe.model_dump_json(), asdict(lesson), blueprint(module)])
         _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
 
 

@@ -73,7 +73,11 @@ def render(renderer: Renderer, rows: Rows) -> Material:
 
 
 def _shortest(documents: Sequence[Document]) -> list[Document]:
-    return sorted(documents, key=lambda document: document.tokens)[:TAKEN]
+    """The shortest, of other roots first: some laws need two prompts."""
+    ordered = sorted(documents, key=lambda document: document.tokens)
+    first = {tuple(document.ids): document.row for document in reversed(ordered)}
+    taken = set(first.values())
+    return sorted(ordered, key=lambda document: (document.row not in taken, document.tokens))[:TAKEN]
 
 
 def _best(ranking: Ranking, number: int) -> Example:

@@ -5,22 +5,24 @@ this module too. Judges nothing.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from burnish.errors import BurnishError, MachineError, Problem
 from burnish.models.blueprint import blueprint, built
 from burnish.proof.law import Measured
 from burnish.proof.methods import METHODS
 from burnish.proof.step import one_step
 from burnish.proof.subject import Subject, Trial
-from burnish.train.messages import join, leave, shared
+from burnish.train.messages import join, leave, partings, shared
 from burnish.train.parallel import Kind, joined
 
 HOST = "127.0.0.1"
@@ -52,13 +54,17 @@ def second_process() -> Generator[None]:
     before = os.environ.get(_INTERFACE)
     os.environ[_INTERFACE] = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
     threads = {"OMP_NUM_THREADS": str(max(1, torch.get_num_threads() // 2))}
-    command = [sys.executable, "-m", "burnish.proof.ranks", place]
-    with subprocess.Popen(command, env={**os.environ, **threads}) as other:
+    command = [sys.executable, "-P", "-m", "burnish.proof.ranks", place]
+    with subprocess.Popen(command, env={**os.environ, **threads}, stdout=subprocess.PIPE) as other:
         try:
-            join(place, 0, 2, _PATIENCE)
-            yield
-            shared(None)
-            leave()
+            assert other.stdout is not None
+            if not other.stdout.readline():
+                raise MachineError(Problem("second rank", f"ended before it began (exit {other.wait()})"))
+            with partings():
+                join(place, 0, 2, _PATIENCE)
+                yield
+                shared(None)
+                leave()
         except BaseException:
             other.kill()
             raise
@@ -72,12 +78,15 @@ def second_process() -> Generator[None]:
 
 
 def _follow(place: str) -> None:
-    """The second rank's part."""
-    join(place, 1, 2, _PATIENCE)
-    while (told := shared(None)[0]) is not None:
-        method, kind, plan = told
-        one_step(built(plan), METHODS[method].objective, [], ranks=joined(kind))
-    leave()
+    """The second rank's part. What goes wrong is said by the first."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("ready", flush=True)
+    with suppress(BurnishError), partings():
+        join(place, 1, 2, _PATIENCE)
+        while (told := shared(None)[0]) is not None:
+            method, kind, plan = told
+            one_step(built(plan), METHODS[method].objective, [], ranks=joined(kind))
+        leave()
 
 
 if __name__ == "__main__":

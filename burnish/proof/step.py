@@ -93,7 +93,6 @@ class _Unmoved(Optimizer):
 
     def __init__(self, module: Trainable, ranks: Ranks) -> None:
         super().__init__(module, OptimConfig(lr=0.0, steps=1), ranks)
-        self._module = module
         self._module.zero_grad()
         self.gradient = torch.empty(0)
 

@@ -21,7 +21,7 @@ from burnish.records.durable import digest_value
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The micro-batches of one optimiser step, and what was measured while they were made."""
+    """The micro-batches of one optimiser step, and figures of their making."""
 
     batches: list[Batch]
     metrics: dict[str, float] = field(default_factory=dict[str, float])

@@ -93,7 +93,7 @@ def fit(
         loss, metrics = _update(module, work, objective, optimizer, step, ranks, guard)
         averages.update(step)
         if validation and validation.due(step + 1, config.steps):
-            metrics |= validation.measure(module, objective, averages)
+            metrics |= validation.measure(module, objective, averages, ranks)
         tokens = int(ranks.sum({"tokens": sum(batch.tokens for batch in work.batches)})["tokens"])
         log.log(step=step, seconds=time.perf_counter() - began, tokens=tokens, loss=loss, **metrics, **work.metrics)
         progress.advance(1, f"loss {loss:.3f}")

@@ -7,7 +7,6 @@ Every function here must be called by all ranks, in the same order.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -26,12 +25,9 @@ _GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|
 
 
 def join(place: str = "env://", rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
-    """Meet the other processes at `place`: gloo on CPUs, nccl between GPUs. The environment says who they are (RANK,
-    WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it; at tcp://HOST:PORT the first one listens."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    dist.init_process_group(backend, place, timeout=patience, rank=rank, world_size=size)
+    """Meet the other processes at `place`, by gloo: models are trained on CPUs as yet. The environment says who they
+    are (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it; at tcp://HOST:PORT the first one listens."""
+    dist.init_process_group("gloo", place, timeout=patience, rank=rank, world_size=size)
 
 
 def leave() -> None:

@@ -17,7 +17,7 @@ from burnish.models.forward import Trainable
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Work
 from burnish.train.objectives import Objective, added, total
-from burnish.train.parallel import Alone
+from burnish.train.parallel import Alone, Ranks
 
 
 class Validation:
@@ -45,10 +45,10 @@ class Validation:
         """Whether to measure after so many updates of `steps`: every so often, and at the end."""
         return updates % self._every == 0 or updates == steps
 
-    def measure(self, module: Trainable, objective: Objective, averages: Averages) -> dict[str, float]:
+    def measure(self, module: Trainable, objective: Objective, averages: Averages, ranks: Ranks) -> dict[str, float]:
         """Loss and metrics of the weights that would be kept, under names that begin with eval/."""
         with averages.inside():
-            loss, metrics = measured(module, objective, self._work)
+            (loss, metrics), _ = ranks.shared(measured(module, objective, self._work), {})
         if loss < self._lowest:
             self._lowest, self._missed = loss, 0
             self._weights = copied(averages.kept()) if self._keep_best else {}
@@ -74,7 +74,8 @@ class Validation:
 def measured(module: Trainable, objective: Objective, work: Work) -> tuple[float, dict[str, float]]:
     """The objective's loss and metrics of a step that is not made, dropout off.
 
-    Every rank reads all of it: the documents are few, and the figures the same everywhere without a word.
+    Every rank reads all of it: the documents are few, and shards need all ranks. What counts is what the first one
+    found, since the last digits may differ between machines, and whether a run ends must not.
     """
     module.eval()
     prepare = getattr(objective, "prepare", None)

@@ -9,11 +9,12 @@ import pytest
 from transformers import StableLmConfig
 
 from burnish import cli
+from burnish.batches import Document
 from burnish.errors import DataError
 from burnish.models import arithmetic
 from burnish.models.forward import Layout
 from burnish.models.tiny import tiny_tokenizer, write_random, write_tiny
-from burnish.proof import doctor
+from burnish.proof import doctor, material
 from burnish.proof.doctor import as_text, examine
 from burnish.proof.law import Law, Measured
 from burnish.proof.laws import LAWS
@@ -145,3 +146,12 @@ def test_other_mistakes_are_exit_2(tiny: Path, tmp_path: Path, capsys: pytest.Ca
     assert "no such model" in capsys.readouterr().err
     assert cli.code_of(["doctor", str(tiny), "--out", str(tmp_path)]) == 2
     assert "a folder; a file is wanted" in capsys.readouterr().err
+
+
+def test_several_pairs_of_one_prompt_are_examined_beside_those_of_another() -> None:
+    """The shortest rows of many a file of preferences share a prompt, and kto needs two."""
+    documents = [Document(row=str(n), ids=[1, 2], branches=[[n], [n]]) for n in range(TAKEN + 3)]
+    other = Document(row="other", ids=[3, 4, 5, 6, 7, 8], branches=[[1], [2]])
+    taken = material._shortest([*documents, other])
+    assert [document.row for document in taken[:2]] == ["0", "other"]
+    assert len(taken) == TAKEN

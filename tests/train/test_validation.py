@@ -20,7 +20,7 @@ from burnish.train.feeds import DatasetFeed, Work
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Loss
 from burnish.train.optim import OptimConfig, Optimizer
-from burnish.train.parallel import Ranks
+from burnish.train.parallel import Alone, Ranks
 from burnish.train.validation import Validation, measured
 
 DOCUMENTS = [Document(row=f"d{n}", ids=[0, n], weights=[0, 1]) for n in range(4)]
@@ -129,7 +129,7 @@ def test_patience_begins_anew_with_each_lowest_loss() -> None:
     for value in (2.0, 2.5, 1.5, 2.0, 1.0, 2.0, 2.0):
         with torch.no_grad():
             module.point.fill_(value)
-        validation.measure(module, Steady(), averages)
+        validation.measure(module, Steady(), averages, Alone())
         over.append(validation.over)
     assert over == [False] * 6 + [True]
 

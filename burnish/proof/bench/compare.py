@@ -17,12 +17,13 @@ from typing import Any
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.packing import require_fit
 from burnish.errors import ConfigError, MachineError, Problem, nearest
 from burnish.models.load import resolve
 from burnish.proof.bench.items import items, rows_for
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
-from burnish.proof.bench.settings import TRAINER, TRL, Setting, first_tried
+from burnish.proof.bench.settings import MICRO_ROWS, TRAINER, TRL, Setting, first_tried
 from burnish.proof.bench.side import Side
 from burnish.proof.bench.works import WORKS
 from burnish.types import Progress
@@ -63,6 +64,10 @@ def compare(model: str, base: Path, data: Path | None, plan: Plan, progress: Pro
     if plan.peer and find_spec("trl") is None:
         mend = "Try: pip install 'burnish[bench]', or time burnish alone with --no-peer."
         raise MachineError(Problem("trl", "not installed, so that there is nothing to compare with", mend))
+    if plan.peer and plan.batch > MICRO_ROWS and plan.batch % MICRO_ROWS:
+        fair = plan.batch // MICRO_ROWS * MICRO_ROWS
+        said = f"{plan.batch}, of which TRL would make micro-batches smaller than its {MICRO_ROWS} rows"
+        raise ConfigError(Problem("--batch", said, f"Try --batch {fair}."))
     steps = WARMUP + plan.rounds
     rows = rows_for(data, steps * plan.batch)
     folder = resolve(model, base, progress)
@@ -78,6 +83,8 @@ def compare(model: str, base: Path, data: Path | None, plan: Plan, progress: Pro
         )
         for name in plan.works
     ]
+    for job in jobs:
+        require_fit([item.document for item in job.items], plan.micro_tokens)
     progress.start("bench train", len(jobs))
     found: list[Row] = []
     for job in jobs:

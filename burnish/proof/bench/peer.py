@@ -30,13 +30,10 @@ from transformers import (
 )
 
 from burnish.proof.bench.job import SEED, Item, Job, read_job
-from burnish.proof.bench.settings import AUTOCAST, FP32, TRL, Setting
+from burnish.proof.bench.settings import AUTOCAST, FP32, MICRO_ROWS, TRL, Setting
 from burnish.proof.bench.turns import Ended, Turns, peak_mb, turns
 from burnish.proof.bench.works import BETA, WORKS
 from burnish.train.optim import OptimConfig
-
-MICRO_ROWS = 8
-"""Rows of a micro-batch at most: the default of TRL and transformers."""
 
 
 class Clock(TrainerCallback):

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 TRL, TRAINER = "trl", "transformers"
 """The libraries whose trainers can be peers."""
+MICRO_ROWS = 8
+"""Rows of a peer's micro-batch at most: the default of TRL and transformers."""
 BF16, AUTOCAST, FP32 = "bf16 weights", "bf16 autocast", "fp32"
 _PACKED = ", packed"
 
