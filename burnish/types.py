@@ -145,11 +145,21 @@ class Scorer(Protocol):
         ...
 
 
-class Reward(Protocol):
-    """Anything that scores answers; higher is better."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated:
+    """What answers are worth, and what that is made of."""
 
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> list[float]:
-        """One number per (prompt, completion)."""
+    scores: list[float]
+    """One number an answer; higher is better."""
+    parts: Mapping[str, list[float]] = field(default_factory=dict[str, list[float]])
+    """By name, what each signal says of each answer before it is weighed into the score."""
+
+
+class Reward(Protocol):
+    """Anything that scores answers."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
+        """One score per (prompt, completion). Answers to one prompt stand side by side, under the same prompt id."""
         ...
 
 
