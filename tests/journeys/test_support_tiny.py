@@ -16,7 +16,7 @@ from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release"]
+STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release"]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ def test_lineage_leads_to_judgements_in_the_database(demo: Path) -> None:
     with store.reading() as session:
         assert queries.exists(session, ids) == set(ids)
     store.close()
-    assert found["release"]["weights"]["model.safetensors"] == verify(demo / "ppo" / "model")["model.safetensors"]
+    assert found["release"]["weights"]["model.safetensors"] == verify(demo / "grpo" / "model")["model.safetensors"]
 
 
 def test_a_flipped_byte_is_refused(demo: Path, tmp_path: Path) -> None:
