@@ -50,6 +50,22 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int, ada
     print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in STAGES))
 
 
+def test_rollouts_and_controllers_survive_two_kills_each(tmp_path: Path) -> None:
+    """In the stages whose checkpoints hold answers that are still to be learned, and the weight of a KL."""
+    folder = project(tmp_path / "tiny")
+    whole, run = folder / "whole", folder / "killed"
+    assert burnish(*command(folder, whole)).returncode == 0
+    usual, chance = seconds(whole), random.Random(3)
+    struck = [
+        strike(folder, run, stage, aimed=aimed, after=chance.uniform(0, usual[stage]))
+        for stage in ("ppo", "grpo")
+        for aimed in (False, True)
+    ]
+    assert any(struck)
+    assert burnish(*command(folder, run)).returncode == 0
+    assert fingerprint(run) == fingerprint(whole)
+
+
 def command(folder: Path, run: Path) -> tuple[str | Path, ...]:
     return "run", folder / "recipe.yaml", "--out", run
 
