@@ -89,6 +89,12 @@ def kto(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = 
 
 
 @app.command()
+def grpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+    """Reinforce answers to prompts that score better than others to the same prompt: the grpo stage, and its reward."""
+    _alone("grpo", model, data, out, overrides, json)
+
+
+@app.command()
 def status(run: RunFolder, json: Json = False) -> None:
     """Which stages of a run are done."""
     from burnish.pipeline.status import as_text

@@ -49,7 +49,7 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
 
 def resolved(model: BaseModel) -> dict[str, Any]:
     """Every setting with its value, defaults included, as JSON values."""
-    return model.model_dump(mode="json")
+    return model.model_dump(mode="json", by_alias=True)
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _options(kind: Any) -> Iterator[Any]:
 
 def _settings(kind: Any) -> dict[str, Any]:
     if _is_model(kind):
-        return {name: field.annotation for name, field in kind.model_fields.items()}
+        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         hints = get_type_hints(kind)
         return {field.name: hints[field.name] for field in dataclasses.fields(kind)}

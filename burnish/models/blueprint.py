@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from burnish.models import folder as folders
 from burnish.models.attention import NAME, register
+from burnish.models.critic import WithCritic
 from burnish.models.forward import Layout, Trainable
 from burnish.models.load import assembled
 from burnish.models.lora import LoraConfig, adapt, adapted
@@ -35,7 +36,9 @@ def blueprint(module: Trainable) -> dict[str, Any]:
         "weights": {
             name: [str(weight.dtype).removeprefix("torch."), weight.requires_grad]
             for name, weight in module.named_parameters()
+            if not name.startswith("critic.")
         },
+        "critic": blueprint(module.critic) if isinstance(module, WithCritic) else None,
     }
 
 
@@ -59,4 +62,4 @@ def built(plan: dict[str, Any]) -> Trainable:
     if module.layout is Layout.ROWS:
         use_own_attention(module)
     module.chunk = plan["chunk"]
-    return module.eval()
+    return (WithCritic(module, built(plan["critic"])) if plan["critic"] else module).eval()

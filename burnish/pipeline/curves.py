@@ -14,7 +14,9 @@ TITLES = {
     "dpo": "Direct preference optimisation",
     "kto": "KTO",
     "ppo": "PPO",
+    "grpo": "GRPO and relatives",
 }
+ON_POLICY = ("ppo", "grpo")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -27,6 +29,40 @@ class _Picture(NamedTuple):
     noisy: bool = True
 
 
+_SAMPLED = (
+    _Picture(
+        "objective/scores",
+        "Reward",
+        "score",
+        "Mean over an iteration, penalties for cut and overlong answers included, KL not yet taken off.",
+    ),
+    _Picture(
+        "objective/kl",
+        "KL from the tuned model",
+        "nats per answer",
+        "Summed log-ratio of policy to reference on the policy's own answers, mean. It starts at 0.",
+    ),
+    _Picture(
+        "objective/entropy",
+        "Entropy",
+        "nats per answer",
+        "How open the policy is; near 0 one answer is left.",
+    ),
+    _Picture("val/length", "Answer length", "tokens", "Mean over an iteration's answers."),
+    _Picture(
+        "val/eos_share",
+        "Answers that end by themselves",
+        "share of answers",
+        "The rest were cut by the length budget.",
+        share=True,
+    ),
+)
+_CLIPPED = _Picture(
+    "policy/clipfrac_avg",
+    "Clipped tokens",
+    "share of tokens",
+    "Tokens whose ratio left the clip range: a large share says that steps are too long.",
+)
 _PICTURES = {
     "sft": (
         _Picture("loss", "Loss", "nats per token", "Negative log-likelihood of the assistant's tokens."),
@@ -73,44 +109,24 @@ _PICTURES = {
         ),
     ),
     "ppo": (
-        _Picture(
-            "objective/scores",
-            "Reward model's score",
-            "score",
-            "Mean over an iteration, penalty for cut answers included, KL not yet taken off.",
-        ),
-        _Picture(
-            "objective/kl",
-            "KL from the tuned model",
-            "nats per answer",
-            "Summed log-ratio of policy to reference on the policy's own answers, mean. It starts at 0.",
-        ),
-        _Picture(
-            "objective/entropy",
-            "Entropy",
-            "nats per answer",
-            "How open the policy is; near 0 one answer is left.",
-        ),
-        _Picture("val/length", "Answer length", "tokens", "Mean over an iteration's answers."),
-        _Picture(
-            "val/eos_share",
-            "Answers that end by themselves",
-            "share of answers",
-            "The rest were cut by the length budget.",
-            share=True,
-        ),
+        *_SAMPLED,
         _Picture(
             "val/explained_variance",
             "Value function",
             "explained variance",
             "1: the value head foresees the return's whole variance; 0: nothing of it.",
         ),
+        _CLIPPED,
+    ),
+    "grpo": (
+        *_SAMPLED,
         _Picture(
-            "policy/clipfrac_avg",
-            "Clipped tokens",
-            "share of tokens",
-            "Tokens whose ratio left the clip range: a large share says that steps are too long.",
+            "val/groups_without_advantage",
+            "Prompts without a lesson",
+            "prompts",
+            "Prompts whose answers all had the same score: nothing is learned from comparing them.",
         ),
+        _CLIPPED,
     ),
 }
 
@@ -126,9 +142,9 @@ _EVALUATED = _Picture(
 
 def curves(stage: str, rows: Rows) -> list[Curve]:
     """A stage's pictures, of those quantities that it logged at least twice."""
-    rows = by_iteration(rows) if stage == "ppo" else rows
+    rows = by_iteration(rows) if stage in ON_POLICY else rows
     found = [_curve(stage, rows, picture) for picture in (*_PICTURES[stage], _EVALUATED)]
-    frontier = [_frontier(rows)] if stage == "ppo" else []
+    frontier = [_frontier(rows)] if stage in ON_POLICY else []
     return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
 
 
@@ -151,10 +167,10 @@ def _curve(stage: str, rows: Rows, picture: _Picture) -> Curve | None:
 
 
 def by_iteration(rows: Rows) -> list[dict[str, float]]:
-    """Each metric's mean over an iteration. PPO logs a line a step, and what it sampled on an iteration's first."""
+    """Each metric's mean over an iteration. A line is logged a step, and what was sampled on an iteration's first."""
     parts: list[list[Mapping[str, Any]]] = []
     for row in rows:
-        if not parts or row.get("objective/kl") is not None:
+        if not parts or row.get("objective/scores") is not None:
             parts.append([])
         parts[-1].append(row)
     return [_mean(part) | {"step": part[0]["step"]} for part in parts]

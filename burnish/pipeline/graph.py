@@ -45,15 +45,22 @@ GRAPH: Graph = (
     Stage(name="kto", version=1, needs=("sft",), makes="model", run=computed("burnish.pipeline.kto")),
     Stage(
         name="ppo",
-        version=2,
+        version=3,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.ppo"),
     ),
     Stage(
+        name="grpo",
+        version=1,
+        needs=("sft", "collect", "reward"),
+        makes="model",
+        run=computed("burnish.pipeline.grpo"),
+    ),
+    Stage(
         name="evaluate",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "kto", "ppo"),
+        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo"),
         makes="evaluation.json",
         run=computed("burnish.pipeline.evaluate"),
     ),
@@ -68,7 +75,7 @@ GRAPH: Graph = (
     Stage(
         name="release",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate"),
+        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),
         shared=("name", "model"),

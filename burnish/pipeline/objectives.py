@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from burnish.pipeline.recipe import Dpo, Recipe
+from burnish.pipeline.reinforcement import PTX_COEF, Grpo, OnPolicy
 from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
+from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
+from burnish.train.pretraining import WithPretraining
 
 
 def objective_of(recipe: Recipe, stage: str) -> Objective:
@@ -20,10 +23,14 @@ def objective_of(recipe: Recipe, stage: str) -> Objective:
         assert recipe.kto is not None
         kto = recipe.kto
         return Kto(beta=kto.beta, desirable_weight=kto.desirable_weight, undesirable_weight=kto.undesirable_weight)
+    if stage == "grpo":
+        assert recipe.grpo is not None
+        return _with_text(policy_gradient(recipe.grpo), recipe.grpo)
     assert stage == "ppo"
     assert recipe.ppo is not None
     ppo = recipe.ppo
-    return Ppo(cliprange=ppo.cliprange, cliprange_value=ppo.cliprange_value, vf_coef=ppo.vf_coef)
+    clipped = Ppo(cliprange=ppo.cliprange, cliprange_value=ppo.cliprange_value, vf_coef=ppo.vf_coef)
+    return _with_text(clipped, ppo)
 
 
 def direct_preference(settings: Dpo) -> DirectPreference:
@@ -34,3 +41,21 @@ def direct_preference(settings: Dpo) -> DirectPreference:
         gamma=settings.gamma,
         nll=settings.rpo_alpha,
     )
+
+
+def policy_gradient(settings: Grpo) -> PolicyGradient:
+    low, high = settings.clips
+    kl, weighing = settings.penalty, settings.importance_sampling
+    return PolicyGradient(
+        settings.loss,
+        budget=settings.max_new_tokens,
+        clip=low,
+        clip_high=high,
+        kl=KlInLoss(estimator="k2" if kl.kind == "k2" else "k3", coef=kl.coef) if kl and kl.place == "loss" else None,
+        correction=Correction(**weighing.model_dump()) if weighing else None,
+    )
+
+
+def _with_text(objective: Objective, settings: OnPolicy) -> Objective:
+    """PPO-ptx, where there is text to learn beside."""
+    return WithPretraining(objective, settings.ptx_coef or PTX_COEF) if settings.ptx_data else objective

@@ -36,6 +36,10 @@ def _conversations(path: Path) -> int:
     return _rankings(path) if holds_rankings(path) else len(read_examples(path))
 
 
+def _examples(path: Path) -> int:
+    return len(read_examples(path))
+
+
 def _rankings(path: Path) -> int:
     rows, dropped = read_rankings(path, drop_bad=True)
     if not rows:
@@ -67,6 +71,9 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
     "ppo.prompts": _prompts,
+    "ppo.ptx_data": _examples,
+    "grpo.prompts": _prompts,
+    "grpo.ptx_data": _examples,
     "evaluate.cases": _prompts,
     "evaluate.rubric": _rubric,
 }

@@ -21,12 +21,12 @@ from burnish.pipeline.speaker import tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import fitting
 from burnish.records.formats import read_rankings
+from burnish.rewards.model import BatchScorer
 from burnish.stats.agreement import undisputed
 from burnish.stats.baselines import Pair
 from burnish.stats.intervals import share
 from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
-from burnish.train.rollouts import BatchScorer
 from burnish.types import Estimate, Ranking
 
 Hits = list[tuple[float, float]]

@@ -13,18 +13,13 @@ from pydantic import Field
 
 from burnish.config import Strict
 from burnish.judge.panel import PanelSettings
+from burnish.pipeline.reinforcement import Grpo, Ppo
+from burnish.pipeline.settings import DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
 from burnish.release.gate import Threshold
-from burnish.types import Sampling
 
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-DType = Literal["auto", "bfloat16", "float32"]
-Schedule = Literal["constant", "linear", "cosine"]
-
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release")
+STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
 """In the order in which they run."""
-POLICIES = ("sft", "dpo", "kto", "ppo")
+POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 PATHS = {
     "sft": ("data", "eval_data"),
@@ -32,50 +27,11 @@ PATHS = {
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "ppo": ("prompts",),
+    "ppo": ("prompts", "ptx_data"),
+    "grpo": ("prompts", "ptx_data"),
     "evaluate": ("cases", "rubric"),
 }
 """The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
-
-
-class SamplingSettings(Strict):
-    """How answers are drawn."""
-
-    temperature: float = Field(default=1.0, ge=0, le=10)
-    """0 is greedy."""
-    top_p: Rate = 1.0
-    """Only the most likely tokens that hold this share of the probability are drawn."""
-    max_new_tokens: Positive = 64
-    """An answer is cut after so many tokens."""
-
-    def at(self, seed: int) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens, seed=seed)
-
-
-class Lora(Strict):
-    """Low-rank adapters: small matrices beside frozen weights, merged into them when the stage ends."""
-
-    rank: Positive = 16
-    """Columns of an adapter's narrow side."""
-    alpha: Positive = 32
-    """What an adapter adds is scaled by alpha / rank."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that is dropped. Only sft trains with dropout."""
-    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
-    """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
-
-
-class Kept(Strict):
-    """What every trained stage says about the weights that it keeps, and about when it stops."""
-
-    ema: Share | None = None
-    """Keep an average of the weights over the steps: each step back counts so many times the one after it (0.99: the
-    last hundred or so). In fp32."""
-    average_with_start: Share | None = None
-    """Share of the weights that training began with in those that are kept: gives back some of what was forgotten."""
-    spike: float | None = Field(default=None, gt=1)
-    """Stop before an update whose loss or gradient norm is more than so many times the median of the last 50 steps
-    (10 is generous). Never changes the result of a stage that ends."""
 
 
 class Optim(Kept):
@@ -171,7 +127,8 @@ class RewardModel(Ranked):
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
-    """So many models from different seeds; PPO is paid the mean of their scores. Folds measure single models."""
+    """So many models from different seeds; ppo and grpo are paid the mean of their scores. Folds measure single
+    models."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
 
@@ -218,63 +175,8 @@ class Kto(Optim):
     """Peak learning rate."""
 
 
-class Ppo(Kept):
-    """Reinforcement learning against the reward model. Names and meanings follow TRL's PPOConfig."""
-
-    prompts: str | None = None
-    """A JSONL file of prompts; absent: the training prompts of the rankings."""
-    limit: Positive | None = None
-    """Take at most so many prompts."""
-    iterations: Positive = 20
-    """Rounds of sampling and learning."""
-    prompts_per_iteration: Positive = 32
-    samples_per_prompt: Positive = 1
-    epochs: Positive = 2
-    """Passes over the answers of one iteration."""
-    minibatches: Positive = 2
-    """Optimiser steps a pass."""
-    kl_coef: float = Field(default=0.05, ge=0)
-    """Weight of the KL to the tuned model in the reward, a token."""
-    gamma: Rate = 1.0
-    """Discount a token."""
-    lam: float = Field(default=0.95, ge=0, le=1)
-    """GAE's lambda."""
-    baseline: Literal["none", "leave_one_out"] = "none"
-    """Taken from each score before it is paid: nothing, or the mean score of the prompt's other answers, of which there
-    must be one at least. Steadier where prompts differ more than the answers to one."""
-    cliprange: float = Field(default=0.2, gt=0, lt=1)
-    """The policy's ratio is clipped to 1 ± this."""
-    cliprange_value: float = Field(default=0.2, gt=0)
-    """A value may move this far from the one at sampling time before its loss is clipped."""
-    vf_coef: float = Field(default=0.1, ge=0)
-    """Weight of the value loss."""
-    missing_eos_penalty: float = Field(default=1.0, ge=0)
-    """Taken from the score of an answer that the budget cut."""
-    temperature: float = Field(default=1.0, gt=0, le=10)
-    """Of the sampled answers."""
-    max_new_tokens: Positive = 64
-    unfrozen_layers: Positive | None = None
-    """Train the last so many decoder layers of the policy, and the value head; absent: everything."""
-    lr: Rate = 1e-5
-    """Peak learning rate of policy and value."""
-    warmup_steps: int = Field(default=0, ge=0)
-    """Optimiser steps over which the learning rate rises to its peak."""
-    schedule: Schedule = "constant"
-    """What the learning rate does after its peak."""
-    weight_decay: float = Field(default=0.0, ge=0, lt=1)
-    clip_norm: float = Field(default=1.0, gt=0)
-    """Gradients longer than this are shortened to it."""
-    micro_tokens: Annotated[int, Field(ge=16)] = 2048
-    """Token budget of one forward pass."""
-    save_every: Positive = 5
-    """Iterations between checkpoints. Never changes the result."""
-    lora: Lora | None = None
-    """Train an adapter and the value head instead of all weights; the reference is the policy without its adapter, so
-    that one model less is held in memory. A good `lr` is then about ten times as high."""
-
-
 class Evaluate(Strict):
-    """The base model, the tuned one and those of dpo, kto and ppo answer the same cases."""
+    """The base model, the tuned one and those of dpo, kto, ppo and grpo answer the same cases."""
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
@@ -328,6 +230,7 @@ class Recipe(Strict):
     dpo: Dpo | None = None
     kto: Kto | None = None
     ppo: Ppo | None = None
+    grpo: Grpo | None = None
     evaluate: Evaluate | None = None
     gate: Gate | None = None
     release: Release | None = None

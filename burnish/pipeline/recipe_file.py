@@ -12,9 +12,10 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
+from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, sampled_clashes
 from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
 
-DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data"}
+DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
 """The setting that a stage's own verb calls --data."""
 
 
@@ -78,10 +79,6 @@ def yaml_text(values: dict[str, Any]) -> str:
     return text.getvalue()
 
 
-Contradiction = tuple[tuple[str, ...], str, str]
-"""Key paths concerned (the first is where the user looks), what was found, a mend."""
-
-
 def _contradictions(recipe: Recipe) -> Iterator[Contradiction]:
     if not recipe.stages():
         yield ("name",), "the recipe asks for no stage", "Add a section, for example sft."
@@ -97,14 +94,15 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
     if recipe.sft and recipe.sft.data is None and not recipe.ranked():
         found = "nothing to learn from: there is neither sft.data nor reward.rankings or dpo.rankings"
         yield ("sft",), found, "Add data."
-    if recipe.ppo and not reward:
-        yield ("ppo",), "ppo needs a reward section", "Add reward, or remove ppo."
+    for name in ("ppo", "grpo"):
+        if getattr(recipe, name) and not reward:
+            yield (name,), f"{name} needs a reward section", f"Add reward, or remove {name}."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:
         yield ("release",), "release needs a gate section", "Add gate with thresholds, or remove release."
     if recipe.release and not any(getattr(recipe, name) for name in POLICIES):
-        yield ("release",), "nothing was trained that could be released", "Add sft, dpo, kto or ppo."
+        yield ("release",), "nothing was trained that could be released", "Add sft, dpo, kto, ppo or grpo."
     if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
     if evaluate and evaluate.rubric is None and not reward:
@@ -114,7 +112,7 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
 
 
 def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
-    collect, reward, dpo, ppo, release = recipe.collect, recipe.reward, recipe.dpo, recipe.ppo, recipe.release
+    collect, reward, dpo, release = recipe.collect, recipe.reward, recipe.dpo, recipe.release
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if collect and learner and learner.rankings is not None:
             yield (
@@ -136,37 +134,23 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             f"an overlap of {collect.overlap} with {len(collect.panel.members)} members",
             "Add members, or lower overlap.",
         )
-    if ppo and ppo.minibatches > ppo.prompts_per_iteration:
-        yield (
-            ("ppo.minibatches", "ppo.prompts_per_iteration"),
-            f"{ppo.minibatches} minibatches of {ppo.prompts_per_iteration} prompts: a prompt is never split",
-            f"Set minibatches to {ppo.prompts_per_iteration} or less.",
-        )
-    if ppo and ppo.baseline == "leave_one_out" and ppo.samples_per_prompt < 2:
-        yield (
-            ("ppo.baseline", "ppo.samples_per_prompt"),
-            "a baseline of the prompt's other answers, and one answer a prompt",
-            "Set samples_per_prompt to 2 or more, or baseline to none.",
-        )
     for name, section in (("sft", recipe.sft), ("reward", reward), ("dpo", dpo), ("kto", recipe.kto)):
         if section:
             yield from _unevaluated(name, section)
-    for name, section in (("reward", reward), ("dpo", dpo), ("kto", recipe.kto), ("ppo", ppo)):
+    for name in ("reward", "dpo", "kto", "ppo", "grpo"):
+        section = getattr(recipe, name)
         if section and section.lora and section.lora.dropout:
             yield (
                 (f"{name}.lora.dropout",),
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
-    if ppo and recipe.parallel == "fsdp":
-        found = "ppo samples with the whole policy, and fsdp leaves it in parts"
-        yield ("parallel", "ppo"), found, "Set parallel to ddp."
-    if ppo and ppo.lora and ppo.unfrozen_layers is not None:
-        yield (
-            ("ppo.unfrozen_layers", "ppo.lora"),
-            "an adapter trains beside weights that are all frozen",
-            "Remove one of the two.",
-        )
+    if recipe.ppo:
+        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel)
+        yield from ppo_clashes(recipe.ppo)
+    if recipe.grpo:
+        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel)
+        yield from grpo_clashes(recipe.grpo)
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),

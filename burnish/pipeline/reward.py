@@ -19,6 +19,7 @@ from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
+from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, evaluated, feed_of, packed, scores_of, sides
@@ -73,6 +74,12 @@ def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
     """The sealed reward models of a run, each with the normalisation it was given."""
     durable.verify(folder)
     return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))]))
+
+
+def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
+    """The first of the sealed reward models of a run, as a value function."""
+    member = load_reward(folder, dtype).members[0]
+    return critic_of(member.module, member.mean, member.std)
 
 
 def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:

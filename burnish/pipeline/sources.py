@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
 from burnish.pipeline.recipe import Optim, Ranked, resolve
+from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
@@ -88,13 +89,11 @@ def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
     return [row for row in rows if row.prompt.id not in held], [row for row in rows if row.prompt.id in held]
 
 
-def training_prompts(context: Context) -> list[Prompt]:
-    """What PPO samples from: ppo.prompts, or the training prompts of the rankings."""
-    ppo = context.recipe.ppo
-    assert ppo is not None
-    if ppo.prompts is not None:
-        return read_prompts(context.path(ppo.prompts))[: ppo.limit]
-    return distinct(rankings(context).train)[: ppo.limit]
+def training_prompts(context: Context, settings: OnPolicy) -> list[Prompt]:
+    """What ppo or grpo samples from: its prompts, or the training prompts of the rankings."""
+    if settings.prompts is not None:
+        return read_prompts(context.path(settings.prompts))[: settings.limit]
+    return distinct(rankings(context).train)[: settings.limit]
 
 
 def cases(context: Context) -> list[Prompt]:

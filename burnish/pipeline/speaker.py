@@ -9,7 +9,8 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, Problem
 from burnish.models.folder import read_config
 from burnish.models.load import load_trainable, pick_dtype, resolve
-from burnish.pipeline.recipe import DType, Recipe
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.settings import DType
 from burnish.pipeline.stage import Context
 from burnish.records.durable import MANIFEST, verify
 from burnish.rollout.chat import ChatGenerator
@@ -50,6 +51,7 @@ def _require_layers(recipe: Recipe, count: int) -> None:
     wanted = {
         "reward.layers": recipe.reward and recipe.reward.layers,
         "ppo.unfrozen_layers": recipe.ppo and recipe.ppo.unfrozen_layers,
+        "grpo.unfrozen_layers": recipe.grpo and recipe.grpo.unfrozen_layers,
     }
     problems = [
         Problem(name, f"{layers}, but {recipe.model} has {count} layers", f"Use {count} or less, or leave it out.")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from burnish.pipeline.curves import ON_POLICY
 from burnish.pipeline.plots import Curve
 from burnish.pipeline.samples import Sample
 from burnish.release import clauses
 from burnish.release.evidence import Evidence, facts_of
-from burnish.release.figures import Figures, shown
+from burnish.release.figures import MODELS, Figures, shown
 from burnish.types import Estimate, Verdict
 
 REWARD = "The reward model learns the annotators' order. The lines under it say what its accuracy is worth."
@@ -91,18 +92,20 @@ def tiles(evidence: Evidence, found: Figures) -> list[dict[str, str]]:
     if own:
         what = f"held-out pairs that dpo's own likelihoods put in order ({_ends(own)} prompts)"
         tiles.append({"value": shown(own.value, "share"), "what": what})
-    ppo = facts_of(evidence, "ppo")
-    if ppo.get("kl_end") is not None:
-        tiles.append(
-            {"value": f"{ppo['kl_end']:.1f} nats", "what": "KL of PPO's answers from the tuned model, per answer"}
-        )
-    if ppo.get("eos_share") is not None:
-        tiles.append(
-            {
-                "value": clauses.percent(ppo["eos_share"]),
-                "what": "of PPO's answers end by themselves, not by the budget",
-            }
-        )
+    for name in ON_POLICY:
+        tiles += _sampled(MODELS[name], facts_of(evidence, name))
+    return tiles
+
+
+def _sampled(title: str, facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Those of a policy that learned from its own answers."""
+    tiles: list[dict[str, str]] = []
+    if facts.get("kl_end") is not None:
+        what = f"KL of {title}'s answers from the tuned model, per answer"
+        tiles.append({"value": f"{facts['kl_end']:.1f} nats", "what": what})
+    if facts.get("eos_share") is not None:
+        what = f"of {title}'s answers end by themselves, not by the budget"
+        tiles.append({"value": clauses.percent(facts["eos_share"]), "what": what})
     return tiles
 
 
@@ -157,6 +160,7 @@ _NODES = {
     "dpo": ("Policy by direct preference", "dpo"),
     "kto": ("Policy by labelled answers", "kto"),
     "ppo": ("Policy", "ppo"),
+    "grpo": ("Policy without a critic", "grpo"),
     "evaluate": ("Evaluation", "other"),
     "gate": ("Decision", "other"),
     "release": ("Release", "ppo"),

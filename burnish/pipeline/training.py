@@ -19,7 +19,8 @@ from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
-from burnish.pipeline.recipe import Optim, Ppo, Recipe
+from burnish.pipeline.recipe import Optim, Recipe
+from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context, Facts
 from burnish.records import durable
 from burnish.runs import MetricsLog
@@ -44,7 +45,7 @@ def steps_of(settings: Optim, rows: int) -> int:
     return -(-rows * settings.epochs // settings.batch_size)
 
 
-def optim_config(settings: Optim | Ppo, steps: int) -> OptimConfig:
+def optim_config(settings: Optim | OnPolicy, steps: int) -> OptimConfig:
     return OptimConfig(
         lr=settings.lr,
         steps=steps,
@@ -55,7 +56,7 @@ def optim_config(settings: Optim | Ppo, steps: int) -> OptimConfig:
     )
 
 
-def with_adapter(module: Trainable, settings: Optim | Ppo, seed: int) -> Trainable:
+def with_adapter(module: Trainable, settings: Optim | OnPolicy, seed: int) -> Trainable:
     """The module, with a new adapter on its frozen backbone where the settings ask for one."""
     if (lora := settings.lora) is not None:
         config = LoraConfig(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
@@ -115,7 +116,7 @@ def learn(
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     with partings():
         if world() > 1:
-            shared([context.recipe.model_dump_json(), asdict(lesson), blueprint(module)])
+            shared([context.recipe.model_dump_json(by_alias=True), asdict(lesson), blueprint(module)])
         _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
 
 
@@ -154,7 +155,7 @@ def _fit(
     label: str,
 ) -> None:
     ranks = joined(recipe.parallel)
-    settings: Optim | Ppo = getattr(recipe, lesson.stage)
+    settings: Optim | OnPolicy = getattr(recipe, lesson.stage)
     with ranks.together():
         module = make()
     spread = ranks.spread(module)
@@ -178,9 +179,9 @@ def _fit(
     ranks.collect(spread, module)
 
 
-def _validation(settings: Optim | Ppo, work: Work | None) -> Validation | None:
+def _validation(settings: Optim | OnPolicy, work: Work | None) -> Validation | None:
     """What is measured while the stage trains. None: nothing."""
-    if work is None or isinstance(settings, Ppo) or settings.eval_every is None:
+    if work is None or isinstance(settings, OnPolicy) or settings.eval_every is None:
         return None
     return Validation(work, every=settings.eval_every, patience=settings.patience, keep_best=settings.keeps_best)
 

@@ -18,6 +18,7 @@ from burnish.models.forward import Output, Trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
+from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
 
 Added = Callable[[Batch, Output, Sequence[int]], dict[str, Tensor]]
 """What a feed adds to the batch of one document, of what the module says of it and of its answers' ranks."""
@@ -58,6 +59,21 @@ def _collected(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, 
     }
 
 
+def _compared(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """Near what the module says now, one advantage an answer, a sampler that says it a little otherwise, and a group
+    that was left out."""
+    assert output.logprobs_N is not None
+    place_N = torch.arange(batch.target_N.numel()) + batch.target_N
+    return {
+        "old_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.3 * place_N),
+        "ref_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.1 * place_N),
+        "sampler_logprobs_N": output.logprobs_N + 0.4 * torch.sin(1.3 * place_N) + 0.1 * torch.sin(1.7 * place_N),
+        "advantages_N": torch.sin(2.3 * (1.0 + torch.tensor(ranks)))[batch.answer_N],
+        "absent_answers_D": torch.tensor([2.0]),
+        "absent_tokens_D": torch.tensor([7.0]),
+    }
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """One method."""
@@ -90,6 +106,17 @@ METHODS: Mapping[str, Method] = {
         heads=frozenset({"lm", "value"}),
         trees=True,
         added=_collected,
+    ),
+    "grpo": Method(
+        objective=PolicyGradient(
+            "grpo",
+            budget=64,
+            kl=KlInLoss(coef=0.1),
+            correction=Correction(level="answer", rule="truncate", most=1.1),
+        ),
+        heads=frozenset({"lm"}),
+        trees=True,
+        added=_compared,
     ),
 }
 

@@ -12,14 +12,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from burnish.batches import Batch, Document, pack
+from burnish.batches import Document, pack
 from burnish.models.forward import Trainable
 from burnish.proof.law import Measured
 from burnish.proof.methods import METHODS
 from burnish.proof.subject import Subject, with_heads
 from burnish.rollout.engine import Engine
-from burnish.train.rollouts import RolloutConfig, RolloutFeed, RolloutPrompt
-from burnish.types import Sampling
+from burnish.train.advantages import KlInReward, PerToken
+from burnish.train.collection import RolloutConfig, RolloutPrompt
+from burnish.train.rollouts import RolloutFeed
+from burnish.types import Completion, Prompt, Rated, Sampling
 
 TEMPERATURE = 0.7
 """Not 1, at which a forgotten temperature does not show."""
@@ -64,8 +66,10 @@ def same_policy(subject: Subject) -> Measured:
             reference=with_heads(subject.load(), frozenset({"lm"})),
             sampler=_engine(subject, policy, len(subject.prompts)),
             reward=_Alike(),
+            advantages=PerToken(kl=KlInReward(0.1)),
             prompts=[
-                RolloutPrompt(id=str(number), ids=tuple(ids), shown={}) for number, ids in enumerate(subject.prompts)
+                RolloutPrompt(prompt=Prompt(id=str(number), messages=()), ids=tuple(ids))
+                for number, ids in enumerate(subject.prompts)
             ],
             view=subject.renderer,
             samples=Path(folder) / "samples.jsonl",
@@ -100,8 +104,8 @@ def greedy(subject: Subject) -> Measured:
 class _Alike:
     """Every answer is worth the same."""
 
-    def scores(self, batch: Batch) -> Tensor:
-        return torch.zeros(batch.last_B.numel())
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
+        return Rated(scores=[0.0] * len(completions))
 
 
 def _engine(subject: Subject, module: Trainable, slots: int) -> Engine:
@@ -116,9 +120,6 @@ def _config(subject: Subject) -> RolloutConfig:
         epochs=1,
         minibatches=1,
         micro_tokens=2 * longest,
-        kl_coef=0.1,
-        gamma=1.0,
-        lam=0.95,
         temperature=TEMPERATURE,
         max_new_tokens=NEW_TOKENS,
         missing_eos_penalty=0.0,

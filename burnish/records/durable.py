@@ -76,11 +76,16 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
 
 def append_line(path: Path, value: Any) -> None:
     """One line added to a log. A kill can leave the last line half written: `read_log` drops such a tail."""
-    line = canonical(value) + b"\n"
-    with _disk_errors(path, len(line)):
+    append_lines(path, [value])
+
+
+def append_lines(path: Path, values: Iterable[Any]) -> None:
+    """Several at once; a kill may leave some of them, the last one half written."""
+    lines = b"".join(canonical(value) + b"\n" for value in values)
+    with _disk_errors(path, len(lines)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
-            file.write(line)
+            file.write(lines)
 
 
 def read_log(path: Path) -> list[Any]:

@@ -21,6 +21,7 @@ TITLES = {
     "dpo": "Direct preference optimisation",
     "kto": "KTO",
     "ppo": "PPO",
+    "grpo": "GRPO and relatives",
 }
 SHOWN_SETTINGS = (
     "loss",
@@ -36,8 +37,14 @@ SHOWN_SETTINGS = (
     "samples_per_prompt",
     "batch_size",
     "minibatches",
+    "num_generations",
     "kl_coef",
+    "kl_target",
+    "kl",
     "cliprange",
+    "epsilon",
+    "epsilon_high",
+    "ptx_coef",
     "gamma",
     "lam",
     "missing_eos_penalty",

@@ -1,15 +1,35 @@
-"""Trained reward models as scorers of packed answers. Knows modules with a score head; knows no text."""
+"""Trained reward models as scorers of packed answers, and as a `Reward`. Knows modules with a score head and token ids;
+of text only where an answer ends.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from burnish.batches import Batch
+from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Trainable
+from burnish.types import Completion, Message, Prompt, Rated
+
+
+class BatchScorer(Protocol):
+    """Scores of the answers of a batch."""
+
+    def scores(self, batch: Batch) -> Tensor: ...
+
+
+class Ids(Protocol):
+    """The token ids of a conversation, as policy and reward model read it."""
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]: ...
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        """The ids with an end marker, whether the answer had one or not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +62,47 @@ class EnsembleReward:
     def scores(self, batch: Batch) -> Tensor:
         """One score an answer. Shape B."""
         return torch.stack([member.scores(batch) for member in self.members]).mean(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedReward:
+    """A reward model as a `Reward`: answers to one prompt are a tree, so that it reads their prompt once.
+
+    It reads the ids that the policy said, never their text anew, and every answer at an end marker: it never learned
+    what its score says elsewhere, and a policy paid by scores of cut answers learns not to end (docs/experiments.md).
+    """
+
+    scorer: BatchScorer
+    ids: Ids
+    micro_tokens: int
+    """Token budget of one forward pass; a tree that is larger passes alone."""
+    name: str = "model"
+    """Of its part."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
+        scores: list[float] = []
+        for trees in _within(list(self._trees(prompts, completions)), self.micro_tokens):
+            scores += self.scorer.scores(pack(trees)).tolist()
+        return Rated(scores=scores, parts={self.name: scores})
+
+    def _trees(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Iterator[Document]:
+        pairs = zip(prompts, completions, strict=True)
+        for row, group in groupby(pairs, key=lambda pair: pair[0].id):
+            asked, said = zip(*group, strict=True)
+            branches = [self.ids.closed(each.ids) for each in said]
+            yield Document(row=row, ids=self.ids.prompt(asked[0].messages), branches=branches)
+
+
+def _within(trees: Sequence[Document], budget: int) -> Iterator[list[Document]]:
+    """Neighbours that fit the budget together, in order: nothing is padded, so that no order is better."""
+    part: list[Document] = []
+    for tree in trees:
+        if part and sum(each.tokens for each in part) + tree.tokens > budget:
+            yield part
+            part = []
+        part.append(tree)
+    if part:
+        yield part
 
 
 def normalised(module: Trainable, batches: Sequence[Batch]) -> ModelReward:

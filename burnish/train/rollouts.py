@@ -1,103 +1,41 @@
-"""The feed of on-policy methods with a critic: prompts -> answers -> rewards -> advantages, handed out as minibatches.
+"""The feed of on-policy methods: answers that were collected, measured and credited, handed out as minibatches.
 
-Knows a sampler, a scorer, a frozen reference and the module that is trained; they leave tensors in the batches, so
-that the objective sees none of them. Old log-probabilities come from the same packs and kernels that training uses: the
-ratio of the first minibatch is exactly 1.
+Knows a frozen reference and the module that is trained; they leave tensors in the batches, so that the objective sees
+neither. Old log-probabilities come from the same packs and kernels that training uses: the ratio of the first minibatch
+is exactly 1. How answers come about is `collection`'s affair, what their tokens are credited with that of `advantages`.
 
-Suffixes: N targets, B answers, R tokens of one answer.
+Suffixes: N targets, B answers, D documents.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from burnish.batches import Batch, Document, pack
-from burnish.data.order import draw, rows_of_step
 from burnish.data.packing import best_fit
-from burnish.losses import policy, returns
+from burnish.losses import policy
+from burnish.losses.tokens import answer_sums
 from burnish.models.forward import Output, Trainable
 from burnish.records import durable
+from burnish.train.advantages import Advantages
+from burnish.train.collection import (
+    Collector,
+    Group,
+    RolloutConfig,
+    RolloutPrompt,
+    Sampler,
+    TextView,
+    write_samples,
+)
 from burnish.train.feeds import Work
-from burnish.types import Sampling, Stop
-
-
-class Sampled(Protocol):
-    """One sampled answer."""
-
-    @property
-    def ids(self) -> tuple[int, ...]: ...
-    @property
-    def stop(self) -> Stop: ...
-
-
-class Sampler(Protocol):
-    """Token ids in, token ids out, with the weights as they are now."""
-
-    def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1
-    ) -> Sequence[Sequence[Sampled]]: ...
-
-
-class BatchScorer(Protocol):
-    """Scores of the answers of a batch."""
-
-    def scores(self, batch: Batch) -> Tensor: ...
-
-
-class TextView(Protocol):
-    """Reads sampled answers: for people, and as the reward model learned them."""
-
-    def parse(self, ids: Sequence[int]) -> tuple[str, Stop]: ...
-    def closed(self, ids: Sequence[int]) -> list[int]:
-        """The ids with an end marker, whether the answer had one or not."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutPrompt:
-    """A prompt ready to be answered."""
-
-    id: str
-    ids: tuple[int, ...]
-    shown: Any
-    """What samples.jsonl says of it: messages and meta."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RolloutConfig:
-    """PPO's collection settings, named as TRL's PPOConfig named them."""
-
-    prompts_per_iteration: int
-    samples_per_prompt: int
-    epochs: int
-    """Passes over the answers of an iteration."""
-    minibatches: int
-    """Optimiser steps a pass."""
-    micro_tokens: int
-    kl_coef: float
-    """β: weight of log π_old - log ref in the reward of each token."""
-    gamma: float
-    lam: float
-    temperature: float
-    max_new_tokens: int
-    missing_eos_penalty: float
-    """Taken from the score of an answer that the budget cut."""
-    seed: int
-    baseline: Literal["none", "leave_one_out"] = "none"
-    """What is taken from an answer's score before it is paid: nothing, or the mean score of the prompt's other answers.
-    The critic learns what remains, so that it need not first learn how good answers to each prompt are."""
-    spread: int = 1
-    """Micro-batches of a minibatch are as many for each of so many ranks, where there are prompts enough."""
-    whiten: bool = True
-    """Shift and scale advantages over the iteration. Off for problems small enough to reach their optimum: there the
-    advantages vanish, and whitening would blow up what noise is left."""
+from burnish.types import Reward, Stop
 
 
 class RolloutFeed:
@@ -107,32 +45,35 @@ class RolloutFeed:
         self,
         module: Trainable,
         *,
-        reference: Callable[[Batch], Output],
+        reference: Callable[[Batch], Output] | None,
         sampler: Sampler,
-        reward: BatchScorer,
+        reward: Reward,
+        advantages: Advantages,
         prompts: Sequence[RolloutPrompt],
         view: TextView,
         samples: Path,
         config: RolloutConfig,
+        exploits_all: bool = False,
     ) -> None:
+        """Without a `reference` no KL is measured. `exploits_all`: whether the objective learns something, a KL, of
+        answers without an advantage too."""
         self._module = module
         module.measures_entropy = True
         self._reference = reference
-        self._sampler = sampler
-        self._reward = reward
-        self._prompts = prompts
-        self._view = view
+        self._collector = Collector(sampler, reward, prompts, view, config, advantages.vanish)
+        self._advantages = advantages
         self._samples = samples
         self._config = config
+        self._exploits_all = exploits_all
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
 
     @property
     def steps_per_iteration(self) -> int:
-        return self._config.epochs * self._config.minibatches
+        return self._config.steps
 
     def next(self, step: int) -> Work:
-        iteration, within = divmod(step, self.steps_per_iteration)
+        iteration, within = divmod(step, self._config.steps)
         metrics = self._collect(iteration) if within == 0 else {}
         return Work(self._held[within % self._config.minibatches], metrics)
 
@@ -144,10 +85,13 @@ class RolloutFeed:
             for name, tensor in batch.tensors().items()
         }
         rows = [[list(batch.rows) for batch in batches] for batches in self._held]
-        return {"rows": rows, "samples": len(durable.read_log(self._samples))}, tensors
+        kl = self._advantages.kl
+        return {"rows": rows, "samples": len(durable.read_log(self._samples)), "kl_coef": kl and kl.coef}, tensors
 
     def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         durable.truncate_log(self._samples, values["samples"])
+        if self._advantages.kl:
+            self._advantages.kl.coef = values["kl_coef"]
         self._held = [
             [self._restored(f"{m}.{i}.", rows, tensors) for i, rows in enumerate(batches)]
             for m, batches in enumerate(values["rows"])
@@ -158,128 +102,127 @@ class RolloutFeed:
         return Batch.from_tensors(own, rows, self._config.temperature)
 
     def _collect(self, iteration: int) -> dict[str, float]:
-        """Answer the next prompts, score the answers, and hold them as minibatches with everything PPO reads."""
-        config = self._config
+        """Answer the next prompts, score the answers, and hold them as minibatches with everything that is learned."""
         if not iteration:
             durable.truncate_log(self._samples, 0)  # a run killed before its first checkpoint begins again
+        found = self._collector.collect(iteration)
+        useful = [group for group in found if not self._advantages.vanish(group.scores)]
+        taken = useful[: self._config.prompts_per_iteration] if self._config.attempts > 1 else found
         began = time.perf_counter()
-        chosen = [
-            self._prompts[row]
-            for row in rows_of_step(iteration, len(self._prompts), config.prompts_per_iteration, config.seed)
-        ]
-        sampling = Sampling(
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens,
-            seed=draw(config.seed, "rollout", iteration),
-        )
-        answers = self._sampler.generate([prompt.ids for prompt in chosen], sampling, config.samples_per_prompt)
-        sampled_at = time.perf_counter()
-        documents = [
-            Document(row=prompt.id, ids=prompt.ids, branches=[answer.ids for answer in group])
-            for prompt, group in zip(chosen, answers, strict=True)
-        ]
-        cut = {
-            prompt.id: [answer.stop is Stop.LENGTH for answer in group]
-            for prompt, group in zip(chosen, answers, strict=True)
-        }
-        share = -(-len(documents) // config.minibatches)
-        self._held = [
-            [
-                self._measured(part, cut)
-                for part in best_fit(documents[start : start + share], config.micro_tokens, config.spread)
-            ]
-            for start in range(0, len(documents), share)
-        ]
-        if config.whiten:
-            self._whiten()
-        self._write_samples(iteration, {prompt.id: prompt for prompt in chosen})
-        ended = time.perf_counter()
-        return self._metrics() | {"seconds/rollout": sampled_at - began, "seconds/score": ended - sampled_at}
+        self._hold(taken)
+        write_samples(self._samples, iteration, found)
+        seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
+        metrics = self._metrics(found, taken, useful)
+        if self._advantages.kl and "objective/kl" in metrics:
+            self._advantages.kl.observe(metrics["objective/kl"], sum(len(group.answers) for group in taken))
+        return metrics | {f"seconds/{name}": each for name, each in seconds.items()}
+
+    def _hold(self, groups: Sequence[Group]) -> None:
+        """As minibatches. Groups that nothing is learned from stay out of them, and in what they are divided by."""
+        count, parts = len(groups), self._config.minibatches
+        self._held = []
+        for m in range(parts):
+            share = groups[m * count // parts : (m + 1) * count // parts]
+            learned = {
+                group.row: group for group in share if self._exploits_all or not self._advantages.vanish(group.scores)
+            }
+            packs = best_fit(
+                [group.document() for group in learned.values()], self._config.micro_tokens, self._config.spread
+            )
+            batches = [self._measured(pack_, learned) for pack_ in packs]
+            self._held.append(_standing_for([group for group in share if group.row not in learned], batches))
+        credited = iter(self._advantages.of([batch for batches in self._held for batch in batches]))
+        self._held = [[next(credited) for _ in batches] for batches in self._held]
 
     @torch.no_grad()
-    def _measured(self, documents: Sequence[Document], cut: dict[str, list[bool]]) -> Batch:
-        """Their batch, with old log-probs and values, scores, KL, advantages and returns."""
-        config = self._config
-        batch = pack(documents, config.temperature)
-        self._module.eval()
-        own = self._module(batch)
-        reference = self._reference(batch).logprobs_N
-        assert own.logprobs_N is not None
-        assert own.values_N is not None
-        assert own.entropy_N is not None
-        assert reference is not None
-        scores_B = self._reward.scores(self._closed(documents))
-        cut_B = torch.tensor([flag for row in batch.rows for flag in cut[row]])
-        scores_B = scores_B - config.missing_eos_penalty * cut_B
-        paid_B = returns.leave_one_out(scores_B, batch.prompt_B) if config.baseline == "leave_one_out" else scores_B
-        kl_N = policy.k1(own.logprobs_N, reference)
-        advantages_N, returns_N = torch.empty_like(kl_N), torch.empty_like(kl_N)
-        for answer in range(scores_B.numel()):
-            at_R = torch.nonzero(batch.answer_N == answer).flatten()
-            rewards_R = returns.shaped_rewards(paid_B[answer], kl_N[at_R], config.kl_coef)
-            advantages_N[at_R], returns_N[at_R] = returns.gae(rewards_R, own.values_N[at_R], config.gamma, config.lam)
-        return batch.with_extra(
-            old_logprobs_N=own.logprobs_N,
-            old_values_N=own.values_N,
-            entropy_N=own.entropy_N,
-            kl_N=kl_N,
-            advantages_N=advantages_N,
-            returns_N=returns_N,
-            scores_B=scores_B,
-            cut_B=cut_B,
-        )
+    def _measured(self, documents: Sequence[Document], groups: dict[str, Group]) -> Batch:
+        """Their batch, with what was sampled and scored, and old log-probs, values and KL where something reads them.
 
-    def _closed(self, documents: Sequence[Document]) -> Batch:
-        """The answers as the reward model reads them: at an end marker. It never learned what its score says elsewhere,
-        and a policy paid by scores of cut answers learns not to end (docs/experiments.md)."""
-        closed = (replace(each, branches=[self._view.closed(ids) for ids in each.branches]) for each in documents)
-        return pack(list(closed))
-
-    def _batches(self) -> list[Batch]:
-        return [batch for batches in self._held for batch in batches]
-
-    def _whiten(self) -> None:
-        """Advantages to mean 0, variance 1 over all tokens of the iteration (real tokens only: there is no padding)."""
-        batches = self._batches()
-        white = returns.whiten(torch.cat([batch.extra["advantages_N"] for batch in batches]))
-        parts = iter(white.split([batch.target_N.numel() for batch in batches]))
-        self._held = [[batch.with_extra(advantages_N=next(parts)) for batch in batches] for batches in self._held]
-
-    def _metrics(self) -> dict[str, float]:
-        """Means over the answers of the iteration, under the names of TRL's PPO."""
-        found = {name: torch.cat([b.extra[name] for b in self._batches()]) for name in self._batches()[0].extra}
-        answers = found["scores_B"].numel()
-        kl = float(found["kl_N"].sum()) / answers
-        score = float(found["scores_B"].mean())
-        returns_N, values_N = found["returns_N"], found["old_values_N"]
-        spread = float(returns_N.var(unbiased=False))
-        unexplained = float((returns_N - values_N).var(unbiased=False))
-        cut = float(found["cut_B"].float().mean())
-        return {
-            "objective/kl": kl,
-            "objective/entropy": float(found["entropy_N"].sum()) / answers,
-            "objective/non_score_reward": -self._config.kl_coef * kl,
-            "objective/rlhf_reward": score - self._config.kl_coef * kl,
-            "objective/scores": score,
-            "val/num_eos_tokens": answers * (1 - cut),
-            "val/eos_share": 1 - cut,
-            "val/length": found["kl_N"].numel() / answers,
-            "val/explained_variance": 1 - unexplained / spread if spread > 0 else 0.0,
+        The one step of an iteration that has no other needs no old log-probs: they are those of the step itself.
+        """
+        batch = pack(documents, self._config.temperature)
+        within = [groups[row] for row in batch.rows]
+        answers = [answer for group in within for answer in group.answers]
+        extra = {
+            "scores_B": torch.tensor([score for group in within for score in group.scores]),
+            "cut_B": torch.tensor([answer.stop is Stop.LENGTH for answer in answers]),
+            "sampler_logprobs_N": torch.tensor([each for answer in answers for each in answer.logprobs]),
         }
+        if self._reference:
+            extra["ref_logprobs_N"] = _given(self._reference(batch).logprobs_N)
+        if self._advantages.critic or self._advantages.kl or self._config.steps > 1:
+            self._module.eval()
+            own = self._module(batch)
+            extra["old_logprobs_N"] = _given(own.logprobs_N)
+            extra["entropy_N"] = _given(own.entropy_N)
+            if self._advantages.critic:
+                extra["old_values_N"] = _given(own.values_N)
+            if self._reference:
+                extra["kl_N"] = policy.k1(extra["old_logprobs_N"], extra["ref_logprobs_N"])
+                kl = iter(answer_sums(extra["kl_N"], batch.answer_N, len(answers)).tolist())
+                for group in within:
+                    group.kl = list(islice(kl, len(group.answers)))
+        return batch.with_extra(**extra)
 
-    def _write_samples(self, iteration: int, prompts: dict[str, RolloutPrompt]) -> None:
-        """Every answer of the iteration, for people to read."""
-        for batch in self._batches():
-            for answer, row in enumerate(batch.prompt_B.tolist()):
-                ids = batch.target_N[batch.answer_N == answer].tolist()
-                text, stop = self._view.parse(ids)
-                line = {
-                    "iteration": iteration,
-                    "id": batch.rows[row],
-                    **prompts[batch.rows[row]].shown,
-                    "text": text,
-                    "stop": stop.value,
-                    "score": float(batch.extra["scores_B"][answer]),
-                    "kl": float(batch.extra["kl_N"][batch.answer_N == answer].sum()),
-                }
-                durable.append_line(self._samples, line)
+    def _metrics(self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group]) -> dict[str, float]:
+        """Means over the answers of the iteration, under the names of TRL's PPO."""
+        answers = [answer for group in found for answer in group.answers]
+        scores = [score for group in found for score in group.scores]
+        cut = _mean(answer.stop is Stop.LENGTH for answer in answers)
+        score = _mean(scores)
+        metrics = {
+            "objective/scores": score,
+            "val/num_eos_tokens": len(answers) * (1 - cut),
+            "val/eos_share": 1 - cut,
+            "val/length": _mean(len(answer.ids) for answer in answers),
+            "val/groups": len(taken),
+            "val/groups_without_advantage": len(found) - len(useful),
+        }
+        for name in found[0].parts:
+            metrics[f"reward/{name}"] = _mean(part for group in found for part in group.parts[name])
+        return metrics | self._measured_metrics(score)
+
+    def _measured_metrics(self, score: float) -> dict[str, float]:
+        """Those of what was measured in the batches."""
+        batches = [batch for part in self._held for batch in part]
+        extras = batches[0].extra if batches else {}
+        names = [name for name in ("kl_N", "entropy_N", "returns_N", "old_values_N") if name in extras]
+        found = {name: torch.cat([batch.extra[name] for batch in batches]) for name in names}
+        answers = sum(batch.last_B.numel() for batch in batches)
+        metrics: dict[str, float] = {}
+        if "entropy_N" in found:
+            metrics["objective/entropy"] = float(found["entropy_N"].sum()) / answers
+        if "kl_N" in found:
+            metrics["objective/kl"] = kl = float(found["kl_N"].sum()) / answers
+            if self._advantages.kl:
+                paid = -self._advantages.kl.coef * kl
+                metrics |= {"objective/non_score_reward": paid, "objective/rlhf_reward": score + paid}
+                metrics["objective/kl_coef"] = self._advantages.kl.coef
+        if "returns_N" in found:
+            spread = float(found["returns_N"].var(unbiased=False))
+            unexplained = float((found["returns_N"] - found["old_values_N"]).var(unbiased=False))
+            metrics["val/explained_variance"] = 1 - unexplained / spread if spread > 0 else 0.0
+        return metrics
+
+
+def _standing_for(absent: Sequence[Group], batches: list[Batch]) -> list[Batch]:
+    """The batches, whose first document stands for groups that are left out, where things are counted."""
+    if not absent or not batches:
+        return batches
+    answers, tokens = sum(len(group.answers) for group in absent), sum(group.tokens for group in absent)
+    shares = [torch.zeros(2, len(batch.rows)) for batch in batches]
+    shares[0][:, 0] = torch.tensor([answers, tokens], dtype=torch.float32)
+    return [
+        batch.with_extra(absent_answers_D=share[0], absent_tokens_D=share[1])
+        for batch, share in zip(batches, shares, strict=True)
+    ]
+
+
+def _given(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None, "the module lacks a head"
+    return tensor
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)

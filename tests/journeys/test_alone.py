@@ -105,6 +105,24 @@ def test_orpo_is_dpo_with_another_loss(place: Path) -> None:
     assert said(found)["stages"]["dpo"]["facts"]["loss"] == "orpo"
 
 
+def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
+    command = ("grpo", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "grown")
+    without = burnish(*command)
+    assert without.returncode == 2
+    assert "grpo needs a reward section" in without.stderr
+    settings = ("iterations=2", "prompts_per_iteration=3", "num_generations=2", "max_new_tokens=8", "micro_tokens=4096")
+    words = [word for setting in settings for word in ("--set", f"grpo.{setting}")]
+    pairs = ("--set", f"reward.rankings={place / 'pairs.jsonl'}")
+    found = burnish(*command, *pairs, *small("reward"), *words, "--json")
+    assert found.returncode == 0, found.stderr
+    facts = said(found)["stages"]["grpo"]["facts"]
+    assert (facts["episodes"], facts["loss"], facts["kl_start"]) == (12, "grpo", 0.0)
+    rows = [json.loads(line) for line in (place / "grown" / "grpo" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["val/ratio"] for row in rows] == [1.0, 1.0]
+    assert all("reward/model" in row for row in rows)
+    assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2

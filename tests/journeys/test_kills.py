@@ -24,9 +24,10 @@ from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release")
-RESULTS = ("sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate")
+STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
+RESULTS = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate")
 """Stages whose output holds no time of day; of the release, the weights are compared."""
+LEARNING = ("sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
@@ -49,6 +50,22 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int, ada
     print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in STAGES))
 
 
+def test_rollouts_and_controllers_survive_two_kills_each(tmp_path: Path) -> None:
+    """In the stages whose checkpoints hold answers that are still to be learned, and the weight of a KL."""
+    folder = project(tmp_path / "tiny")
+    whole, run = folder / "whole", folder / "killed"
+    assert burnish(*command(folder, whole)).returncode == 0
+    usual, chance = seconds(whole), random.Random(3)
+    struck = [
+        strike(folder, run, stage, aimed=aimed, after=chance.uniform(0, usual[stage]))
+        for stage in ("ppo", "grpo")
+        for aimed in (False, True)
+    ]
+    assert any(struck)
+    assert burnish(*command(folder, run)).returncode == 0
+    assert fingerprint(run) == fingerprint(whole)
+
+
 def command(folder: Path, run: Path) -> tuple[str | Path, ...]:
     return "run", folder / "recipe.yaml", "--out", run
 
@@ -56,7 +73,7 @@ def command(folder: Path, run: Path) -> tuple[str | Path, ...]:
 def targets(chance: random.Random, left: int) -> list[str]:
     """Stages to strike in one run, in the run's order: a stage that is done is not begun again."""
     drawn = STAGES[: min(left, len(STAGES))]
-    again = chance.choices(("sft", "reward", "dpo", "kto", "ppo"), k=max(0, min(left - len(drawn), 3)))
+    again = chance.choices(LEARNING, k=max(0, min(left - len(drawn), 3)))
     return sorted([*drawn, *again], key=STAGES.index)
 
 
@@ -101,8 +118,8 @@ def fingerprint(run: Path) -> dict[str, Any]:
     return {
         "outputs": {stage: record(run, stage)["output"] for stage in RESULTS},
         "release": digest_file(run / "release" / "model.safetensors"),
-        "metrics": {stage: metrics(run / stage / "metrics.jsonl") for stage in ("sft", "reward", "dpo", "kto", "ppo")},
-        "samples": digest_file(run / "ppo" / "samples.jsonl"),
+        "metrics": {stage: metrics(run / stage / "metrics.jsonl") for stage in LEARNING},
+        "samples": {stage: digest_file(run / stage / "samples.jsonl") for stage in ("ppo", "grpo")},
         "adapters": {str(path.relative_to(run)): digest_folder(path) for path in run.glob("**/adapter")},
         "judgements": judgements(run / "preferences.db"),
     }

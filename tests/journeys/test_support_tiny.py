@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "evaluate", "gate", "release"]
+STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release"]
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +87,18 @@ def test_a_changed_setting_reruns_ppo_and_what_follows(demo: Path, tmp_path: Pat
     assert {s["stage"]: s["output"] for s in original} == {n: s["output"] for n, s in back["stages"].items()}
 
 
+def test_a_critic_of_its_own_is_not_sealed_with_the_policy(demo: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(demo.parent, tmp_path / "copy")
+    found = burnish("run", copy / "recipe.yaml", "--out", copy / "run", "--until", "ppo", "--set", "ppo.critic=reward")
+    assert found.returncode == 0, found.stderr
+    sealed = {path.name for path in (copy / "run" / "ppo" / "model").iterdir()}
+    assert "model.safetensors" in sealed
+    assert "heads.safetensors" not in sealed
+    rows = [json.loads(line) for line in (copy / "run" / "ppo" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["objective/kl"] == 0.0
+    assert all(row["loss/value_avg"] > 0 for row in rows)
+
+
 def test_lineage_leads_to_judgements_in_the_database(demo: Path) -> None:
     found = said(burnish("lineage", demo / "release", "--json"))
     assert found["broken"] == []
@@ -95,7 +108,7 @@ def test_lineage_leads_to_judgements_in_the_database(demo: Path) -> None:
     with store.reading() as session:
         assert queries.exists(session, ids) == set(ids)
     store.close()
-    assert found["release"]["weights"]["model.safetensors"] == verify(demo / "ppo" / "model")["model.safetensors"]
+    assert found["release"]["weights"]["model.safetensors"] == verify(demo / "grpo" / "model")["model.safetensors"]
 
 
 def test_a_flipped_byte_is_refused(demo: Path, tmp_path: Path) -> None:

@@ -50,12 +50,28 @@ ppo:
   samples_per_prompt: 2
   baseline: leave_one_out
   unfrozen_layers: 1
+  kl_target: 0.5
+  kl_horizon: 100
   epochs: 1
   minibatches: 2
   max_new_tokens: 12
   lr: 1e-4
   micro_tokens: 4096
   save_every: 1
+grpo:
+  loss: dapo
+  kl: {in: loss, coef: 0.02}
+  iterations: 3
+  prompts_per_iteration: 4
+  num_generations: 2
+  epochs: 2
+  max_new_tokens: 12
+  lr: 1e-4
+  micro_tokens: 4096
+  save_every: 1
+  ptx_data: conversations.jsonl
+  ptx_coef: 0.5
+  ptx_batch_size: 2
 evaluate:
   cases: [cases.jsonl]
   rubric: shop.yaml
@@ -69,7 +85,8 @@ ADAPTERS = {
     "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
     "  unfrozen_layers: 1\n": "",
-    "ppo:\n": "ppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
+    "\nppo:\n": "\nppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
+    "grpo:\n": "grpo:\n  lora: {rank: 4, alpha: 8}\n",
 }
 """How each section begins where it trains an adapter."""
 LABELLED = (("Yes.", True), ("No idea!", False), ("I will look.", True))

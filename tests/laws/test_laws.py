@@ -32,6 +32,7 @@ from burnish.train.direct import DirectPreference, Kto
 from burnish.train.objectives import Loss, Ppo, RewardModel, Sft
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import DataParallel
+from burnish.train.policy_gradient import PolicyGradient
 
 VOCABULARY: dict[str, Any] = {"vocab_size": tiny_tokenizer().vocab_size, "bos_token_id": None, "eos_token_id": 258}
 SMALL: dict[str, Any] = {
@@ -264,6 +265,17 @@ def gradients_of_one_rank(patch: Patch) -> None:
     patch.setattr(DataParallel, "add_gradients", alone)
 
 
+def absent_groups_are_forgotten(patch: Patch) -> None:
+    """Those that are left out of the first document alone are counted."""
+    counts = PolicyGradient.counts
+
+    def short(self: PolicyGradient, batch: Batch) -> dict[str, float]:
+        first = {name: each[:1] for name, each in batch.extra.items() if name.startswith("absent")}
+        return counts(self, batch.with_extra(**first))
+
+    patch.setattr(PolicyGradient, "counts", short)
+
+
 RESUMING = [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state]
 OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "sft: packed = alone": [causal_over_the_whole_pack],
@@ -280,6 +292,9 @@ OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "ppo: packed = alone": [causal_over_the_whole_pack],
     "ppo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "ppo: micro-batches = big batch": [mean_of_means(Ppo)],
+    "grpo: packed = alone": [causal_over_the_whole_pack],
+    "grpo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
+    "grpo: micro-batches = big batch": [mean_of_means(PolicyGradient), absent_groups_are_forgotten],
 }
 BUGS: dict[str, list[Callable[[Patch], None]]] = {
     **OF_METHODS,

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from burnish.losses.returns import gae, leave_one_out, shaped_rewards, whiten
+from burnish.losses.returns import (
+    alike,
+    centred,
+    gae,
+    leave_one_out,
+    overlong,
+    packed_gae,
+    shaped_rewards,
+    standardised,
+    whiten,
+)
 
 REWARDS = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
 VALUES = torch.tensor([0.5, 0.6, 0.8], dtype=torch.float64)
@@ -52,5 +62,44 @@ def test_leave_one_out_forgets_what_a_whole_group_has_in_common() -> None:
 
 
 def test_the_score_is_paid_once_at_the_end_and_the_kl_at_each_token() -> None:
-    kl = torch.tensor([0.5, -0.25, 1.0], dtype=torch.float64)
-    assert shaped_rewards(2.0, kl, 0.1).tolist() == pytest.approx([-0.05, 0.025, 1.9])
+    kl = torch.tensor([0.5, -0.25, 1.0, 2.0], dtype=torch.float64)
+    found = shaped_rewards(torch.tensor([2.0, -1.0]), kl, torch.tensor([0, 0, 0, 1]), 0.1)
+    assert found.tolist() == pytest.approx([-0.05, 0.025, 1.9, -1.2])
+
+
+def test_answers_of_unequal_length_are_estimated_as_each_alone() -> None:
+    rewards = torch.tensor([0.3, 0.0, 0.0, 1.0, -0.1, 0.9], dtype=torch.float64)
+    values = torch.tensor([0.2, 0.5, 0.6, 0.8, 0.7, 0.4], dtype=torch.float64)
+    spans = [slice(0, 1), slice(1, 4), slice(4, 6)]
+    found = packed_gae(rewards, values, torch.tensor([0, 1, 1, 1, 2, 2]), 0.9, 0.8)
+    alone = [gae(rewards[span], values[span], 0.9, 0.8) for span in spans]
+    for place in range(2):
+        assert found[place].tolist() == torch.cat([each[place] for each in alone]).tolist()
+
+
+GROUPS = torch.tensor([0, 1, 0, 0, 0, 1, 1, 1])
+GROUPED = torch.tensor([1, 1, 0, 0, 1, 0, 0, 0], dtype=torch.float64)
+
+
+def test_scores_less_their_groups_mean_and_over_its_spread() -> None:
+    """Oracle O10. (1, 0, 0, 1): ±½, and over √(1/3) + ε ±0.865875. (1, 0, 0, 0): ¾ and -¼, without ε over ½."""
+    assert centred(GROUPED, GROUPS).tolist() == pytest.approx([0.5, 0.75, -0.5, -0.5, 0.5, -0.25, -0.25, -0.25])
+    first = [0.865875, -0.865875, -0.865875, 0.865875]
+    assert standardised(GROUPED, GROUPS)[GROUPS == 0].tolist() == pytest.approx(first, abs=1e-6)
+    assert standardised(GROUPED, GROUPS, 0.0)[GROUPS == 1].tolist() == pytest.approx([1.5, -0.5, -0.5, -0.5])
+
+
+def test_scores_that_do_not_differ_are_told() -> None:
+    scores = torch.tensor([0.1, 0.7, 0.1, 0.2])
+    assert alike(scores, torch.tensor([0, 1, 0, 1])).tolist() == [True, False, True, False]
+
+
+def test_the_overlong_penalty_by_hand() -> None:
+    """DAPO's own numbers: 20,480 tokens at most, the last 4,096 of them dear."""
+    found = overlong(torch.tensor([100, 16_384, 18_432, 20_480]), 20_480, 4_096)
+    assert found.tolist() == [0.0, 0.0, -0.5, -1.0]
+
+
+def test_rewards_may_be_scaled_about_their_mean() -> None:
+    """(1, 3) has mean 2 and deviation 1; ten times that becomes the same deviation about 20."""
+    assert whiten(torch.tensor([10.0, 30.0]), keep_mean=True).tolist() == pytest.approx([19.0, 21.0])

@@ -8,8 +8,9 @@ import pytest
 
 from burnish.config import resolved
 from burnish.errors import ConfigError
-from burnish.pipeline.recipe import STAGES, Lora, Recipe
+from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
+from burnish.pipeline.settings import Lora
 
 ROOT = Path(__file__).parents[2]
 SFT = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
@@ -71,6 +72,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     ("section", "says"),
     [
         ("ppo: {}", "ppo needs a reward section"),
+        ("grpo: {}", "grpo needs a reward section"),
         ("release: {name: x}", "release needs a gate section"),
         ("gate: {thresholds: [{figure: tone.sft, at_least: 0.5}]}", "gate needs an evaluate section"),
         ("reward: {}", "nothing to learn from"),
@@ -170,6 +172,63 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
     assert mend == "Set parallel to ddp."
 
 
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ("grpo: {loss: rloo, epochs: 2}", "rloo has no ratio"),
+        ("grpo: {loss: reinforce, minibatches: 2}", "one step an iteration"),
+        ("grpo: {kl: {in: reward, estimator: k3}}", "leaves out its own gradient"),
+        ("grpo: {kl: {in: loss, estimator: k1}}", "an expected gradient of 0"),
+        ("grpo: {loss: cispo, epsilon: 0.2}", "epsilon is set, and cispo does not read it"),
+        ("grpo: {loss: rloo, scale_rewards: group}", "scale_rewards is set, and rloo does not read it"),
+        ("grpo: {loss: reinforce_pp, dynamic_sampling: 3}", "dynamic_sampling is set, and reinforce_pp"),
+        ("grpo: {minibatches: 99}", "99 minibatches of 32 prompts"),
+        ("grpo: {overlong_tokens: 65}", "the last 65 tokens of a budget of 64"),
+        ("grpo: {ptx_coef: 1}", "ptx_coef is set, and there is nothing to learn beside the answers"),
+        ("grpo: {unfrozen_layers: 2, lora: {}}", "weights that are all frozen"),
+        ("grpo: {lora: {dropout: 0.1}}", "this stage trains without dropout"),
+        ("ppo: {kl_horizon: 9}", "the weight of the KL is fixed"),
+        ("ppo: {kl_target: 4, kl_coef: 0}", "a multiple of 0 is 0"),
+    ],
+)
+def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
+    found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
+    assert [says in clause for _, clause, _ in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("section", "kl", "clips", "attempts"),
+    [
+        ("{}", ("loss", "k3", 0.04), (0.2, 0.2), 1),
+        ("{epsilon: 0.1}", ("loss", "k3", 0.04), (0.1, 0.1), 1),
+        ("{loss: rloo}", ("reward", "k1", 0.05), (0.2, 0.2), 1),
+        ("{loss: dapo}", None, (0.2, 0.28), 4),
+        ("{loss: dapo, dynamic_sampling: 1, epsilon_high: 0.3}", None, (0.2, 0.3), 1),
+        ("{loss: gspo, kl: {in: loss, coef: 0.01}}", ("loss", "k3", 0.01), (3e-4, 4e-4), 1),
+        ("{kl: {coef: 0}}", None, (0.2, 0.2), 1),
+    ],
+)
+def test_what_is_usual_for_a_loss(
+    tmp_path: Path, section: str, kl: tuple[str, str, float] | None, clips: tuple[float, float], attempts: int
+) -> None:
+    recipe = load_recipe(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\ngrpo: {section}\n"))
+    assert recipe.grpo is not None
+    found = recipe.grpo.penalty
+    assert (found and (found.place, found.kind, found.coef)) == kl
+    assert recipe.grpo.clips == clips
+    assert recipe.grpo.attempts == attempts
+
+
+def test_a_word_of_python_is_a_setting_like_another(tmp_path: Path) -> None:
+    """`in` is written and read again as `in`, between processes as well."""
+    recipe = load_recipe(write(tmp_path, SFT + "reward: {rankings: rows.jsonl}\ngrpo: {kl: {in: loss}}\n"))
+    values = resolved(recipe)
+    assert values["grpo"]["kl"] == {"in": "loss", "estimator": None, "coef": 0.05}
+    assert Recipe.model_validate(values) == recipe == Recipe.model_validate_json(recipe.model_dump_json(by_alias=True))
+    [(_, found, mend)] = problems(tmp_path / "recipe.yaml", "grpo.kl.place=loss")
+    assert (found, mend) == ('"grpo.kl.place" is not a setting', "Known here: coef, estimator, in.")
+
+
 def test_a_clash_by_override_names_the_override(tmp_path: Path) -> None:
     path = write(tmp_path, SFT + "reward:\n  rankings: rows.jsonl\nppo:\n  minibatches: 2\n")
     assert problems(path, "ppo.minibatches=900")[0][0] == "--set ppo.minibatches=900"
@@ -198,7 +257,7 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
-        ("support", [name for name in STAGES if name not in ("dpo", "kto")]),
+        ("support", [name for name in STAGES if name not in ("dpo", "kto", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
     ],
 )

@@ -230,7 +230,7 @@ def test_ppo_curves_are_means_over_iterations() -> None:
     assert [row["policy/clipfrac_avg"] for row in means] == pytest.approx([0.1, 0.4])
     assert [row["step"] for row in means] == [0, 2]
     found = {curve.title: curve for curve in curves("ppo", rows)}
-    assert list(found) == ["Reward model's score", "KL from the tuned model", "Score against drift", "Clipped tokens"]
+    assert list(found) == ["Reward", "KL from the tuned model", "Score against drift", "Clipped tokens"]
     assert found["Score against drift"].x == [0.0, 2.0]
 
 

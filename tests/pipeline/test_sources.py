@@ -9,7 +9,8 @@ import pytest
 
 from burnish.errors import DataError, MachineError
 from burnish.pipeline import sources
-from burnish.pipeline.recipe import Dpo, Evaluate, Ppo, Recipe, RewardModel, Sft
+from burnish.pipeline.recipe import Dpo, Evaluate, Recipe, RewardModel, Sft
+from burnish.pipeline.reinforcement import Ppo
 from burnish.pipeline.stage import Context
 from burnish.types import Silent
 
@@ -63,7 +64,7 @@ def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
     )
     cases = {case.messages for case in sources.cases(here)}
     learned = {example.messages[:-1] for example in sources.conversations(here)[0]}
-    sampled = {prompt.messages for prompt in sources.training_prompts(here)}
+    sampled = {prompt.messages for prompt in sources.training_prompts(here, Ppo())}
     assert cases
     assert learned == sampled
     assert not cases & learned
@@ -83,7 +84,7 @@ def test_limits_count_prompts(pairs: Path) -> None:
     here = context(pairs, reward=RewardModel(rankings="pairs.jsonl", held_out=0.3, limit=10), ppo=Ppo(limit=3))
     found = sources.rankings(here)
     assert len({row.prompt.id for row in [*found.train, *found.heldout]}) == 10
-    assert len(sources.training_prompts(here)) == 3
+    assert len(sources.training_prompts(here, Ppo(limit=3))) == 3
 
 
 def test_the_seed_draws_another_split(pairs: Path) -> None:

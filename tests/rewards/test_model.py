@@ -1,6 +1,8 @@
-"""Reward models as scorers: normalisation and the mean of an ensemble, by hand."""
+"""Reward models as scorers and as rewards: normalisation, the mean of an ensemble, and what they are shown, by hand."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import Tensor, nn
 
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Output, Trainable
-from burnish.rewards.model import EnsembleReward, ModelReward, normalised
+from burnish.rewards.model import EnsembleReward, LearnedReward, ModelReward, normalised
+from burnish.types import Completion, Message, Prompt, Stop
 
 BATCH = pack([Document(row="q", ids=[1], branches=[[2], [3], [4]])])
 
@@ -39,3 +42,47 @@ def test_an_ensemble_is_the_mean_of_normalised_scores() -> None:
     members = (ModelReward(Fixed(0.0, 1.0, 2.0), mean=1.0, std=2.0), ModelReward(Fixed(30.0, 10.0, 20.0), 20.0, 10.0))
     assert EnsembleReward(members).scores(BATCH).tolist() == pytest.approx([0.25, -0.5, 0.25])
     assert EnsembleReward(members[:1]).scores(BATCH).tolist() == members[0].scores(BATCH).tolist()
+
+
+class Marked:
+    """A prompt is its first character's code; token 9 ends an answer."""
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        return [ord(messages[0].content[0])]
+
+    def closed(self, ids: Sequence[int]) -> list[int]:
+        return list(ids) if 9 in ids else [*ids, 9]
+
+
+class Reader:
+    """Scores an answer by its length, and keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[tuple[str, list[list[int]]]]] = []
+
+    def scores(self, batch: Batch) -> Tensor:
+        branches = [batch.target_N[batch.answer_N == answer].tolist() for answer in range(batch.last_B.numel())]
+        of_row = [
+            (row, [b for b, d in zip(branches, batch.prompt_B, strict=True) if d == n])
+            for n, row in enumerate(batch.rows)
+        ]
+        self.shown.append(of_row)
+        assert bool((batch.ids_T[batch.last_B] == 9).all())  # every answer is read at an end marker
+        return torch.tensor([float(len(branch)) for branch in branches])
+
+
+@pytest.mark.parametrize(("budget", "packs"), [(100, 1), (10, 2), (1, 3)])
+def test_answers_to_a_prompt_are_one_tree_closed_by_an_end_marker(budget: int, packs: int) -> None:
+    """Of their own ids: the text is not looked at. Trees of 1 + 2 + 3 and 1 + 2 and 1 + 4 tokens."""
+    prompts = [Prompt(id=name, messages=(Message(role="user", content=name),)) for name in ("a", "a", "b", "c")]
+    said = [
+        Completion(text="?", stop=Stop.EOS if 9 in ids else Stop.LENGTH, ids=ids)
+        for ids in ((1, 9), (2, 3), (4,), (5, 6, 7, 9))
+    ]
+    reader = Reader()
+    rated = LearnedReward(scorer=reader, ids=Marked(), micro_tokens=budget).score(prompts, said)
+    assert rated.scores == [2.0, 3.0, 2.0, 4.0]
+    assert rated.parts == {"model": rated.scores}
+    flat = [each for part in reader.shown for each in part]
+    assert flat == [("a", [[1, 9], [2, 3, 9]]), ("b", [[4, 9]]), ("c", [[5, 6, 7, 9]])]
+    assert len(reader.shown) == packs

@@ -1,155 +1,63 @@
-"""PPO's feed with the real loop and objective, on problems small enough to know the answer."""
+"""The feed of on-policy methods on problems small enough to know what it must hand out."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tabular import Exact, Payout, Said, Scripted, Table, feed, said
 
-from burnish.batches import Batch
 from burnish.losses.returns import gae, whiten
-from burnish.models.forward import Output, Trainable
+from burnish.train.advantages import KlInReward, PerAnswer, PerToken
 from burnish.train.feeds import Work
-from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Ppo
-from burnish.train.optim import OptimConfig, Optimizer
-from burnish.train.rollouts import RolloutConfig, RolloutFeed, RolloutPrompt
-from burnish.types import Sampling, Stop
+from burnish.train.policy_gradient import PolicyGradient
+from burnish.types import Stop
 
-PROMPT, END = 0, 4
-REFERENCE = torch.tensor([0.4, 0.3, 0.2, 0.1])
-REWARD = torch.tensor([0.0, 1.0, 0.5, 2.0])
-
-
-class Bandit(Trainable):
-    """One prompt, four answers of one token (ids 0..3), a value for the prompt. The same forward as a real model."""
-
-    def __init__(self, logits: Tensor) -> None:
-        super().__init__(nn.Identity())
-        self.logits_V = nn.Parameter(logits.clone())
-        self.state_value = nn.Parameter(torch.zeros(()))
-
-    def forward(self, batch: Batch) -> Output:
-        logprobs_V = self.logits_V.log_softmax(-1)
-        entropy = -(logprobs_V.exp() * logprobs_V).sum()
-        ones_N = torch.ones(batch.target_N.numel())
-        return Output(
-            logprobs_N=logprobs_V[batch.target_N],
-            entropy_N=(entropy * ones_N).detach(),
-            values_N=self.state_value * ones_N,
-        )
+REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)  # the same after every token, the prompt is token 4
+SCORES = {(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 2.0}
+BANDIT = Payout(SCORES)
 
 
-@dataclass
-class Said:
-    ids: tuple[int, ...]
-    stop: Stop = Stop.EOS
-
-
-class Exact:
-    """Answers in the proportions of the policy, as nearly as the number of samples allows: a rollout without luck."""
-
-    def __init__(self, module: Bandit) -> None:
-        self.module = module
-
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
-        probs = self.module.logits_V.detach().softmax(-1)
-        edges = (probs.cumsum(0) * n).round().int().tolist()
-        arms = [arm for arm, (a, b) in enumerate(zip([0, *edges], edges, strict=False)) for _ in range(b - a)]
-        return [[Said((arm,)) for arm in arms] for _ in prompts]
-
-
-class Payout:
-    def scores(self, batch: Batch) -> Tensor:
-        return REWARD[batch.target_N]
-
-
-class Digits:
-    def parse(self, ids: Sequence[int]) -> tuple[str, Stop]:
-        return "".join(map(str, ids)), Stop.EOS
-
-    def closed(self, ids: Sequence[int]) -> list[int]:
-        return list(ids)  # an answer of one token is whole
-
-
-def feed(module: Bandit, folder: Path, **changes: object) -> RolloutFeed:
-    settings = {
-        "prompts_per_iteration": 1,
-        "samples_per_prompt": 400,
-        "epochs": 1,
-        "minibatches": 1,
-        "micro_tokens": 1000,
-        "kl_coef": 0.7,
-        "gamma": 1.0,
-        "lam": 0.95,
-        "temperature": 1.0,
-        "max_new_tokens": 1,
-        "missing_eos_penalty": 0.0,
-        "seed": 0,
-        "whiten": False,
-    }
-    return RolloutFeed(
-        module,
-        reference=Bandit(REFERENCE.log()).requires_grad_(False),
-        sampler=Exact(module),
-        reward=Payout(),
-        prompts=[RolloutPrompt(id="q", ids=(PROMPT,), shown={"prompt": []})],
-        view=Digits(),
-        samples=folder / "samples.jsonl",
-        config=RolloutConfig(**(settings | changes)),  # type: ignore[arg-type]
-    )
-
-
-@pytest.mark.parametrize("baseline", ["none", "leave_one_out"])
-def test_ppo_reaches_the_boltzmann_policy_and_the_soft_value(tmp_path: Path, baseline: str) -> None:
-    """With KL in the reward the optimum is ref·exp(r/β)/Z, and the value of the prompt is β log Z.
-
-    A baseline moves neither policy nor KL; the critic learns what it leaves, here the value less the mean score.
-    """
-    module = Bandit(REFERENCE.log())
-    optimizer = Optimizer(module, OptimConfig(lr=0.03, steps=500, schedule="linear"))
-    objective = Ppo(cliprange=0.2, cliprange_value=10.0, vf_coef=0.5)
-    fit(module, feed(module, tmp_path, baseline=baseline), objective, optimizer, FitConfig(steps=500, seed=0))
-    weight = REFERENCE * (REWARD / 0.7).exp()
-    optimum = weight / weight.sum()
-    value = 0.7 * math.log(float(weight.sum())) - (float(optimum @ REWARD) if baseline == "leave_one_out" else 0.0)
-    assert module.logits_V.softmax(-1).tolist() == pytest.approx(optimum.tolist(), abs=0.01)
-    assert module.state_value.item() == pytest.approx(value, abs=0.02)
+def ppo(coef: float = 0.7, **changes: float | bool) -> PerToken:
+    return PerToken(kl=KlInReward(coef), **{"whiten": False, **changes})  # type: ignore[arg-type]
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_kl(tmp_path: Path) -> None:
-    module = Bandit(REFERENCE.log())
-    work = feed(module, tmp_path).next(0)
+    table = Table(REFERENCE)
+    work = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE).next(0)
     assert work.metrics["objective/kl"] == 0.0
-    assert work.metrics["objective/scores"] == pytest.approx(float(REFERENCE @ REWARD), abs=0.005)
+    assert work.metrics["objective/scores"] == work.metrics["reward/payout"] == pytest.approx(0.6, abs=0.005)
     assert work.metrics["val/eos_share"] == 1.0
-    result = Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1).loss(module, work.batches[0])
+    result = Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1).loss(table, work.batches[0])
     assert result.metrics["val/ratio"][0] == result.metrics["val/ratio"][1]
 
 
-class Script:
-    """Two answers of known length, the second cut by the budget."""
+def two_answers(table: Table) -> Scripted:
+    """Of known length, the second cut by the budget."""
+    whole, cut = said(table, (1, 2, 3), (2, 2))
+    return Scripted([whole, Said(cut.ids, cut.logprobs, Stop.LENGTH)])
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
-        return [[Said((1, 2, 3)), Said((2, 2), Stop.LENGTH)] for _ in prompts]
 
-
-class Fixed:
-    def scores(self, batch: Batch) -> Tensor:
-        return torch.tensor([2.0, 1.0])
+PAID = Payout({(1, 2, 3): 2.0, (2, 2): 1.0})
 
 
 def test_rewards_kl_gae_and_whitening_as_by_hand(tmp_path: Path) -> None:
-    module = Bandit(torch.tensor([0.1, 0.2, 0.3, 0.4]).log())
-    module.state_value.data.fill_(0.5)
-    made = feed(module, tmp_path, kl_coef=0.1, lam=0.9, gamma=0.8, missing_eos_penalty=1.5, whiten=True)
-    made._sampler, made._reward = Script(), Fixed()
+    table = Table(torch.tensor([[0.1, 0.2, 0.3, 0.4]]).expand(5, 4))
+    table.values_S.data.fill_(0.5)
+    advantages = ppo(0.1, lam=0.9, gamma=0.8, whiten=True)
+    made = feed(
+        table,
+        tmp_path,
+        advantages,
+        sampler=two_answers(table),
+        reward=PAID,
+        reference=REFERENCE,
+        missing_eos_penalty=1.5,
+    )
     batch = made.next(0).batches[0]
     kl = [math.log(p / q) for p, q in [(0.2, 0.3), (0.3, 0.2), (0.4, 0.1), (0.3, 0.2), (0.3, 0.2)]]
     assert batch.extra["kl_N"].tolist() == pytest.approx(kl, abs=1e-6)
@@ -159,43 +67,144 @@ def test_rewards_kl_gae_and_whitening_as_by_hand(tmp_path: Path) -> None:
     parts = [gae(rewards, torch.full_like(rewards, 0.5), 0.8, 0.9) for rewards in (first, second)]
     assert batch.extra["advantages_N"].tolist() == pytest.approx(whiten(torch.cat([a for a, _ in parts])).tolist())
     assert batch.extra["returns_N"].tolist() == pytest.approx(torch.cat([r for _, r in parts]).tolist())
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [line["kl"] for line in lines] == pytest.approx([sum(kl[:3]), sum(kl[3:])], abs=1e-5)
+    assert [line["parts"] for line in lines] == [{"payout": 2.0}, {"payout": 1.0}]
+    assert [line["score"] for line in lines] == [2.0, -0.5]
 
 
-class Marked(Digits):
-    """Token 3 ends an answer."""
-
-    def closed(self, ids: Sequence[int]) -> list[int]:
-        return list(ids) if 3 in ids else [*ids, 3]
-
-
-class EndReader:
-    """Scores an answer by its last token, and keeps what it was shown."""
-
-    def __init__(self) -> None:
-        self.shown: list[list[int]] = []
-
-    def scores(self, batch: Batch) -> Tensor:
-        self.shown += [batch.target_N[batch.answer_N == answer].tolist() for answer in range(batch.last_B.numel())]
-        return batch.ids_T[batch.last_B].float()
+def test_rewards_are_whitened_about_their_mean(tmp_path: Path) -> None:
+    """Token rewards (0, 0, 2, 0, 1): mean 0.6, biased variance 0.64. With λ = 1 and V = 0 advantages are their sums."""
+    table = Table(REFERENCE)
+    advantages = ppo(0.1, lam=1.0, whiten_rewards=True)
+    made = feed(table, tmp_path, advantages, sampler=two_answers(table), reward=PAID, reference=REFERENCE)
+    rewards = [0.6 + (r - 0.6) / 0.8 for r in (0, 0, 2, 0, 1)]
+    expected = [sum(rewards[:3]), sum(rewards[1:3]), rewards[2], sum(rewards[3:]), rewards[4]]
+    assert made.next(0).batches[0].extra["advantages_N"].tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_reward_model_reads_cut_answers_at_an_end_marker(tmp_path: Path) -> None:
-    made = feed(Bandit(REFERENCE.log()), tmp_path, missing_eos_penalty=0.25)
-    reader = EndReader()
-    made._sampler, made._reward, made._view = Script(), reader, Marked()
-    batch = made.next(0).batches[0]
-    assert reader.shown == [[1, 2, 3], [2, 2, 3]]
-    assert batch.extra["scores_B"].tolist() == [3.0, 2.75]
-    assert batch.target_N.tolist() == [1, 2, 3, 2, 2]  # what PPO learns from is what was sampled
+def test_the_controller_steers_and_its_place_is_in_the_checkpoint(tmp_path: Path) -> None:
+    """KL of the two answers above is (1.387 + 0.811)/2 nats, the target half a nat: β grows by 20% · 2/10."""
+    table = Table(torch.tensor([[0.1, 0.2, 0.3, 0.4]]).expand(5, 4))
+
+    def made() -> tuple[KlInReward, object]:
+        kl = KlInReward(0.1, target=0.5, horizon=10)
+        advantages = PerToken(kl=kl, whiten=False)
+        return kl, feed(table, tmp_path, advantages, sampler=two_answers(table), reward=PAID, reference=REFERENCE)
+
+    kl, first = made()
+    work = first.next(0)
+    assert work.metrics["objective/kl_coef"] == 0.1
+    assert kl.coef == pytest.approx(0.1 * 1.04)
+    values, tensors = first.state()
+    again, second = made()
+    second.load(json.loads(json.dumps(values)), tensors)
+    assert again.coef == kl.coef
+    assert second.next(1).metrics["objective/kl_coef"] == kl.coef
+
+
+@pytest.mark.parametrize(
+    ("kl", "expected"), [(6.0, 0.15), (6.6, 0.15 * 1.0064), (60.0, 0.15 * 1.0128), (0.0, 0.15 * 0.9872)]
+)
+def test_the_controller_by_hand(kl: float, expected: float) -> None:
+    """Ziegler et al.: target 6 nats, horizon 10,000 episodes, 640 of them; the error is clipped to 20%."""
+    found = KlInReward(0.15, target=6.0)
+    found.observe(kl, 640)
+    assert found.coef == pytest.approx(expected)
+    fixed = KlInReward(0.15)
+    fixed.observe(60.0, 640)
+    assert fixed.coef == 0.15
+
+
+def test_groups_without_an_advantage_are_counted_and_not_passed(tmp_path: Path) -> None:
+    """Two prompts, the second with one score for all its answers: its 2 answers and 2 tokens are still divided by."""
+    table = Table(REFERENCE)
+    sampler = Scripted(said(table, (0,), (3,)), said(table, (1,), (1,)))
+    made = feed(table, tmp_path, PerAnswer(), sampler=sampler, reward=BANDIT, reference=None, prompts=2)
+    work = made.next(0)
+    [batch] = work.batches
+    assert (len(batch.rows), batch.last_B.numel()) == (1, 2)
+    assert batch.extra["advantages_N"].tolist() == [-1.0, 1.0]
+    counts = {v: PolicyGradient(v, budget=8).counts(batch)["policy"] for v in ("grpo", "dapo", "dr_grpo")}
+    assert counts == {"grpo": 4.0, "dapo": 4.0, "dr_grpo": 32.0}
+    assert work.metrics["val/groups_without_advantage"] == 1
+    assert work.metrics["objective/scores"] == pytest.approx((0 + 2 + 1 + 1) / 4)
+    everything = feed(
+        table, tmp_path, PerAnswer(), sampler=sampler, reward=BANDIT, reference=REFERENCE, prompts=2, exploits_all=True
+    )
+    assert everything.next(0).batches[0].last_B.numel() == 4  # a KL in the loss has something to learn of them
+
+
+def test_an_iteration_without_any_advantage_has_nothing_to_learn(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    sampler = Scripted(said(table, (1,), (1,)))
+    work = feed(table, tmp_path, PerAnswer(), sampler=sampler, reward=BANDIT, reference=None, prompts=2).next(0)
+    assert (work.batches, work.metrics["val/groups_without_advantage"]) == ([], 2)
+
+
+class Turns(Scripted):
+    """Another group at each call."""
+
+    calls = 0
+
+    def generate(self, prompts: object, sampling: object, n: int = 1) -> list[list[Said]]:
+        self.calls += 1
+        return [list(self.groups[min(self.calls, len(self.groups)) - 1]) for _ in prompts]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("attempts", "calls", "groups"), [(1, 1, 0), (2, 2, 0), (3, 3, 2), (9, 3, 2)])
+def test_dynamic_sampling_fills_the_iteration_or_gives_up(
+    tmp_path: Path, attempts: int, calls: int, groups: int
+) -> None:
+    table = Table(REFERENCE)
+    sampler = Turns(said(table, (1,), (1,)), said(table, (2,), (2,)), said(table, (0,), (3,)))
+    made = feed(
+        table, tmp_path, PerAnswer(), sampler=sampler, reward=BANDIT, reference=None, prompts=2, attempts=attempts
+    )
+    work = made.next(0)
+    assert sampler.calls == calls
+    assert sum(len(batch.rows) for batch in work.batches) == groups
+    assert work.metrics["val/groups_without_advantage"] == 2 * calls - groups
+    assert all("absent_answers_D" not in batch.extra for batch in work.batches)
+
+
+def test_overlong_answers_pay_on_a_line(tmp_path: Path) -> None:
+    """Budget 4, of which the last 2 cost: lengths 2, 3, 4 pay 0, ½, 1."""
+    table = Table(REFERENCE)
+    ids = [(1,) * length for length in (2, 3, 4)]
+    made = feed(
+        table,
+        tmp_path,
+        PerAnswer(),
+        sampler=Scripted(said(table, *ids)),
+        reward=Payout(dict.fromkeys(ids, 1.0)),
+        reference=None,
+        max_new_tokens=4,
+        overlong_tokens=2,
+    )
+    assert made.next(0).batches[0].extra["scores_B"].tolist() == pytest.approx([1.0, 0.5, 0.0])
+
+
+def test_every_minibatch_is_there_where_prompts_do_not_divide_evenly(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    made = feed(
+        table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, prompts=5, minibatches=4
+    )
+    sizes = [sum(len(batch.rows) for batch in made.next(step).batches) for step in range(4)]
+    assert sizes == [1, 1, 1, 2]
 
 
 def test_a_resumed_feed_hands_out_the_same_minibatches(tmp_path: Path) -> None:
-    module = Bandit(REFERENCE.log())
-    straight = feed(module, tmp_path / "a", epochs=2, samples_per_prompt=50)
+    table = Table(REFERENCE)
+
+    def made(**changes: object) -> object:
+        return feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **changes)  # type: ignore[arg-type]
+
+    straight = made(epochs=2, samples_per_prompt=50)
     straight.next(0)
     values, tensors = straight.state()
     expected: Work = straight.next(1)
-    resumed = feed(module, tmp_path / "a", epochs=2, samples_per_prompt=50)
+    resumed = made(epochs=2, samples_per_prompt=50)
     resumed.load(json.loads(json.dumps(values)), {name: tensor.clone() for name, tensor in tensors.items()})
     found = resumed.next(1)
     for a, b in zip(found.batches, expected.batches, strict=True):
@@ -204,8 +213,8 @@ def test_a_resumed_feed_hands_out_the_same_minibatches(tmp_path: Path) -> None:
 
 
 def test_every_answer_is_kept_to_read_and_once_after_a_resume(tmp_path: Path) -> None:
-    module = Bandit(REFERENCE.log())
-    made = feed(module, tmp_path, samples_per_prompt=10)
+    table = Table(REFERENCE)
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, samples_per_prompt=10)
     made.next(0)
     state = made.state()
     made.next(1)  # lost by the kill
@@ -213,4 +222,4 @@ def test_every_answer_is_kept_to_read_and_once_after_a_resume(tmp_path: Path) ->
     made.next(1)
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0] * 10 + [1] * 10
-    assert {"id", "prompt", "text", "stop", "score", "kl"} <= lines[0].keys()
+    assert {"id", "prompt", "text", "stop", "score", "parts", "kl"} <= lines[0].keys()

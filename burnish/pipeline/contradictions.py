@@ -1,0 +1,79 @@
+"""Settings of ppo and grpo that do not go together. Knows the sections; knows no file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo
+
+Contradiction = tuple[tuple[str, ...], str, str]
+"""Key paths concerned (the first is where the user looks), what was found, a mend."""
+COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
+"""Losses whose advantage is an answer's score less its group's mean."""
+
+
+def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Contradiction]:
+    """Of both sections."""
+    if section.minibatches > section.prompts_per_iteration:
+        yield (
+            (f"{name}.minibatches", f"{name}.prompts_per_iteration"),
+            f"{section.minibatches} minibatches of {section.prompts_per_iteration} prompts: a prompt is never split",
+            f"Set minibatches to {section.prompts_per_iteration} or less.",
+        )
+    if parallel == "fsdp":
+        found = f"{name} samples with the whole policy, and fsdp leaves it in parts"
+        yield ("parallel", name), found, "Set parallel to ddp."
+    if section.lora and section.unfrozen_layers is not None:
+        yield (
+            (f"{name}.unfrozen_layers", f"{name}.lora"),
+            "an adapter trains beside weights that are all frozen",
+            "Remove one of the two.",
+        )
+    if section.overlong_tokens and section.overlong_tokens > section.max_new_tokens:
+        yield (
+            (f"{name}.overlong_tokens", f"{name}.max_new_tokens"),
+            f"the last {section.overlong_tokens} tokens of a budget of {section.max_new_tokens}",
+            f"Set overlong_tokens to {section.max_new_tokens} or less.",
+        )
+    for setting in ("ptx_coef", "ptx_batch_size"):
+        if getattr(section, setting) is not None and section.ptx_data is None:
+            found = f"{setting} is set, and there is nothing to learn beside the answers"
+            yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."
+
+
+def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:
+    if ppo.baseline == "leave_one_out" and ppo.samples_per_prompt < 2:
+        yield (
+            ("ppo.baseline", "ppo.samples_per_prompt"),
+            "a baseline of the prompt's other answers, and one answer a prompt",
+            "Set samples_per_prompt to 2 or more, or baseline to none.",
+        )
+    if ppo.kl_horizon is not None and ppo.kl_target is None:
+        found = "kl_horizon is set, and the weight of the KL is fixed"
+        yield ("ppo.kl_horizon",), found, "Add ppo.kl_target, or remove kl_horizon."
+    if ppo.kl_target is not None and not ppo.kl_coef:
+        found = "a weight of 0 is to be steered, and a multiple of 0 is 0"
+        yield ("ppo.kl_target", "ppo.kl_coef"), found, "Set kl_coef above 0: the weight begins there."
+
+
+def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
+    if grpo.loss in ("reinforce", "rloo") and grpo.epochs * grpo.minibatches > 1:
+        yield (
+            (f"grpo.{'epochs' if grpo.epochs > 1 else 'minibatches'}", "grpo.loss"),
+            f"{grpo.loss} has no ratio, so that it learns from answers of the policy as it is: one step an iteration",
+            "Set epochs and minibatches to 1, or loss to dr_grpo.",
+        )
+    if grpo.kl and grpo.kl.place == "reward" and grpo.kl.kind != "k1":
+        found = f"{grpo.kl.kind} in the reward leaves out its own gradient, and has another optimum than it says"
+        yield ("grpo.kl.estimator", "grpo.kl.in"), found, "Set estimator: k1, or in: loss."
+    if grpo.kl and grpo.kl.place == "loss" and grpo.kl.kind == "k1":
+        found = "k1 in the loss has an expected gradient of 0: it holds nothing"
+        yield ("grpo.kl.estimator", "grpo.kl.in"), found, "Set estimator: k3, or in: reward."
+    unread = {
+        "epsilon": grpo.epsilon and grpo.loss in ("reinforce", "rloo", "cispo"),
+        "epsilon_high": grpo.epsilon_high and grpo.loss in ("reinforce", "rloo"),
+        "scale_rewards": grpo.scale_rewards and grpo.loss not in COMPARED,
+        "dynamic_sampling": grpo.dynamic_sampling and grpo.loss not in COMPARED,
+    }
+    for name in (name for name, there in unread.items() if there):
+        yield (f"grpo.{name}", "grpo.loss"), f"{name} is set, and {grpo.loss} does not read it", f"Remove {name}."

@@ -1,0 +1,162 @@
+"""What the stages share that learn from the policy's own answers: from settings to a feed, and figures of what it
+collected. Knows no method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from burnish.batches import Batch, Document
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import example_document
+from burnish.data.packing import require_fit
+from burnish.models.critic import WithCritic
+from burnish.models.forward import Output, Trainable
+from burnish.models.layers import train_last
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.lora import without_adapter
+from burnish.pipeline.reinforcement import OnPolicy
+from burnish.pipeline.reward import load_critic, load_reward
+from burnish.pipeline.sources import training_prompts
+from burnish.pipeline.speaker import tuned_model, tuned_name
+from burnish.pipeline.stage import Context, Facts
+from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, with_adapter
+from burnish.records.formats import read_examples
+from burnish.rewards.model import LearnedReward
+from burnish.rollout.engine import Engine
+from burnish.train.advantages import Advantages
+from burnish.train.collection import RolloutConfig, RolloutPrompt
+from burnish.train.feeds import DatasetFeed, Feed
+from burnish.train.messages import world
+from burnish.train.pretraining import PretrainingMix
+from burnish.train.rollouts import RolloutFeed
+from burnish.types import Reward
+
+PTX_BATCH = 8
+WINDOW = 3
+"""Iterations averaged at each end for the facts."""
+
+
+def improve(
+    context: Context, settings: OnPolicy, advantages: Advantages, *, measures_kl: bool, exploits_all: bool = False
+) -> None:
+    """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
+
+    Raises DataError for prompts that no micro-batch holds with all their answers: now, not when they are answered.
+    `measures_kl`: whether a reference is held beside the policy. `exploits_all`: see `RolloutFeed`.
+    """
+    recipe, start = context.recipe, tuned_model(context)
+    dtype = pick_dtype(recipe.dtype)
+    tokenizer = Tokenizer.load(start)
+    renderer = Renderer(tokenizer)
+    shared = advantages.critic and not settings.own_critic
+    module = with_adapter(load_trainable(start, dtype=dtype, value=shared), settings, recipe.seed)
+    if settings.unfrozen_layers is not None:
+        train_last(module, settings.unfrozen_layers)
+    if settings.own_critic:
+        module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
+    prompts = [
+        RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages)))
+        for prompt in training_prompts(context, settings)
+    ]
+    require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
+    rollouts = RolloutFeed(
+        module,
+        reference=_reference(context, module, settings) if measures_kl else None,
+        sampler=Engine(module, end_id=tokenizer.end_id),
+        reward=_paid_by(context, renderer, settings, dtype),
+        advantages=advantages,
+        prompts=prompts,
+        view=renderer,
+        samples=context.folder / "samples.jsonl",
+        config=_rollouts(settings, recipe.seed),
+        exploits_all=exploits_all,
+    )
+    learn(
+        context,
+        module,
+        _with_text(context, settings, renderer, rollouts),
+        steps=settings.iterations * rollouts.steps_per_iteration,
+        save_every=settings.save_every * rollouts.steps_per_iteration,
+        folder=context.folder,
+        label=f"{context.folder.name}: training",
+    )
+    keep_adapter(module, context.folder, start, tuned_name(context))
+    keep(module, tokenizer, context.folder)
+
+
+def _fullest(prompt: RolloutPrompt, settings: OnPolicy) -> Document:
+    """The largest tree that a prompt may become."""
+    return Document(row=prompt.prompt.id, ids=prompt.ids, branches=[[0] * settings.max_new_tokens] * settings.answers)
+
+
+def _paid_by(context: Context, renderer: Renderer, settings: OnPolicy, dtype: torch.dtype) -> Reward:
+    """What the answers are paid by: the run's reward model. Other rewards, and a sum of several, join here."""
+    scorer = load_reward(context.inputs["reward"] / MODEL, dtype)
+    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens)
+
+
+def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Callable[[Batch], Output]:
+    """The policy as it is before any step."""
+    if settings.lora:
+        return without_adapter(module)
+    return load_trainable(tuned_model(context), dtype=pick_dtype(context.recipe.dtype)).requires_grad_(False)
+
+
+def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: Feed) -> Feed:
+    """The feed, with conversations beside its answers where the settings name some. Raises DataError for those that no
+    micro-batch holds."""
+    if settings.ptx_data is None:
+        return feed
+    documents = [example_document(renderer, each) for each in read_examples(context.path(settings.ptx_data))]
+    require_fit(documents, settings.micro_tokens)
+    corpus = DatasetFeed(
+        documents,
+        per_step=settings.ptx_batch_size or PTX_BATCH,
+        micro_tokens=settings.micro_tokens,
+        seed=context.recipe.seed,
+        spread=world(),
+    )
+    return PretrainingMix(feed, corpus)
+
+
+def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
+    return RolloutConfig(
+        prompts_per_iteration=settings.prompts_per_iteration,
+        samples_per_prompt=settings.answers,
+        epochs=settings.epochs,
+        minibatches=settings.minibatches,
+        micro_tokens=settings.micro_tokens,
+        temperature=settings.temperature,
+        max_new_tokens=settings.max_new_tokens,
+        missing_eos_penalty=settings.missing_eos_penalty,
+        overlong_tokens=settings.overlong_tokens or 0,
+        attempts=settings.attempts,
+        seed=seed,
+        spread=world(),
+    )
+
+
+def collected(context: Context, settings: OnPolicy) -> Facts:
+    """How reward and KL moved, of the metrics: the first and the last iterations."""
+    rows = [row for row in metrics_log(context.folder).read() if "objective/scores" in row]
+    first, last = rows[:WINDOW], rows[-WINDOW:]
+    facts: Facts = {
+        "episodes": len(rows) * settings.prompts_per_iteration * settings.answers,
+        "reward_start": _mean(first, "objective/scores"),
+        "reward_end": _mean(last, "objective/scores"),
+        "eos_share": _mean(last, "val/eos_share"),
+        "length_start": _mean(first, "val/length"),
+        "length_end": _mean(last, "val/length"),
+        "averaged_iterations": len(last),
+    }
+    drifted = [row for row in rows if row.get("objective/kl") is not None]
+    if drifted:
+        facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}
+    return facts
+
+
+def _mean(rows: Sequence[dict[str, float]], name: str) -> float:
+    return sum(row[name] for row in rows) / len(rows)

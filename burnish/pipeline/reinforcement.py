@@ -1,0 +1,209 @@
+"""The settings of ppo and grpo: stages that learn from the policy's own answers. Knows no stage's work."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from burnish.config import Strict
+from burnish.pipeline.settings import Kept, Lora, Positive, Rate, Schedule
+
+PTX_COEF = 27.8
+"""InstructGPT's γ."""
+
+
+class OnPolicy(Kept):
+    """What both say about sampling, learning and saving."""
+
+    prompts: str | None = Field(default=None, min_length=1)
+    """A JSONL file of prompts; absent: the training prompts of the rankings."""
+    limit: Positive | None = None
+    """Take at most so many prompts."""
+    iterations: Positive = 20
+    """Rounds of sampling and learning."""
+    prompts_per_iteration: Positive = 32
+    epochs: Positive = 1
+    """Passes over the answers of one iteration."""
+    minibatches: Positive = 1
+    """Optimiser steps a pass."""
+    missing_eos_penalty: float = Field(default=1.0, ge=0)
+    """Taken from the score of an answer that the budget cut."""
+    overlong_tokens: Positive | None = None
+    """The last so many tokens of the budget cost an answer up to 1, on a line: DAPO's soft penalty."""
+    temperature: float = Field(default=1.0, gt=0, le=10)
+    """Of the sampled answers."""
+    max_new_tokens: Positive = 64
+    ptx_data: str | None = Field(default=None, min_length=1)
+    """A JSONL file of conversations that are learned beside the answers, so that less is forgotten: PPO-ptx."""
+    ptx_coef: Annotated[float, Field(gt=0)] | None = None
+    """Weight of their negative log-likelihood, a token's mean. Absent: InstructGPT's 27.8."""
+    ptx_batch_size: Positive | None = None
+    """So many of them at each optimiser step. Absent: 8."""
+    unfrozen_layers: Positive | None = None
+    """Train the last so many decoder layers of the policy, and the value head; absent: everything."""
+    lr: Rate = 1e-5
+    """Peak learning rate."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Optimiser steps over which the learning rate rises to its peak."""
+    schedule: Schedule = "constant"
+    """What the learning rate does after its peak."""
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are shortened to it."""
+    micro_tokens: Annotated[int, Field(ge=16)] = 2048
+    """Token budget of one forward pass."""
+    save_every: Positive = 5
+    """Iterations between checkpoints. Never changes the result."""
+    lora: Lora | None = None
+    """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
+    that one model less is held in memory. A good `lr` is then about ten times as high."""
+
+    @property
+    def answers(self) -> int:
+        """Answers a prompt."""
+        return 1
+
+    @property
+    def attempts(self) -> int:
+        """How often an iteration may sample until it is full."""
+        return 1
+
+    @property
+    def own_critic(self) -> bool:
+        """Whether the critic has a backbone of its own."""
+        return False
+
+
+class Ppo(OnPolicy):
+    """Reinforcement learning against the reward model, with a critic. Names and meanings follow TRL's PPOConfig."""
+
+    samples_per_prompt: Positive = 1
+    epochs: Positive = 2
+    """Passes over the answers of one iteration."""
+    minibatches: Positive = 2
+    """Optimiser steps a pass."""
+    kl_coef: float = Field(default=0.05, ge=0)
+    """Weight of the KL to the tuned model in the reward, a token."""
+    kl_target: Annotated[float, Field(gt=0)] | None = None
+    """Nats an answer: `kl_coef` is where the weight begins, and it is steered so that the KL comes to this."""
+    kl_horizon: Positive | None = None
+    """Answers over which it is steered; fewer is faster. Absent: 10000."""
+    gamma: Rate = 1.0
+    """Discount a token."""
+    lam: float = Field(default=0.95, ge=0, le=1)
+    """GAE's lambda."""
+    baseline: Literal["none", "leave_one_out"] = "none"
+    """Taken from each score before it is paid: nothing, or the mean score of the prompt's other answers, of which there
+    must be one at least. Steadier where prompts differ more than the answers to one."""
+    whiten_rewards: bool = False
+    """Scale token rewards to variance 1 over an iteration, keeping their mean."""
+    cliprange: float = Field(default=0.2, gt=0, lt=1)
+    """The policy's ratio is clipped to 1 ± this."""
+    cliprange_value: float = Field(default=0.2, gt=0)
+    """A value may move this far from the one at sampling time before its loss is clipped."""
+    vf_coef: float = Field(default=0.1, ge=0)
+    """Weight of the value loss."""
+
+    critic: Literal["shared", "reward"] = "shared"
+    """A value head on the policy's backbone, or a model of its own that begins as the reward model: InstructGPT's,
+    which costs the memory and the time of a second one."""
+
+    @property
+    def answers(self) -> int:
+        return self.samples_per_prompt
+
+    @property
+    def own_critic(self) -> bool:
+        return self.critic == "reward"
+
+
+class Kl(Strict):
+    """How the policy is held near the tuned model, r being the score and ref the tuned model.
+
+    In the reward (k1), the optimum is ref·exp(r/coef)/Z, answer by answer. In the loss, each token's distribution is
+    pulled to ref·exp(Q/coef) by k2 and to coef·ref/(c - Q) by k3, where Q is the score to be expected after it and c
+    makes the sum 1: both look one token ahead. Where advantages are divided by their spread (`scale_rewards: group`),
+    coef counts in units of that spread.
+    """
+
+    place: Literal["reward", "loss"] = Field(default="reward", alias="in")
+    """Taken from the reward, or added to the loss."""
+    estimator: Literal["k1", "k2", "k3"] | None = None
+    """k1: log π/ref. k2: half its square. k3: ref/π - 1 + log π/ref. Absent: k1 in the reward, k3 in the loss. In the
+    reward only k1 has its whole gradient; in the loss k1 has none."""
+    coef: float = Field(default=0.05, ge=0)
+    """Its weight, β; 0: no KL, and no reference model."""
+
+    @property
+    def kind(self) -> Literal["k1", "k2", "k3"]:
+        return self.estimator or ("k1" if self.place == "reward" else "k3")
+
+
+class ImportanceSampling(Strict):
+    """Weights for what sampler and trainer say differently of the same token, as with weights in bfloat16."""
+
+    level: Literal["token", "answer"] = "token"
+    """A token's ratio, or that of the whole answer."""
+    rule: Literal["truncate", "mask"] = "truncate"
+    """Ratios above `most` count as `most`; or those outside of `least` and `most` count nothing."""
+    most: float = Field(default=2.0, ge=1)
+    least: float = Field(default=0.5, ge=0, le=1)
+    """Of mask alone."""
+
+
+Loss = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce", "reinforce_pp"]
+_CLIPS = {"dapo": (0.2, 0.28), "gspo": (3e-4, 4e-4), "cispo": (1.0, 4.0)}
+_KLS = {
+    "grpo": {"in": "loss", "coef": 0.04},
+    "rloo": {"in": "reward", "coef": 0.05},
+    "reinforce": {"in": "reward", "coef": 0.05},
+    "reinforce_pp": {"in": "reward", "coef": 0.001},
+}
+
+
+class Grpo(OnPolicy):
+    """Reinforcement learning without a critic: answers are compared with others to the same prompt. Names and meanings
+    follow TRL's GRPOConfig where it has them."""
+
+    loss: Loss = "grpo"
+    """Which of the family; `burnish.train.policy_gradient` says what each averages. What is absent below is what is
+    usual for it."""
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Answers a prompt."""
+    kl: Kl | None = None
+    """Absent: grpo k3 in the loss, 0.04; rloo and reinforce in the reward, 0.05, reinforce_pp 0.001; others none."""
+    epsilon: Annotated[float, Field(gt=0)] | None = None
+    """The ratio is clipped from below at 1 - epsilon. Absent: 0.2; gspo, whose ratio is a whole answer's, 0.0003."""
+    epsilon_high: Annotated[float, Field(gt=0)] | None = None
+    """And from above at 1 + epsilon_high. Absent: as epsilon; dapo 0.28, gspo 0.0004, cispo 4."""
+    scale_rewards: Literal["group", "none"] | None = None
+    """Divide advantages by the standard deviation of the group's scores. Absent: group, for those losses that compare
+    with the group's mean; dr_grpo none."""
+    dynamic_sampling: Positive | None = None
+    """Sample again, so many times in all at most, until an iteration has its number of prompts whose answers do not all
+    have the same score. Absent: once; dapo 4."""
+    importance_sampling: ImportanceSampling | None = None
+    """Absent: none. Sampler and trainer are the same weights here."""
+
+    @property
+    def answers(self) -> int:
+        return self.num_generations
+
+    @property
+    def attempts(self) -> int:
+        return self.dynamic_sampling or {"dapo": 4}.get(self.loss, 1)
+
+    @property
+    def clips(self) -> tuple[float, float]:
+        """ε and ε_high."""
+        low, high = _CLIPS.get(self.loss, (0.2, 0.2))
+        high = self.epsilon if self.epsilon and self.loss not in _CLIPS else high
+        return self.epsilon or low, self.epsilon_high or high
+
+    @property
+    def penalty(self) -> Kl | None:
+        """The KL that there is."""
+        usual = _KLS.get(self.loss)
+        found = self.kl or (Kl.model_validate(usual) if usual else None)
+        return found if found and found.coef else None

@@ -1,0 +1,56 @@
+"""Settings that several sections of a recipe share. Knows no section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from burnish.config import Strict
+from burnish.types import Sampling
+
+Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+DType = Literal["auto", "bfloat16", "float32"]
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+class SamplingSettings(Strict):
+    """How answers are drawn."""
+
+    temperature: float = Field(default=1.0, ge=0, le=10)
+    """0 is greedy."""
+    top_p: Rate = 1.0
+    """Only the most likely tokens that hold this share of the probability are drawn."""
+    max_new_tokens: Positive = 64
+    """An answer is cut after so many tokens."""
+
+    def at(self, seed: int) -> Sampling:
+        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens, seed=seed)
+
+
+class Lora(Strict):
+    """Low-rank adapters: small matrices beside frozen weights, merged into them when the stage ends."""
+
+    rank: Positive = 16
+    """Columns of an adapter's narrow side."""
+    alpha: Positive = 32
+    """What an adapter adds is scaled by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of an adapter's inputs that is dropped. Only sft trains with dropout."""
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
+    """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
+
+
+class Kept(Strict):
+    """What every trained stage says about the weights that it keeps, and about when it stops."""
+
+    ema: Share | None = None
+    """Keep an average of the weights over the steps: each step back counts so many times the one after it (0.99: the
+    last hundred or so). In fp32."""
+    average_with_start: Share | None = None
+    """Share of the weights that training began with in those that are kept: gives back some of what was forgotten."""
+    spike: float | None = Field(default=None, gt=1)
+    """Stop before an update whose loss or gradient norm is more than so many times the median of the last 50 steps
+    (10 is generous). Never changes the result of a stage that ends."""

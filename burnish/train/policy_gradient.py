@@ -1,0 +1,159 @@
+"""The objective of policy gradients without a critic: REINFORCE, RLOO and what came of GRPO. Knows losses and what a
+rollout feed has left in the batch; knows no reward, no reference model and no feed.
+
+A variant is a loss of each token and a way of averaging it. What is averaged over is weights and counts: answers,
+tokens, or a fixed budget. Suffixes: N targets, B answers, D documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch
+from burnish.losses import policy
+from burnish.losses.tokens import answer_sums
+from burnish.models.forward import Trainable
+from burnish.train.objectives import Loss, predicted
+
+Variant = Literal["reinforce", "rloo", "reinforce_pp", "grpo", "dr_grpo", "dapo", "gspo", "cispo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KlInLoss:
+    """A KL to the reference as a loss of each token, averaged as the policy's is.
+
+    k2 pulls each token's distribution to ref·exp(Q/β), k3 to β ref/(c - Q); Q is the score to be expected after a
+    token, c makes the sum 1. Both look one token ahead: Q holds no KL that is still to come. The optimum of whole
+    answers, ref·exp(r/β)/Z, is that of k1 in the reward; for answers of one token k2's is the same.
+    """
+
+    estimator: Literal["k2", "k3"] = "k3"
+    coef: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correction:
+    """Importance weights for what the sampler says otherwise than the trainer: w = π_old/π_sampler, a token's or a
+    whole answer's. Truncated: min(w, most). Masked: w in [least, most], else 0. A token's leaves out how likely its
+    prefix was, which is biased and of small variance; an answer's is unbiased but for its bounds.
+    """
+
+    level: Literal["token", "answer"]
+    rule: Literal["truncate", "mask"]
+    most: float
+    least: float = 0.0
+
+    def weights(self, log_weight_N: Tensor, batch: Batch) -> Tensor:
+        """Shape N."""
+        if self.level == "answer":
+            log_weight_N = answer_sums(log_weight_N, batch.answer_N, batch.last_B.numel())[batch.answer_N]
+        if self.rule == "truncate":
+            return policy.truncated(log_weight_N, self.most)
+        return policy.banded(log_weight_N, self.least, self.most)
+
+
+class PolicyGradient:
+    """Reads extras advantages_N; old_logprobs_N where the policy has moved since (else the step's own are the old
+    ones); ref_logprobs_N and sampler_logprobs_N where they are asked for or measured; absent_answers_D and
+    absent_tokens_D, what groups that are left out add to the counts.
+    """
+
+    dropout = False
+
+    def __init__(
+        self,
+        variant: Variant,
+        *,
+        budget: int,
+        clip: float = 0.2,
+        clip_high: float = 0.2,
+        kl: KlInLoss | None = None,
+        correction: Correction | None = None,
+    ) -> None:
+        """Args: budget, the tokens of an answer that Dr. GRPO divides by; clip and clip_high, ε and ε_high."""
+        self.weights: Mapping[str, float] = {"policy": 1.0, **({"kl": kl.coef} if kl else {})}
+        self._variant: Variant = variant
+        self._budget = budget
+        self._clip = clip, clip_high
+        self._kl = kl
+        self._correction = correction
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        answers = float(batch.last_B.numel() + _absent(batch, "absent_answers_D"))
+        tokens = float(batch.target_N.numel() + _absent(batch, "absent_tokens_D"))
+        match self._variant:
+            case "dapo" | "cispo":
+                count = tokens
+            case "dr_grpo":
+                count = answers * self._budget
+            case "reinforce" | "rloo" | "reinforce_pp" | "grpo" | "gspo":
+                count = answers
+        return dict.fromkeys(self.weights, count)
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss:
+        logprobs_N = predicted(module(batch))
+        old_N = batch.extra.get("old_logprobs_N", logprobs_N.detach())
+        weight_N = 1 / policy.lengths(batch.answer_N) if self._of_means else torch.ones_like(batch.weight_N)
+        policy_N = self._policy(logprobs_N, old_N, batch)
+        metrics = self._moved(logprobs_N.detach(), old_N, batch)
+        if "sampler_logprobs_N" in batch.extra:
+            gap_N = old_N - batch.extra["sampler_logprobs_N"]
+            metrics["sampling/logp_difference"] = gap_N.abs()
+            if self._correction:
+                corrected_N = self._correction.weights(gap_N, batch)
+                policy_N = corrected_N * policy_N
+                metrics["sampling/importance"] = corrected_N
+        sums = {"policy": (weight_N * policy_N).sum()}
+        if self._kl:
+            estimate = policy.k2 if self._kl.estimator == "k2" else policy.k3
+            kl_N = estimate(logprobs_N, batch.extra["ref_logprobs_N"])
+            sums["kl"] = (weight_N * kl_N).sum()
+            metrics["loss/kl_avg"] = kl_N.detach()
+        count = float(logprobs_N.numel())
+        found = {name: (float(each.sum()), count) for name, each in metrics.items()}
+        return Loss(sums, found | self._drift(logprobs_N.detach(), batch))
+
+    @property
+    def _of_means(self) -> bool:
+        """Whether each answer counts by the mean of its tokens, and not by their sum."""
+        return self._variant in ("reinforce_pp", "grpo", "gspo")
+
+    def _policy(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
+        advantages_N, (low, high) = batch.extra["advantages_N"], self._clip
+        match self._variant:
+            case "reinforce" | "rloo":
+                return policy.score_function(logprobs_N, advantages_N)
+            case "reinforce_pp" | "grpo" | "dr_grpo" | "dapo":
+                return policy.clipped_surrogate(logprobs_N, old_N, advantages_N, low, high)
+            case "gspo":
+                return policy.sequence_surrogate(logprobs_N, old_N, advantages_N, batch.answer_N, low, high)
+            case "cispo":
+                return policy.clipped_weight(logprobs_N, old_N, advantages_N, high)
+
+    def _moved(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """How far the policy is from the one that sampled, and where that costs a token its gradient. Shapes N."""
+        shift_N, advantages_N, (low, high) = logprobs_N - old_N, batch.extra["advantages_N"], self._clip
+        of_clip_N = policy.answer_means(shift_N, batch.answer_N) if self._variant == "gspo" else shift_N
+        above_N = (of_clip_N.exp() > 1 + high) & (advantages_N > 0)
+        below_N = (of_clip_N.exp() < 1 - low) & (advantages_N < 0)
+        return {
+            "policy/approxkl_avg": 0.5 * shift_N**2,
+            "policy/clipfrac_avg": (above_N | below_N).float(),
+            "val/ratio": shift_N.exp(),
+        }
+
+    def _drift(self, logprobs_N: Tensor, batch: Batch) -> dict[str, tuple[float, float]]:
+        """The KL from the reference, an answer's mean, where the feed has not measured it."""
+        if "ref_logprobs_N" not in batch.extra or "kl_N" in batch.extra:
+            return {}
+        kl_N = policy.k1(logprobs_N, batch.extra["ref_logprobs_N"])
+        return {"objective/kl": (float(kl_N.sum()), float(batch.last_B.numel()))}
+
+
+def _absent(batch: Batch, name: str) -> float:
+    return float(batch.extra[name].sum()) if name in batch.extra else 0.0

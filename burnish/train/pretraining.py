@@ -1,0 +1,64 @@
+"""A corpus that is learned beside whatever else is learned, as a term of its own: PPO-ptx (Ouyang et al. 2022, eq. 2).
+Knows how to tell its micro-batches from the others; knows no method.
+
+The objective becomes that of the method less γ E[log π(text)], text being other documents at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from burnish.batches import Batch
+from burnish.models.forward import Trainable
+from burnish.train.feeds import DatasetFeed, Feed, Work
+from burnish.train.objectives import Loss, Objective, Sft
+
+MARK = "pretraining_D"
+"""The extra that tells a micro-batch of the corpus from others."""
+TERM = "ptx"
+
+
+class PretrainingMix:
+    """A feed whose every step has documents of a corpus beside its own."""
+
+    def __init__(self, feed: Feed, corpus: DatasetFeed) -> None:
+        self._feed = feed
+        self._corpus = corpus
+
+    def next(self, step: int) -> Work:
+        work = self._feed.next(step)
+        text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in self._corpus.next(step).batches]
+        return replace(work, batches=[*work.batches, *text])
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        return self._feed.state()  # the corpus' place is a function of the step
+
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        self._feed.load(values, tensors)
+
+
+class WithPretraining:
+    """An objective with the corpus' mean negative log-likelihood, a token, as a further term."""
+
+    def __init__(self, objective: Objective, coef: float) -> None:
+        """Args: coef, γ."""
+        self.weights: Mapping[str, float] = {**objective.weights, TERM: coef}
+        self.dropout = objective.dropout
+        self._objective = objective
+        self._text = Sft()
+
+    def counts(self, batch: Batch) -> dict[str, float]:
+        if MARK not in batch.extra:
+            return self._objective.counts(batch)
+        return {TERM: self._text.counts(batch)["nll"]}
+
+    def loss(self, module: Trainable, batch: Batch) -> Loss:
+        if MARK not in batch.extra:
+            return self._objective.loss(module, batch)
+        total = self._text.loss(module, batch).sums["nll"]
+        return Loss({TERM: total}, {"loss/ptx_avg": (float(total.detach()), self._text.counts(batch)["nll"])})
