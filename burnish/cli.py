@@ -154,13 +154,14 @@ def chat(
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Talk to a model. A release is verified first."""
-    from burnish.pipeline.talk import Talk
+    """Talk to a model. A release is verified first. --set takes what a recipe's sampling does, for example top_k=40."""
+    from burnish.pipeline.talk import Talk, drawn
     from burnish.terminal import converse, emit, progress
 
-    talk = Talk.open(model, system=system, temperature=temperature, budget=max_new_tokens, progress=progress())
+    talk = Talk.open(model, system, drawn(temperature, max_new_tokens, overrides or ()), progress())
     if once is None:
         converse(talk.say)
     else:
@@ -177,20 +178,20 @@ def sample(
     temperature: Annotated[float, typer.Option(min=0.0)] = 1.0,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
     seed: int = 0,
+    overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Answers to a file of prompts, as JSON lines."""
+    """Answers to a file of prompts, as JSON lines. --set takes what a recipe's sampling does, for example top_k=40."""
     from json import dumps
 
-    from burnish.pipeline.talk import sample as answer
+    from burnish.pipeline import talk
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
     from burnish.terminal import emit, progress
-    from burnish.types import Sampling
 
     asked = read_prompts(prompts)
-    sampling = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, seed=seed)
-    rows = answer(model, asked, sampling, n, progress())
+    sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
+    rows = talk.sample(model, asked, sampling, n, progress())
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:

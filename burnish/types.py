@@ -75,14 +75,30 @@ class Stop(Enum):
     """The model ended it."""
     LENGTH = "length"
     """The budget ended it: the text is cut."""
+    STRING = "string"
+    """It came to a stop string: the text ends before it, the ids with the token that completed it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sampling:
-    """How answers are drawn. Temperature 0 is greedy."""
+    """How answers are drawn. Temperature 0 is greedy.
+
+    In the order of transformers: the penalty, then temperature, top_k, top_p and min_p, each of what the one before it
+    left over. vLLM has min_p before top_k and top_p: the tokens that min_p refuses are the same, but top_p then counts
+    without them.
+    """
 
     temperature: float = 1.0
+    top_k: int | None = None
+    """Only so many of the most likely tokens are drawn, and equals of the last of them; None: all."""
     top_p: float = 1.0
+    """Only the most likely tokens that together have this share are drawn."""
+    min_p: float = 0.0
+    """Only tokens are drawn that have this share of the most likely one's probability."""
+    repetition_penalty: float = 1.0
+    """Logits of tokens that prompt or answer have already are divided by it where positive, else multiplied."""
+    stop: tuple[str, ...] = ()
+    """An answer ends where its text contains one of these."""
     max_new_tokens: int = 64
     seed: int = 0
     """The same seed, prompt and weights give the same answer, whatever else is in the batch."""
@@ -97,9 +113,10 @@ class Completion:
     ids: tuple[int, ...] = ()
     """Token ids, the end token included where the model gave it; empty when the text came from an endpoint."""
     logprobs: tuple[float, ...] = ()
-    """The sampler's log-probability of each id, in nats, at the sampling temperature."""
+    """Of each id, in nats, under the distribution that it was drawn from: the model's own only where a temperature
+    alone changes it (`burnish/rollout/draw.py::draw`)."""
     version: int = 0
-    """Which weights said it: the trainer's step."""
+    """Which weights said it: how many updates a trainer had made to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,7 +84,10 @@ def _assemble(
     scores: Mapping[str, Sequence[float]],
     seed: int,
 ) -> Evaluation:
-    ended = {model: _by_id(cases, [float(each.stop is Stop.EOS) for each in given]) for model, given in answers.items()}
+    ended = {
+        model: _by_id(cases, [float(each.stop is not Stop.LENGTH) for each in given])
+        for model, given in answers.items()
+    }
     words = {model: [len(language.words(each.text)) for each in given] for model, given in answers.items()}
     counted = {model: _by_id(cases, counts) for model, counts in words.items()}
     behaviour = [Measure(about=ENDED, by_model=ended), Measure(about=WORDS, by_model=counted)]

@@ -23,11 +23,19 @@ class SamplingSettings(Strict):
     """0 is greedy."""
     top_p: Rate = 1.0
     """Only the most likely tokens that hold this share of the probability are drawn."""
+    top_k: Positive | None = None
+    """Only so many of the most likely tokens are drawn."""
+    min_p: Rate | None = None
+    """Only tokens are drawn that have this share of the most likely one's probability."""
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    """Logits of tokens that stand in prompt or answer already are divided by this where positive, else multiplied."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """An answer ends before the first of these texts."""
     max_new_tokens: Positive = 64
     """An answer is cut after so many tokens."""
 
     def at(self, seed: int) -> Sampling:
-        return Sampling(temperature=self.temperature, top_p=self.top_p, max_new_tokens=self.max_new_tokens, seed=seed)
+        return Sampling(**{name: value for name, value in self if value is not None}, seed=seed)
 
 
 class Lora(Strict):

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from burnish.config import Document, validate
 from burnish.models.arithmetic import settle
 from burnish.models.load import resolve
+from burnish.pipeline.recipe import SamplingSettings
 from burnish.pipeline.speaker import speaker
 from burnish.release.verify import EVIDENCE, verify
 from burnish.rollout.chat import ChatGenerator
@@ -24,10 +26,9 @@ class Talk:
     turns: list[Message] = field(default_factory=list[Message])
 
     @classmethod
-    def open(cls, model: str, *, system: str, temperature: float, budget: int, progress: Progress) -> Talk:
+    def open(cls, model: str, system: str, sampling: Sampling, progress: Progress) -> Talk:
         """Raises ModelError where there is no such model, DataError or VerdictError where a release is not whole."""
         turns = [Message(role="system", content=system)] if system else []
-        sampling = Sampling(temperature=temperature, max_new_tokens=budget)
         return cls(generator=_open(model, progress), sampling=sampling, turns=turns)
 
     def say(self, text: str) -> str:
@@ -36,6 +37,12 @@ class Talk:
         answer = self.generator.generate([self.turns], self.sampling)[0][0].text
         self.turns.append(Message(role="assistant", content=answer))
         return answer
+
+
+def drawn(temperature: float, max_new_tokens: int, overrides: Sequence[str], seed: int = 0) -> Sampling:
+    """How answers are drawn, with a recipe's other settings as overrides. Raises ConfigError."""
+    given = {"temperature": temperature, "max_new_tokens": max_new_tokens}
+    return validate(SamplingSettings, Document(path=Path("sampling"), value=given, places={}), overrides).at(seed)
 
 
 def sample(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from burnish.chat.render import Renderer
 from burnish.rollout.engine import Engine, Sampled
@@ -22,15 +22,25 @@ class ChatGenerator:
     ) -> list[list[Completion]]:
         """n answers to each prompt, in the prompts' order. Errors as `Engine.generate` has them."""
         ids = [self._renderer.prompt(messages) for messages in prompts]
-        rows = self.engine.generate(ids, sampling, n, self._progress)
-        return [[self._completion(sampled) for sampled in row] for row in rows]
+        rows = self.engine.generate(ids, sampling, n, self._progress, self._stopped(sampling.stop))
+        return [[self._completion(sampled, sampling.stop) for sampled in row] for row in rows]
 
-    def _completion(self, sampled: Sampled) -> Completion:
+    def _stopped(self, strings: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
+        if not strings:
+            return None
+        return lambda ids: any(string in self._renderer.parse(ids)[0] for string in strings)
+
+    def _completion(self, sampled: Sampled, strings: Sequence[str]) -> Completion:
         text, _ = self._renderer.parse(sampled.ids)
         return Completion(
-            text=text,
+            text=before(text, strings),
             stop=sampled.stop,
             ids=sampled.ids,
             logprobs=sampled.logprobs,
-            version=self.engine.version,
+            version=sampled.version,
         )
+
+
+def before(text: str, strings: Sequence[str]) -> str:
+    """The text up to the first of the strings in it; the whole where there is none."""
+    return text[: min((text.index(string) for string in strings if string in text), default=len(text))]

@@ -16,7 +16,7 @@ from torch import Tensor
 from burnish.batches import Document, pack
 from burnish.models.attention import Attend
 from burnish.models.forward import Layout, Trainable
-from burnish.rollout.cache import SlotCache, StepAttention
+from burnish.rollout.cache import Room, SlotCache, StepAttention
 from burnish.rollout.prefill import PrefillAttention, lay
 
 
@@ -26,8 +26,8 @@ class Decoder(Protocol):
     tokens: int
     """Tokens that went through the backbone so far."""
 
-    def admit(self, prompts: Sequence[Sequence[int]], budget: int) -> Tensor:
-        """New rows at the end; the hidden states of their prompts' last tokens. Each may grow by `budget` tokens."""
+    def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """New rows at the end; the hidden states of their prompts' last tokens."""
         ...
 
     def step(self, ids: Sequence[int]) -> Tensor:
@@ -39,9 +39,9 @@ class Decoder(Protocol):
         ...
 
 
-def decoder(module: Trainable, slots: int) -> Decoder:
+def decoder(module: Trainable, room: Room) -> Decoder:
     """The decoder that is right for the module's architecture."""
-    return Cached(module, slots) if module.layout is Layout.TREE else Recomputed(module)
+    return Cached(module, room) if module.layout is Layout.TREE else Recomputed(module)
 
 
 def remaining(ended: Sequence[bool]) -> list[int]:
@@ -52,32 +52,55 @@ def remaining(ended: Sequence[bool]) -> list[int]:
 
 
 class Cached:
-    """Each token passes the backbone once; keys and values are kept in slots."""
+    """Each token passes the backbone once; keys and values are kept, those of a prompt once for all its answers."""
 
-    def __init__(self, module: Trainable, slots: int) -> None:
+    def __init__(self, module: Trainable, room: Room) -> None:
         self.tokens = 0
         self._backbone = module.backbone
-        parameter = next(module.backbone.parameters())
-        self._device, self._dtype = parameter.device, parameter.dtype
-        self._cache = SlotCache(slots)
-        self._lengths: list[int] = []
+        self._device = next(module.backbone.parameters()).device
+        self._prompts, self._answers = SlotCache(room.prompts, room.longest), SlotCache(room.answers, room.said)
+        self._sizes: list[int] = []
+        """Tokens of each prompt that is kept."""
+        self._prompt_of: list[int] = []
+        """Of each answer, the row of its prompt."""
+        self._said: list[int] = []
+        """Tokens of each answer that are kept."""
 
-    def admit(self, prompts: Sequence[Sequence[int]], budget: int) -> Tensor:
-        wave = lay(prompts)
-        self._cache.reserve(max(map(len, prompts)) + budget)
-        attend = PrefillAttention(wave, self._cache, len(self._lengths), self._device, self._dtype)
-        self._lengths += map(len, prompts)
-        return self._run(wave.ids, wave.positions, attend)[wave.last]
+    def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        distinct = list(dict.fromkeys(map(tuple, prompts)))
+        row_of = {prompt: row for row, prompt in enumerate(distinct)}
+        wave = lay(distinct)
+        first = len(self._sizes)
+        self._prompts.reserve(first + len(distinct))
+        hidden_TC = self._run(wave.ids, wave.positions, PrefillAttention(wave, self._prompts, first, self._device))
+        self._sizes += map(len, distinct)
+        self._prompt_of += [first + row_of[tuple(prompt)] for prompt in prompts]
+        self._said += [0] * len(prompts)
+        return hidden_TC[[wave.last[row_of[tuple(prompt)]] for prompt in prompts]]
 
     def step(self, ids: Sequence[int]) -> Tensor:
-        positions = self._lengths
-        self._lengths = [length + 1 for length in positions]
-        return self._run(ids, positions, StepAttention(self._cache, positions, self._device, self._dtype))
+        positions = [self._sizes[row] + said for row, said in zip(self._prompt_of, self._said, strict=True)]
+        attend = StepAttention(
+            self._prompts,
+            self._answers,
+            prompt_of=self._prompt_of,
+            sizes=self._sizes,
+            said=self._said,
+            device=self._device,
+        )
+        self._said = [said + 1 for said in self._said]
+        return self._run(ids, positions, attend)
 
     def keep(self, order: Sequence[int]) -> None:
-        moves = [(source, hole) for hole, source in enumerate(order) if source != hole]
-        self._cache.move([source for source, _ in moves], [hole for _, hole in moves])
-        self._lengths = [self._lengths[row] for row in order]
+        _move(self._answers, order)
+        self._said = [self._said[row] for row in order]
+        self._prompt_of = [self._prompt_of[row] for row in order]
+        wanted = set(self._prompt_of)
+        left = remaining([row not in wanted for row in range(len(self._sizes))])
+        _move(self._prompts, left)
+        self._sizes = [self._sizes[row] for row in left]
+        moved = {source: row for row, source in enumerate(left)}
+        self._prompt_of = [moved[row] for row in self._prompt_of]
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], attend: Attend) -> Tensor:
         self.tokens += len(ids)
@@ -90,6 +113,11 @@ class Cached:
         return output.last_hidden_state[0]
 
 
+def _move(cache: SlotCache, order: Sequence[int]) -> None:
+    moves = [(source, hole) for hole, source in enumerate(order) if source != hole]
+    cache.move([source for source, _ in moves], [hole for _, hole in moves])
+
+
 class Recomputed:
     """Each step passes each whole sequence through the module anew: slow, and right for any decoder."""
 
@@ -99,7 +127,7 @@ class Recomputed:
         self._device = next(module.backbone.parameters()).device
         self._rows: list[list[int]] = []
 
-    def admit(self, prompts: Sequence[Sequence[int]], budget: int) -> Tensor:
+    def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         rows = [list(prompt) for prompt in prompts]
         self._rows += rows
         return self._last(rows)

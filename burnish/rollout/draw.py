@@ -6,12 +6,15 @@ Suffixes: A sequences, V vocabulary, D draws. Natural logarithms.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from burnish.types import Sampling
 
 BLOCK = 256
 """The distribution function is summed over blocks of this many tokens first: fewer roundings and fewer passes."""
@@ -31,21 +34,44 @@ def uniforms(seed: int, prompt: Sequence[int], sample: int, count: int) -> np.nd
     return np.random.Generator(np.random.Philox(key=key)).random(count)
 
 
-def draw(logits_AV: Tensor, uniform_A: Tensor, *, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+def draw(
+    logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling, seen_AV: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """One token a sequence, and its log-probability under the distribution that it was drawn from.
 
-    That is softmax(logits / temperature), for top_p < 1 cut and made to sum to one again. Temperature 0 takes the most
-    likely token; its log-probability is the model's own, at temperature 1, because a certain choice always has 0.
+    That is softmax(logits / temperature), the logits penalised first, cut by top_k, top_p and min_p, and made to sum to
+    one again. A trainer's scorer knows the temperature alone: its log-probabilities are these without penalty and cuts.
+    Temperature 0 takes the most likely token; its log-probability is that of the (penalised) logits at temperature 1,
+    because a certain choice always has 0.
 
-    Args: logits_AV any float type, taken to fp32; uniform_A fp64 in [0, 1).
+    Args: logits_AV any float type, taken to fp32; uniform_A fp64 in [0, 1); seen_AV which tokens each sequence has
+    already, needed where there is a penalty.
     Returns: ids_A int64, logprobs_A fp32, not finite where the logits are not.
     """
+    assert seen_AV is not None or sampling.repetition_penalty == 1
     parts = [
-        _draw_rows(rows_AV.float(), points_A, temperature, top_p)
-        for rows_AV, points_A in zip(logits_AV.split(ROWS), uniform_A.split(ROWS), strict=True)
+        _draw_rows(_taken(logits_AV, seen_AV, rows, sampling.repetition_penalty), uniform_A[rows], sampling)
+        for rows in (slice(start, start + ROWS) for start in range(0, len(logits_AV), ROWS))
     ]
     ids, logprobs = zip(*parts, strict=True)
     return torch.cat(ids), torch.cat(logprobs)
+
+
+def penalised(logits_AV: Tensor, seen_AV: Tensor, penalty: float) -> Tensor:
+    """Logits of seen tokens divided by the penalty where positive, multiplied where not. Source: Keskar et al. 2019,
+    section 4.1, with the sign minded as transformers does."""
+    return torch.where(seen_AV, torch.where(logits_AV > 0, logits_AV / penalty, logits_AV * penalty), logits_AV)
+
+
+def best(logits_AV: Tensor, top_k: int) -> Tensor:
+    """Logits with all but the `top_k` highest at -inf; equals of the last kept are kept. Source: Fan et al. 2018."""
+    last_A1 = logits_AV.topk(min(top_k, logits_AV.shape[1])).values[:, -1:]
+    return logits_AV.masked_fill(logits_AV < last_A1, float("-inf"))
+
+
+def likely(logits_AV: Tensor, min_p: float) -> Tensor:
+    """Logits at -inf where the probability is below `min_p` times the highest. Source: Nguyen et al. 2024."""
+    return logits_AV.masked_fill(logits_AV < logits_AV.amax(-1, keepdim=True) + math.log(min_p), float("-inf"))
 
 
 def nucleus(logits_AV: Tensor, top_p: float) -> Tensor:
@@ -63,14 +89,23 @@ def nucleus(logits_AV: Tensor, top_p: float) -> Tensor:
     return logits_AV.masked_fill(logits_AV < best_AD.gather(-1, last_A[:, None]), float("-inf"))
 
 
-def _draw_rows(logits_AV: Tensor, uniform_A: Tensor, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
-    if temperature == 0:
+def _taken(logits_AV: Tensor, seen_AV: Tensor | None, rows: slice, penalty: float) -> Tensor:
+    rows_AV = logits_AV[rows].float()
+    return rows_AV if seen_AV is None or penalty == 1 else penalised(rows_AV, seen_AV[rows], penalty)
+
+
+def _draw_rows(logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
+    if sampling.temperature == 0:
         best_A, ids_A = logits_AV.max(-1)
         return ids_A, best_A - logits_AV.logsumexp(-1)
-    if temperature != 1:
-        logits_AV = logits_AV / temperature
-    if top_p < 1:
-        logits_AV = nucleus(logits_AV, top_p)
+    if sampling.temperature != 1:
+        logits_AV = logits_AV / sampling.temperature
+    if sampling.top_k is not None:
+        logits_AV = best(logits_AV, sampling.top_k)
+    if sampling.top_p < 1:
+        logits_AV = nucleus(logits_AV, sampling.top_p)
+    if sampling.min_p > 0:
+        logits_AV = likely(logits_AV, sampling.min_p)
     return _invert(logits_AV, uniform_A)
 
 

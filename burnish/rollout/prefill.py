@@ -88,11 +88,11 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class PrefillAttention:
-    """Causal attention of each prompt over itself; its keys and values go to slots `first`, `first` + 1 ..."""
+    """Causal attention of each prompt over itself; its keys and values go to rows `first`, `first` + 1 ..."""
 
-    def __init__(self, wave: Wave, cache: SlotCache, first: int, device: Any, dtype: torch.dtype) -> None:
+    def __init__(self, wave: Wave, cache: SlotCache, first: int, device: Any) -> None:
         self._cache = cache
-        self._device, self._dtype = device, dtype
+        self._device = device
         longest = max(len(span.path) for span in wave.spans)
         padded = [[*span.path, *[0] * (longest - len(span.path))] for span in wave.spans]
         self._first = first
@@ -103,7 +103,7 @@ class PrefillAttention:
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         self._cache.fill(layer, self._first, self._path_mL, k, v)
         keys, values = self._cache.layer(layer, k, v)
-        q_KGTE = q[0].unflatten(0, (k.shape[1], -1))
+        q_KGTE = q[0].float().unflatten(0, (k.shape[1], -1))
         sinks = rule.sinks(k.shape[1], -1, 1, 1)
         parts = [
             attention(
@@ -116,12 +116,12 @@ class PrefillAttention:
             )
             for (slot, span), mask in zip(self._parts, self._of(rule.window), strict=True)
         ]
-        return torch.cat(parts, dim=2).flatten(0, 1)[None].transpose(1, 2)
+        return torch.cat(parts, dim=2).flatten(0, 1)[None].transpose(1, 2).to(q.dtype)
 
     def _of(self, window: int | None) -> list[Tensor | None]:
         """A mask for each part, made once for all layers of a window."""
         if window not in self._masks:
-            self._masks[window] = [_mask(span, window, self._device, self._dtype) for _, span in self._parts]
+            self._masks[window] = [_mask(span, window, self._device) for _, span in self._parts]
         return self._masks[window]
 
 
@@ -130,11 +130,11 @@ def _shared(kept_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
     return kept_KLE[:, None].expand(-1, q_KGTE.shape[1], -1, -1)
 
 
-def _mask(span: Span, window: int | None, device: Any, dtype: torch.dtype) -> Tensor | None:
+def _mask(span: Span, window: int | None, device: Any) -> Tensor | None:
     """What each own token must not see, as -inf to add; None where the plain causal rule says it."""
     count = len(span.path)
     if not span.shared and (window is None or count <= window):
         return None
     position_L = torch.arange(count, device=device)
     back = position_L[span.shared :, None] - position_L
-    return hiding((back >= 0) & (back < (window or count)), dtype)
+    return hiding((back >= 0) & (back < (window or count)), torch.float32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,21 @@ def test_answers_are_views_of_what_the_engine_sampled(parts: tuple[Engine, Rende
         said = answer.ids[:-1] if answer.stop is Stop.EOS else answer.ids
         assert answer.text == tokenizer.decode(said)
         assert answer.version == 12
-    assert {answer.stop for answer in answers} == set(Stop)
+    assert {answer.stop for answer in answers} == {Stop.EOS, Stop.LENGTH}
+
+
+def test_a_stop_string_ends_an_answer_and_is_not_in_its_text(parts: tuple[Engine, Renderer, Tokenizer]) -> None:
+    engine, renderer, _ = parts
+    generator = ChatGenerator(engine, renderer)
+    free = Sampling(max_new_tokens=150, seed=3)
+    whole = [answer for row in generator.generate(ASKED, free, n=4) for answer in row]
+    strings = tuple(sorted({each for answer in whole[:2] for each in answer.text if each.isascii()}))[:2]
+    cut = [answer for row in generator.generate(ASKED, replace(free, stop=strings), n=4) for answer in row]
+    assert Stop.STRING in {answer.stop for answer in cut[:2]}
+    for answer, full in zip(cut, whole, strict=True):
+        assert answer.ids == full.ids[: len(answer.ids)]
+        ends = [full.text.index(string) for string in strings if string in full.text]
+        assert answer.text == full.text[: min(ends, default=None)]
+        if answer.stop is Stop.STRING:
+            assert any(string in renderer.parse(answer.ids)[0] for string in strings)
+            assert not any(string in renderer.parse(answer.ids[:-1])[0] for string in strings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -137,7 +138,7 @@ def test_shared_prefixes_pass_the_backbone_once(module: Trainable) -> None:
 def test_answers_end_with_the_end_token_or_with_the_budget(module: Trainable) -> None:
     rows = engine(module, 8).generate(PROMPTS, Sampling(temperature=2.0, max_new_tokens=60), n=8)
     answers = [answer for row in rows for answer in row]
-    assert {answer.stop for answer in answers} == set(Stop)
+    assert {answer.stop for answer in answers} == {Stop.EOS, Stop.LENGTH}
     for answer in answers:
         assert len(answer.logprobs) == len(answer.ids)
         assert END not in answer.ids[:-1]
@@ -187,6 +188,61 @@ def test_weights_changed_in_place_are_used_at_once(module: Trainable) -> None:
     assert after == ids(engine(module, end_id=-1).generate(PROMPTS, greedy))
 
 
+def test_a_stopped_answer_has_the_ids_up_to_there(module: Trainable) -> None:
+    def thrice(ids: Sequence[int]) -> bool:
+        return sum(token % 3 == 0 for token in ids) == 3
+
+    free = Sampling(max_new_tokens=30, seed=2)
+    whole = engine(module, 5).generate(PROMPTS, free, 3)
+    rows = engine(module, 5).generate(PROMPTS, replace(free, stop=("x",)), 3, stopped=thrice)
+    for answer, full in (
+        (a, b) for row, other in zip(rows, whole, strict=True) for a, b in zip(row, other, strict=True)
+    ):
+        cuts = [k for k in range(1, len(full.ids) + 1) if thrice(full.ids[:k])]
+        cut = min(cuts, default=len(full.ids))
+        assert answer.ids == full.ids[:cut]
+        assert answer.logprobs == pytest.approx(full.logprobs[:cut], abs=1e-5)
+        assert answer.stop is (Stop.STRING if cuts and full.ids[cut - 1] != END else full.stop)
+    assert Stop.STRING in {answer.stop for row in rows for answer in row}
+
+
+@pytest.mark.parametrize("slots", [1, 5])
+def test_every_option_depends_on_the_answer_alone(module: Trainable, slots: int) -> None:
+    sampling = Sampling(
+        temperature=1.2, top_k=50, top_p=0.9, min_p=0.01, repetition_penalty=1.5, max_new_tokens=25, seed=4
+    )
+    alone = [ids(engine(module).generate([prompt], sampling, n=2))[0] for prompt in PROMPTS]
+    assert ids(engine(module, slots).generate(PROMPTS, sampling, n=2)) == alone
+
+
+@pytest.mark.parametrize("penalty", [1.4, 0.7])
+def test_repetition_penalty_is_over_prompt_and_answer_as_transformers_has_it(module: Trainable, penalty: float) -> None:
+    reference = whole("sdpa").eval()
+    sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=15)
+    rows = engine(module, 3, end_id=-1).generate(PROMPTS, sampling)
+    for prompt, row in zip(PROMPTS, rows, strict=True):
+        given = torch.tensor([prompt])
+        wanted: Any = reference.generate(
+            given,
+            attention_mask=torch.ones_like(given),
+            max_new_tokens=15,
+            do_sample=False,
+            repetition_penalty=penalty,
+            pad_token_id=0,
+        )
+        assert row[0].ids == tuple(wanted[0, len(prompt) :].tolist())
+
+
+def test_answers_say_which_weights_said_them(module: Trainable) -> None:
+    used = engine(module)
+    used.version = 3
+    first = used.generate(PROMPTS, Sampling(max_new_tokens=2))
+    used.version = 4
+    second = used.generate(PROMPTS, Sampling(max_new_tokens=2))
+    assert {answer.version for row in first for answer in row} == {3}
+    assert {answer.version for row in second for answer in row} == {4}
+
+
 def test_modes_are_restored_part_by_part(module: Trainable) -> None:
     module.train()
     module.backbone.layers[1].eval()
@@ -222,8 +278,12 @@ def test_no_prompts_no_answers(module: Trainable) -> None:
 
 def test_a_sampling_that_cannot_be_meant_is_refused_whole(module: Trainable) -> None:
     with pytest.raises(ConfigError) as caught:
-        engine(module).generate([(1,)], Sampling(temperature=-1, top_p=0, max_new_tokens=0))
-    assert [problem.where for problem in caught.value.problems] == ["temperature", "top_p", "max_new_tokens"]
+        engine(module).generate(
+            [(1,)],
+            Sampling(temperature=-1, top_k=0, top_p=0, min_p=2, repetition_penalty=0, stop=("",), max_new_tokens=0),
+        )
+    named = ["temperature", "top_k", "top_p", "min_p", "repetition_penalty", "stop", "max_new_tokens"]
+    assert [problem.where for problem in caught.value.problems] == named
 
 
 def test_prompts_that_are_empty_or_too_long_are_all_named(module: Trainable) -> None:
