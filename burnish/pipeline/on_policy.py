@@ -5,8 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -17,14 +15,14 @@ from burnish.models.forward import Output, Trainable
 from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
+from burnish.pipeline.payment import paid_by
 from burnish.pipeline.reinforcement import OnPolicy
-from burnish.pipeline.reward import load_critic, load_reward
+from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, with_adapter
 from burnish.records.formats import read_examples
-from burnish.rewards.model import LearnedReward
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
 from burnish.train.collection import RolloutConfig, RolloutPrompt
@@ -32,7 +30,6 @@ from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
-from burnish.types import Reward
 
 PTX_BATCH = 8
 WINDOW = 3
@@ -57,16 +54,15 @@ def improve(
         train_last(module, settings.unfrozen_layers)
     if settings.own_critic:
         module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
-    prompts = [
-        RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages)))
-        for prompt in training_prompts(context, settings)
-    ]
+    asked = training_prompts(context, settings)
+    reward = paid_by(context, settings.rewards, asked, renderer, dtype, settings.micro_tokens)
+    prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     rollouts = RolloutFeed(
         module,
         reference=_reference(context, module, settings) if measures_kl else None,
         sampler=Engine(module, end_id=tokenizer.end_id),
-        reward=_paid_by(context, renderer, settings, dtype),
+        reward=reward,
         advantages=advantages,
         prompts=prompts,
         view=renderer,
@@ -90,12 +86,6 @@ def improve(
 def _fullest(prompt: RolloutPrompt, settings: OnPolicy) -> Document:
     """The largest tree that a prompt may become."""
     return Document(row=prompt.prompt.id, ids=prompt.ids, branches=[[0] * settings.max_new_tokens] * settings.answers)
-
-
-def _paid_by(context: Context, renderer: Renderer, settings: OnPolicy, dtype: torch.dtype) -> Reward:
-    """What the answers are paid by: the run's reward model. Other rewards, and a sum of several, join here."""
-    scorer = load_reward(context.inputs["reward"] / MODEL, dtype)
-    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens)
 
 
 def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Callable[[Batch], Output]:
