@@ -73,6 +73,16 @@ def lapse(better_P: Tensor, worse_P: Tensor, rate: float) -> Tensor:
     return -torch.log((1 - rate) * torch.sigmoid(better_P - worse_P) + rate / 2)
 
 
+def half_tie(first_P: Tensor, second_P: Tensor, rate: float = 0.0) -> Tensor:
+    """½ of the loss of either order, for pairs called equal: least at Δ = 0 (Christiano et al. 2017). Shape P.
+
+    `rate` is that of `lapse`; with 0 it is `bradley_terry`'s loss that is halved.
+    """
+    if rate:
+        return (lapse(first_P, second_P, rate) + lapse(second_P, first_P, rate)) / 2
+    return (bradley_terry(first_P, second_P) + bradley_terry(second_P, first_P)) / 2
+
+
 def rao_kupper_tie(first_P: Tensor, second_P: Tensor, threshold: float) -> Tensor:
     """-log P(tie) of pairs that were called equal, under Rao and Kupper 1967 with θ = exp(η), threshold η > 0. Shape P.
 

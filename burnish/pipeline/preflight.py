@@ -8,7 +8,8 @@ from typing import Any
 
 from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
-from burnish.pipeline.recipe import Recipe, resolve
+from burnish.pipeline.columns import ranked_rows
+from burnish.pipeline.recipe import Ranked, Recipe, resolve
 from burnish.pipeline.recipe_file import paths
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 
@@ -27,9 +28,22 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
+    problems = problems or _columns(recipe, base, sections)
     if problems:
         raise DataError(*problems)
     return counts
+
+
+def _columns(recipe: Recipe, base: Path, sections: Collection[str]) -> list[Problem]:
+    """What a section asks of the columns of its rankings, and no row has."""
+    for name in sections:
+        ranked = getattr(recipe, name)
+        if isinstance(ranked, Ranked) and ranked.rankings and (path := resolve(ranked.rankings, base)).exists():
+            try:
+                ranked_rows(path, ranked)
+            except DataError as error:
+                return list(error.problems)
+    return []
 
 
 def _conversations(path: Path) -> int:

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, sampled_clashes
+from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, reward_clashes, sampled_clashes
 from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
 
 DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
@@ -126,6 +126,15 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "dpo and reward learn from the same rankings, and one section names them",
             "Name them in reward.rankings alone.",
         )
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if learner and learner.where and learner.rankings is None:
+            found = "rows are to be chosen, and this section names no rankings"
+            yield (f"{name}.where",), found, f"Add {name}.rankings, or remove where."
+    if collect and reward and isinstance(reward.margin, str):
+        found = "margin names a column of given rankings, and a collect section makes them"
+        yield ("reward.margin", "collect"), found, "Give a number."
+    if reward:
+        yield from reward_clashes(reward)
     if dpo:
         yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):

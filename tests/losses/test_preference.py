@@ -11,6 +11,7 @@ import torch
 from burnish.losses.preference import (
     bradley_terry,
     centring,
+    half_tie,
     k_wise,
     lapse,
     ordered_pairs,
@@ -27,6 +28,18 @@ def softplus(x: float) -> float:
 def test_ordered_pairs_leave_out_ties_and_other_prompts() -> None:
     better, worse = ordered_pairs(torch.tensor([1, 2, 2, 1, 2]), torch.tensor([0, 0, 0, 1, 1]))
     assert set(zip(better.tolist(), worse.tolist(), strict=True)) == {(0, 1), (0, 2), (3, 4)}
+
+
+def test_a_half_tie_is_either_order_by_half_and_rests_at_equal_scores() -> None:
+    first = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    found = half_tie(first, torch.zeros(2, dtype=torch.float64))
+    assert found.tolist() == pytest.approx([math.log(2), (softplus(2.0) + softplus(-2.0)) / 2])
+    found.sum().backward()
+    assert first.grad is not None
+    assert first.grad.tolist() == pytest.approx([0.0, 1 / (1 + math.exp(-2.0)) - 0.5])  # σ(Δ) - ½
+    lapsed = half_tie(torch.tensor([2.0]), torch.tensor([0.0]), rate=0.2)
+    chances = [0.8 / (1 + math.exp(-each)) + 0.1 for each in (2.0, -2.0)]
+    assert lapsed.item() == pytest.approx(-sum(map(math.log, chances)) / 2)
 
 
 def test_bradley_terry_and_its_slope() -> None:
