@@ -1,14 +1,14 @@
 """The reward stage: a model that scores answers, learned from rankings, and how far it can be trusted.
 
-Its accuracy stands beside what it must beat (the best length rule, a model of the same kind trained on shuffled labels)
-and what it cannot beat (the ceiling that people's own agreement implies). All are counted on the same held-out pairs,
-with intervals over prompts.
+Its figures (`burnish.pipeline.reward_report`) stand beside what it must beat (the best length rule, a model of the same
+kind trained on shuffled labels) and what it cannot beat (the ceiling that people's own agreement implies). All are
+counted on the same held-out pairs, with intervals over prompts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,17 @@ from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
+from burnish.errors import DataError, Problem
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
-from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, evaluated, feed_of, packed, scores_of, sides
+from burnish.pipeline.disagreement import write_disagreement
+from burnish.pipeline.probes import probe
+from burnish.pipeline.ranked import Hits, Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
+from burnish.pipeline.reward_report import Said
+from burnish.pipeline.reward_report import figures as figures_of
+from burnish.pipeline.scored import Scored, scored
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -37,10 +43,10 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.records import durable
-from burnish.rewards.model import EnsembleReward, ModelReward, normalised
-from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
+from burnish.rewards.model import BatchScorer, EnsembleReward, ModelReward, normalised
+from burnish.stats.agreement import human_ceiling, pairwise_agreement
 from burnish.stats.baselines import LengthRule, fit_length_rule
-from burnish.store.snapshot import read_rows
+from burnish.store.snapshot import SPLITS, Split, read_rows
 from burnish.types import Estimate
 
 NORMALISATION = "normalisation"
@@ -56,9 +62,10 @@ def run(context: Context) -> Facts:
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
+    _require_measurable(context, settings, found)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
-        durable.write_json(report_path, _measure(context, settings, found.train, found.heldout, tokenizer))
+        durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
     ceiling = _ceiling(context)
@@ -88,27 +95,53 @@ def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
-def _measure(
-    context: Context, settings: RewardModel, train: Side, heldout: Side, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    reward = _final(context, settings, train, tokenizer)
-    clear: Hits = []
+def _fold_of(context: Context, settings: RewardModel, data: Side) -> dict[str, int]:
+    """In which fold each prompt is held out."""
+    return {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
+
+
+def _require_measurable(context: Context, settings: RewardModel, found: Sides) -> None:
+    """Raises DataError where nothing would be held out."""
+    if not settings.folds and not found.heldout.all_pairs():
+        said = "no held-out prompt has two answers in order, so that nothing can be measured"
+        raise DataError(Problem("reward.held_out", said, "Give more rows, raise held_out, or set reward.folds: 5."))
     if settings.folds:
-        hits, control, rule_hits, rule = _by_folds(context, settings, train)
-    else:
-        scores = scores_of(reward, heldout.documents, settings.micro_tokens)
-        hits = heldout.hits(scores, heldout.ordered())
-        clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
-        control = heldout.hits_of(_control(context, settings, train, "control"), settings.micro_tokens)
-        rule = fit_length_rule(train.all_pairs())
-        rule_hits = _rule_hits(rule, heldout)
+        fold_of = _fold_of(context, settings, found.train)
+        pairs = zip(found.train.prompts, found.train.pairs(), strict=True)
+        told = {fold_of[prompt] for prompt, of_row in pairs if of_row}
+        if len(told) < settings.folds:
+            said = f"{len(told)} of {settings.folds} folds hold a prompt with two answers in order"
+            raise DataError(Problem("reward.folds", said, f"Set folds to {max(2, len(told) // 2)}, or give more rows."))
+
+
+def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: Tokenizer) -> dict[str, Any]:
+    reward = _final(context, settings, found.train, tokenizer)
+    said = _votes(context)
+    measured = scored(reward.members, found.heldout, settings.micro_tokens)
+    if settings.members > 1:
+        write_disagreement(context.folder, scored(reward.members, found.train, settings.micro_tokens), measured)
+    if settings.folds:
+        return _by_folds(context, settings, found.train, tokenizer, said)
+    control = found.heldout.hits_of(_control(context, settings, found.train, "control"), settings.micro_tokens)
+    rule = fit_length_rule(found.train.all_pairs())
     return {
-        "accuracy": accuracy(hits).as_json(),
-        "undisputed": accuracy(clear).as_json() if clear else None,
-        "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
+        "measured": "held-out prompts",
+        **figures_of(measured, said),
         "shuffled": accuracy(control).as_json(),
-        "length_rule": {"rule": str(rule), **accuracy(rule_hits).as_json()},
+        "length_rule": {"rule": str(rule), **accuracy(_rule_hits(rule, found.heldout)).as_json()},
+        "probes": _probed(reward, settings, measured, tokenizer),
     }
+
+
+def _probed(scorer: BatchScorer, settings: RewardModel, measured: Scored, tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    return probe(
+        scorer,
+        Renderer(tokenizer),
+        measured.side.rows,
+        unit=measured.std(),
+        max_length=settings.max_length,
+        micro_tokens=settings.micro_tokens,
+    )
 
 
 def _final(context: Context, settings: RewardModel, train: Side, tokenizer: Tokenizer) -> EnsembleReward:
@@ -175,32 +208,45 @@ def _fitted(
     return module
 
 
-def _by_folds(context: Context, settings: RewardModel, data: Side) -> tuple[Hits, Hits, Hits, str]:
+def _by_folds(context: Context, settings: RewardModel, data: Side, tokenizer: Tokenizer, said: Said) -> dict[str, Any]:
     """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
-    fold_of = {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
-    hits, control, ruled, rules = [], [], [], []
+    fold_of = _fold_of(context, settings, data)
+    places: list[int] = []
+    folds: list[dict[str, Any]] = []
     for fold in range(settings.folds):
         kept = context.folder / f"fold-{fold}.json"
+        outside = [i for i, p in enumerate(data.prompts) if fold_of[p] == fold]
         if not kept.is_file():
             inside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] != fold])
-            outside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] == fold])
-            durable.write_json(kept, _one_fold(context, settings, inside, outside, fold))
-        found: dict[str, Any] = json.loads(kept.read_bytes())
-        hits += found["hits"]
-        control += found["control"]
-        ruled += found["ruled"]
-        rules.append(found["rule"])
-    return hits, control, ruled, "; ".join(sorted(set(rules)))
+            durable.write_json(kept, _one_fold(context, settings, inside, data.part(outside), fold, tokenizer))
+        places += outside
+        folds.append(json.loads(kept.read_bytes()))
+    measured = Scored(side=data.part(places), members=[row for each in folds for row in each["members"]], stds=[1.0])
+    return {
+        "measured": f"{settings.folds}-fold cross-validation by prompt",
+        **figures_of(measured, said),
+        "shuffled": accuracy(folds[0]["control"]).as_json(),
+        "length_rule": {
+            "rule": "; ".join(sorted({each["rule"] for each in folds})),
+            **accuracy([hits for each in folds for hits in each["ruled"]]).as_json(),
+        },
+        "probes": folds[0]["probes"],
+    }
 
 
-def _one_fold(context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int) -> dict[str, Any]:
+def _one_fold(
+    context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int, tokenizer: Tokenizer
+) -> dict[str, Any]:
     folder = context.folder / f"fold-{fold}"
-    module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = outside.hits_of(ModelReward(module), settings.micro_tokens)
-    # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens) if not fold else []
+    model = ModelReward(_fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}"))
+    measured = scored([model], outside, settings.micro_tokens)
     rule = fit_length_rule(inside.all_pairs())
-    return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
+    found: dict[str, Any] = {"members": measured.members, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
+    if not fold:
+        # One control is enough to see a leak, and costs as much as a fold; one model's habits are those of the others.
+        found["probes"] = _probed(model, settings, measured, tokenizer)
+        found["control"] = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens)
+    return found
 
 
 def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
@@ -208,27 +254,23 @@ def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
     return documents[:: -(-len(documents) // count)]
 
 
-def _undisputed(split: Side, votes: Mapping[str, Votes]) -> list[Pairs]:
-    """For each row the pairs that all of its annotators order alike."""
-    return [undisputed(votes.get(prompt, ())) for prompt in split.prompts]
-
-
 def _rule_hits(rule: LengthRule, split: Side) -> Hits:
     found = [rule.hits(pairs) for pairs in split.pairs()]
-    return split.by_prompt([(float(sum(each)), float(len(each))) for each in found])
+    return [hits for hits in split.by_prompt([(float(sum(each)), float(len(each))) for each in found]) if hits[1]]
 
 
 def _ceiling(context: Context) -> Estimate | None:
     """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
-    votes = list(_votes(context).values())
+    votes = [[ranks for _, ranks in each] for each in _votes(context, "heldout").values()]
     agreement = pairwise_agreement(votes) if votes else None
     people = round(sum(len(each) for each in votes) / max(1, len(votes)))
     return human_ceiling(agreement, people) if agreement else None
 
 
-def _votes(context: Context) -> dict[str, Votes]:
-    """What each annotator said of the held-out prompts; empty for rankings that came from elsewhere."""
+def _votes(context: Context, *splits: Split) -> Said:
+    """What each annotator said, of all prompts where no split is named; empty for rankings that came from elsewhere."""
     if "collect" not in context.inputs:
         return {}
-    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
-    return {row.ranking.prompt.id: [ranks for _, ranks in row.votes] for row in rows}
+    snapshot = context.inputs["collect"] / "snapshot"
+    rows = [row for split in splits or SPLITS for row in read_rows(snapshot, split)]
+    return {row.ranking.prompt.id: row.votes for row in rows}
