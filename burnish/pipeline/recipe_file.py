@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, reward_clashes, sampled_clashes
-from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Ranked, Recipe, resolve
 
 DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
 """The setting that a stage's own verb calls --data."""
@@ -127,9 +127,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "Name them in reward.rankings alone.",
         )
     for name, learner in (("reward", reward), ("dpo", dpo)):
-        if learner and learner.where and learner.rankings is None:
-            found = "rows are to be chosen, and this section names no rankings"
-            yield (f"{name}.where",), found, f"Add {name}.rankings, or remove where."
+        if learner and learner.rankings is None:
+            yield from _of_others(name, learner, "collect" if collect else "reward")
     if collect and reward and isinstance(reward.margin, str):
         found = "margin names a column of given rankings, and a collect section makes them"
         yield ("reward.margin", "collect"), found, "Give a number."
@@ -154,11 +153,12 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
+    watcher = reward is not None and reward.watcher is not None
     if recipe.ppo:
-        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel)
+        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel, watcher)
         yield from ppo_clashes(recipe.ppo)
     if recipe.grpo:
-        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel)
+        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel, watcher)
         yield from grpo_clashes(recipe.grpo)
     if release and release.allow_inconclusive and not release.reason:
         yield (
@@ -166,6 +166,16 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "an inconclusive verdict is accepted without a reason",
             "Add release.reason: the model card prints it.",
         )
+
+
+def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
+    """Settings of given rankings, in a section that learns from what another names or makes."""
+    usual = Ranked()
+    for setting in ("limit", "held_out", "where"):
+        if getattr(learner, setting) != getattr(usual, setting) and name != owner:
+            found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
+            mend = f"Set {owner}.{setting} instead." if owner != "collect" or setting != "where" else "Remove where."
+            yield (f"{name}.{setting}", owner), found, mend
 
 
 def _unread(dpo: Dpo) -> Iterator[Contradiction]:
