@@ -23,3 +23,9 @@ def write_disagreement(folder: Path, learned: Scored, heldout: Scored) -> None:
         for row, said in zip(side.side.rows, side.members, strict=True)
     ]
     write_jsonl(folder / FILE, sorted(rows, key=lambda row: (-row["disagreement"], row["prompt_id"])))
+
+
+def most_disputed(asked: Scored) -> list[int]:
+    """The places of the rows, the most disputed first; equals keep their order."""
+    disputes = [dispute(said, asked.stds) for said in asked.members]
+    return sorted(range(len(disputes)), key=lambda place: -disputes[place])

@@ -14,6 +14,9 @@ from burnish.pipeline.recipe_file import paths
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.texts import holds_texts, read_texts
 
+MEMBER = "member-"
+"""What the folders of an ensemble's second model and of those after it are called."""
+
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
     """Rows of every file that the sections name, by path as written. Raises DataError with all their problems."""
@@ -78,6 +81,14 @@ def _prompts(path: Path) -> int:
     return len(read_prompts(path))
 
 
+def _ensemble(path: Path) -> int:
+    members = [path, *path.glob(f"{MEMBER}*")]
+    if len(members) == 1:
+        found = "no reward model of several members lies here, and one alone has nobody to disagree with"
+        raise ConfigError(Problem(str(path), found, "Name the folder reward/model of a run with reward.members: 3."))
+    return len(members)
+
+
 def _rubric(path: Path) -> int:
     return len(Rubric.load(path).shop.facts)
 
@@ -87,6 +98,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "sft.eval_data": _conversations,
     "collect.prompts": _prompts,
     "collect.rubric": _rubric,
+    "collect.disputed_by": _ensemble,
     "reward.rankings": _rankings,
     "reward.eval_data": _rankings,
     "dpo.rankings": _rankings,

@@ -23,7 +23,7 @@ POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 PATHS = {
     "sft": ("data", "eval_data"),
-    "collect": ("prompts", "rubric"),
+    "collect": ("prompts", "rubric", "disputed_by"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
@@ -108,6 +108,11 @@ class Collect(Strict):
     """Share of prompts that reward training never sees; a prompt is never cut."""
     sampling: SamplingSettings = SamplingSettings(temperature=1.0)
     """How the answers are drawn."""
+    disputed_by: str | None = Field(default=None, min_length=1)
+    """The reward ensemble of an earlier run (its folder reward/model): the prompts on whose answers its members
+    disagree most are asked about first."""
+    ask: Positive | None = None
+    """Ask about so many of the prompts only, the most disputed ones. What is held out is then as hard as they are."""
 
 
 class Ranked(Optim):

@@ -129,6 +129,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if learner and learner.rankings is None:
             yield from _of_others(name, learner, "collect" if collect else "reward")
+    if collect and collect.ask is not None and collect.disputed_by is None:
+        found = "ask is set, and nothing says which prompts are disputed"
+        yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
     if collect and reward and isinstance(reward.margin, str):
         found = "margin names a column of given rankings, and a collect section makes them"
         yield ("reward.margin", "collect"), found, "Give a number."

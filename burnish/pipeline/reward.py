@@ -24,6 +24,7 @@ from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.disagreement import write_disagreement
+from burnish.pipeline.preflight import MEMBER
 from burnish.pipeline.probes import probe
 from burnish.pipeline.ranked import Hits, Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
@@ -54,8 +55,6 @@ _NORMALISED_ON = 64
 """Prompts whose answers give the normalisation: with 4 answers each, a mean known to 0.06 standard deviations."""
 WATCHER = "watcher"
 """The folder, inside that of the first member, of the model that policies are not paid by."""
-_MEMBER = "member-"
-"""Folders of an ensemble's second model and what follows, inside that of the first."""
 
 
 def run(context: Context) -> Facts:
@@ -70,6 +69,7 @@ def run(context: Context) -> Facts:
         durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
+    del report["annotators"]  # people's names stay in the run
     ceiling = _ceiling(context)
     return {
         **report,
@@ -82,7 +82,7 @@ def run(context: Context) -> Facts:
 def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
     """The sealed reward models of a run, each with the normalisation it was given."""
     durable.verify(folder)
-    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))]))
+    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))]))
 
 
 def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
@@ -189,7 +189,7 @@ def _final(
 
 def _member_folder(first: Path, number: int) -> Path:
     """Where an ensemble's model `number` lies: the first in the folder itself, the others in folders inside it."""
-    return first / f"{_MEMBER}{number + 1:02d}" if number else first
+    return first / f"{MEMBER}{number + 1:02d}" if number else first
 
 
 def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:

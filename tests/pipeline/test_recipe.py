@@ -95,6 +95,7 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
             "reward: {rankings: rows.jsonl}\ndpo: {where: {lang: [en]}}",
             "where is set, and dpo learns from",
         ),
+        ("collect: {prompts: rows.jsonl, ask: 3}", "nothing says which prompts are disputed"),
         ("collect: {prompts: rows.jsonl}\nreward: {margin: stars}", "margin names a column of given rankings"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
