@@ -12,10 +12,10 @@ from burnish.losses.preference import (
     bradley_terry,
     centring,
     half_tie,
-    k_wise,
     lapse,
     ordered_pairs,
     plackett_luce,
+    prompt_means,
     rao_kupper_tie,
     tied_pairs,
 )
@@ -23,6 +23,11 @@ from burnish.losses.preference import (
 
 def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
+
+
+def k_wise(scores_B: torch.Tensor, ranks_B: torch.Tensor, prompt_B: torch.Tensor) -> torch.Tensor:
+    better_P, worse_P = ordered_pairs(ranks_B, prompt_B)
+    return prompt_means(bradley_terry(scores_B[better_P], scores_B[worse_P]), prompt_B[better_P])
 
 
 def test_ordered_pairs_leave_out_ties_and_other_prompts() -> None:

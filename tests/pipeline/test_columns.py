@@ -11,7 +11,7 @@ import pytest
 from burnish.errors import DataError
 from burnish.pipeline.columns import ranked_rows
 from burnish.pipeline.preflight import check_files
-from burnish.pipeline.recipe import Dpo, Recipe, RewardModel
+from burnish.pipeline.recipe import Collect, Dpo, Recipe, RewardModel
 
 
 def written(folder: Path, *columns: dict[str, Any]) -> Path:
@@ -61,6 +61,16 @@ def test_a_strength_is_a_number_of_the_pair_or_one_for_each_answer(tmp_path: Pat
         '"stars" is missing',
     ]
     assert dropped[0].where.startswith(f"{path}:5:")
+
+
+def test_one_model_has_nobody_to_disagree_with(tmp_path: Path) -> None:
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Q?"}\n')
+    (tmp_path / "model").mkdir()
+    collect = Collect(prompts="prompts.jsonl", by="people", disputed_by="model")
+    with pytest.raises(DataError, match="nobody to disagree with"):
+        check_files(Recipe(name="t", model="m", collect=collect), tmp_path, ["collect"])
+    (tmp_path / "model" / "member-02").mkdir()
+    assert check_files(Recipe(name="t", model="m", collect=collect), tmp_path, ["collect"])["model"] == 2
 
 
 def test_where_no_row_has_a_strength_every_row_is_named(tmp_path: Path) -> None:
