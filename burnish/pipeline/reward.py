@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,15 @@ from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw, set_apart
-from burnish.errors import DataError, Problem
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.disagreement import write_disagreement
 from burnish.pipeline.preflight import MEMBER
-from burnish.pipeline.probes import probe
-from burnish.pipeline.ranked import Hits, Side, Sides, accuracy, evaluated, feed_of, packed, sides
+from burnish.pipeline.ranked import Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
-from burnish.pipeline.reward_report import Said
-from burnish.pipeline.reward_report import figures as figures_of
-from burnish.pipeline.scored import Scored, scored
+from burnish.pipeline.reward_measures import Measuring, ceiling, require_measurable
+from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -44,11 +42,7 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.records import durable
-from burnish.rewards.model import BatchScorer, EnsembleReward, ModelReward, normalised
-from burnish.stats.agreement import human_ceiling, pairwise_agreement
-from burnish.stats.baselines import LengthRule, fit_length_rule
-from burnish.store.snapshot import SPLITS, Split, read_rows
-from burnish.types import Estimate
+from burnish.rewards.model import EnsembleReward, ModelReward, normalised
 
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
@@ -63,18 +57,17 @@ def run(context: Context) -> Facts:
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
-    _require_measurable(context, settings, found)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
         durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
     del report["annotators"]  # people's names stay in the run
-    ceiling = _ceiling(context)
+    most = ceiling(context)
     return {
         **report,
         **figures(settings, context.folder),
-        "human_ceiling": ceiling.as_json() if ceiling else None,
+        "human_ceiling": most.as_json() if most else None,
         **found.facts,
     }
 
@@ -111,56 +104,19 @@ def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
-def _fold_of(context: Context, settings: RewardModel, data: Side) -> dict[str, int]:
-    """In which fold each prompt is held out."""
-    return {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
-
-
-def _require_measurable(context: Context, settings: RewardModel, found: Sides) -> None:
-    """Raises DataError where nothing would be held out."""
-    if not settings.folds and not found.heldout.all_pairs():
-        said = "no held-out prompt has two answers in order, so that nothing can be measured"
-        raise DataError(Problem("reward.held_out", said, "Give more rows, raise held_out, or set reward.folds: 5."))
-    if settings.folds:
-        fold_of = _fold_of(context, settings, found.train)
-        pairs = zip(found.train.prompts, found.train.pairs(), strict=True)
-        told = {fold_of[prompt] for prompt, of_row in pairs if of_row}
-        if len(told) < settings.folds:
-            said = f"{len(told)} of {settings.folds} folds hold a prompt with two answers in order"
-            raise DataError(Problem("reward.folds", said, f"Set folds to {max(2, len(told) // 2)}, or give more rows."))
-
-
 def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: Tokenizer) -> dict[str, Any]:
     train, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
+    require_measurable(context, settings, train, found.heldout)
     reward = _final(context, settings, train, watched, tokenizer)
-    measured = scored(reward.members, found.heldout, settings.micro_tokens)
     if settings.members > 1:
-        write_disagreement(context.folder, scored(reward.members, train, settings.micro_tokens), measured)
-    watcher = {"watcher": _watcher_accuracy(context, settings, train) if watched else None}
-    said = _votes(context)
-    if settings.folds:
-        return _by_folds(context, settings, train, tokenizer, said) | watcher
-    control = found.heldout.hits_of(_control(context, settings, train, "control"), settings.micro_tokens)
-    rule = fit_length_rule(train.all_pairs())
+        learned, heldout = (scored(reward.members, side, settings.micro_tokens) for side in (train, found.heldout))
+        write_disagreement(context.folder, learned, heldout)
+    fit = partial(_fitted, context, settings)
+    measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
     return {
-        "measured": "held-out prompts",
-        **figures_of(measured, said),
-        "shuffled": accuracy(control).as_json(),
-        "length_rule": {"rule": str(rule), **accuracy(_rule_hits(rule, found.heldout)).as_json()},
-        "probes": _probed(reward, settings, measured, tokenizer),
-        **watcher,
+        **(measuring.in_folds(train) if settings.folds else measuring.held_out(reward, train, found.heldout)),
+        "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
-
-
-def _probed(scorer: BatchScorer, settings: RewardModel, measured: Scored, tokenizer: Tokenizer) -> list[dict[str, Any]]:
-    return probe(
-        scorer,
-        Renderer(tokenizer),
-        measured.side.rows,
-        unit=measured.std(),
-        max_length=settings.max_length,
-        micro_tokens=settings.micro_tokens,
-    )
 
 
 def _watcher_accuracy(context: Context, settings: RewardModel, others: Side) -> dict[str, float]:
@@ -215,12 +171,6 @@ def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> Non
     durable.write_json(folder / f"{NORMALISATION}.json", {"mean": member.mean, "std": member.std})
 
 
-def _control(context: Context, settings: RewardModel, train: Side, name: str) -> ModelReward:
-    """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
-    mixed = train.shuffled(context.recipe.seed)
-    return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
-
-
 def _fitted(
     context: Context, settings: RewardModel, split: Side, folder: Path, label: str, member: int = 0
 ) -> Trainable:
@@ -246,69 +196,6 @@ def _fitted(
     return module
 
 
-def _by_folds(context: Context, settings: RewardModel, data: Side, tokenizer: Tokenizer, said: Said) -> dict[str, Any]:
-    """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
-    fold_of = _fold_of(context, settings, data)
-    places: list[int] = []
-    folds: list[dict[str, Any]] = []
-    for fold in range(settings.folds):
-        kept = context.folder / f"fold-{fold}.json"
-        outside = [i for i, p in enumerate(data.prompts) if fold_of[p] == fold]
-        if not kept.is_file():
-            inside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] != fold])
-            durable.write_json(kept, _one_fold(context, settings, inside, data.part(outside), fold, tokenizer))
-        places += outside
-        folds.append(json.loads(kept.read_bytes()))
-    measured = Scored(side=data.part(places), members=[row for each in folds for row in each["members"]], stds=[1.0])
-    return {
-        "measured": f"{settings.folds}-fold cross-validation by prompt",
-        **figures_of(measured, said),
-        "shuffled": accuracy(folds[0]["control"]).as_json(),
-        "length_rule": {
-            "rule": "; ".join(sorted({each["rule"] for each in folds})),
-            **accuracy([hits for each in folds for hits in each["ruled"]]).as_json(),
-        },
-        "probes": folds[0]["probes"],
-    }
-
-
-def _one_fold(
-    context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    folder = context.folder / f"fold-{fold}"
-    model = ModelReward(_fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}"))
-    measured = scored([model], outside, settings.micro_tokens)
-    rule = fit_length_rule(inside.all_pairs())
-    found: dict[str, Any] = {"members": measured.members, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
-    if not fold:
-        # One control is enough to see a leak, and costs as much as a fold; one model's habits are those of the others.
-        found["probes"] = _probed(model, settings, measured, tokenizer)
-        found["control"] = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens)
-    return found
-
-
 def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
     """At most `count` of the documents, evenly from first to last: files are often sorted."""
     return documents[:: -(-len(documents) // count)]
-
-
-def _rule_hits(rule: LengthRule, split: Side) -> Hits:
-    found = [rule.hits(pairs) for pairs in split.pairs()]
-    return [hits for hits in split.by_prompt([(float(sum(each)), float(len(each))) for each in found]) if hits[1]]
-
-
-def _ceiling(context: Context) -> Estimate | None:
-    """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
-    votes = [[ranks for _, ranks in each] for each in _votes(context, "heldout").values()]
-    agreement = pairwise_agreement(votes) if votes else None
-    people = round(sum(len(each) for each in votes) / max(1, len(votes)))
-    return human_ceiling(agreement, people) if agreement else None
-
-
-def _votes(context: Context, *splits: Split) -> Said:
-    """What each annotator said, of all prompts where no split is named; empty for rankings that came from elsewhere."""
-    if "collect" not in context.inputs:
-        return {}
-    snapshot = context.inputs["collect"] / "snapshot"
-    rows = [row for split in splits or SPLITS for row in read_rows(snapshot, split)]
-    return {row.ranking.prompt.id: row.votes for row in rows}
