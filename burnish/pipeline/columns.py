@@ -23,8 +23,8 @@ def ranked_rows(path: Path, ranked: Ranked) -> tuple[list[Ranking], list[Problem
     rows, dropped = read_rankings(path, drop_bad=True, strength=ranked.strength_column)
     if not rows:
         raise DataError(*dropped)
-    for column, values in (ranked.where or {}).items():
-        rows = _chosen(rows, column, values, path)
+    for column, wanted in (ranked.where or {}).items():
+        rows = _chosen(rows, column, wanted if isinstance(wanted, tuple) else (wanted,), path)
     return rows, dropped
 
 

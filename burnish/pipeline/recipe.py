@@ -34,6 +34,10 @@ PATHS = {
 """The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
 
 
+Value = str | bool | int
+"""What a column of a row may say."""
+
+
 class Optim(Kept):
     """What every stage that trains on given data says about its optimiser (AdamW) and its evaluation."""
 
@@ -124,8 +128,8 @@ class Ranked(Optim):
     """Take at most so many prompts."""
     held_out: Share = 0.2
     """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
-    where: Annotated[dict[str, tuple[str | bool | int, ...]], Field(min_length=1)] | None = None
-    """Take only rows of `rankings` whose columns say one of these values, for example {lang: [en, de]}."""
+    where: Annotated[dict[str, Value | tuple[Value, ...]], Field(min_length=1)] | None = None
+    """Take only rows of `rankings` whose columns say this, or one of these, for example {lang: [en, de]}."""
 
     @property
     def learns_ties(self) -> bool:

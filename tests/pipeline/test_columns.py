@@ -11,7 +11,7 @@ import pytest
 from burnish.errors import DataError
 from burnish.pipeline.columns import ranked_rows
 from burnish.pipeline.preflight import check_files
-from burnish.pipeline.recipe import Collect, Dpo, Recipe, RewardModel
+from burnish.pipeline.recipe import Collect, Dpo, Recipe, RewardModel, Value
 
 
 def written(folder: Path, *columns: dict[str, Any]) -> Path:
@@ -20,7 +20,7 @@ def written(folder: Path, *columns: dict[str, Any]) -> Path:
     return folder / "pairs.jsonl"
 
 
-def texts(path: Path, **where: tuple[str | bool | int, ...]) -> list[str]:
+def texts(path: Path, **where: Value | tuple[Value, ...]) -> list[str]:
     rows, _ = ranked_rows(path, Dpo(rankings="pairs.jsonl", where=where))
     return [row.prompt.messages[0].content for row in rows]
 
@@ -29,7 +29,7 @@ def test_rows_are_chosen_by_all_columns_that_are_named(tmp_path: Path) -> None:
     path = written(tmp_path, {"lang": "en", "safe": True}, {"lang": "de", "safe": True}, {"lang": "en", "safe": 1}, {})
     assert texts(path, lang=("en", "de")) == ["Q0?", "Q1?", "Q2?"]
     assert texts(path, lang=("en",), safe=(True,)) == ["Q0?"], "true is not 1"
-    assert texts(path, safe=(1,)) == ["Q2?"]
+    assert texts(path, safe=1) == ["Q2?"]
 
 
 @pytest.mark.parametrize(
