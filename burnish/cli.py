@@ -36,6 +36,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
 Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
+SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a server: http://HOST:PORT/v1#NAME."
+Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
@@ -149,7 +151,7 @@ def verify(
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="A release, a model folder, a GGUF file, a Hub id or smollm2-135m.")],
+    model: Speaks,
     system: Annotated[str, typer.Option(help="The system turn.")] = "",
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
@@ -171,7 +173,7 @@ def chat(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="As for chat.")],
+    model: Speaks,
     prompts: Annotated[Path, typer.Option(help="A JSONL file of prompts.")],
     n: Annotated[int, typer.Option(min=1, help="Answers a prompt.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
