@@ -41,6 +41,10 @@ Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
+Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
+Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
+Warmth = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
+Budget = Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")]
 
 
 @app.command()
@@ -146,8 +150,8 @@ def chat(
     model: Speaks,
     system: Annotated[str, typer.Option(help="The system turn.")] = "",
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Warmth = 0.0,
+    max_new_tokens: Budget = 128,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
@@ -166,11 +170,11 @@ def chat(
 @app.command()
 def sample(
     model: Speaks,
-    prompts: Annotated[Path, typer.Option(help="A JSONL file of prompts.")],
-    n: Annotated[int, typer.Option(min=1, help="Answers a prompt.")] = 1,
+    prompts: Prompts,
+    n: Answers = 1,
     out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Warmth = 1.0,
+    max_new_tokens: Budget = 128,
     seed: int = 0,
     overrides: Set = None,
     json: Json = False,
@@ -191,6 +195,34 @@ def sample(
     else:
         write_jsonl(out, rows)
         emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
+
+
+@app.command("best-of-n")
+def best_of_n(
+    model: Speaks,
+    prompts: Prompts,
+    reward: Annotated[Path, typer.Option(help="The reward model that chooses: a run that has one, or its folder.")],
+    out: Annotated[Path, typer.Option(help="Write the best answers here, as rows that sft learns from.")],
+    n: Answers = 16,
+    temperature: Warmth = 1.0,
+    max_new_tokens: Budget = 128,
+    seed: int = 0,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Answer each prompt n times, keep what a reward model likes best, and say what each smaller n would be worth."""
+    _writable(out, "best.jsonl")
+    from burnish.pipeline import best_of_n as stage
+    from burnish.pipeline import talk
+    from burnish.records.durable import write_jsonl
+    from burnish.records.formats import read_prompts
+    from burnish.terminal import emit, progress
+
+    asked, sampling = read_prompts(prompts), talk.drawn(temperature, max_new_tokens, overrides or (), seed)
+    chooser = stage.learned_reward(reward)
+    found = stage.best_of_n(talk.opened(model, progress()), chooser, asked, sampling, n, seed)
+    write_jsonl(out, found.rows)
+    emit(found.as_json() | {"out": str(out)}, f"{found.as_text()}\n{len(found.rows)} rows in {out}", json)
 
 
 @app.command()

@@ -45,6 +45,15 @@ def test_a_reward_model_alone_is_measured(place: Path) -> None:
     found = burnish(*command, *small("reward"), "--set", "reward.folds=2", "--json")
     assert found.returncode == 0, found.stderr
     assert {"accuracy", "length_rule", "shuffled"} <= said(found)["stages"]["reward"]["facts"].keys()
+    best = place / "best.jsonl"
+    asked = ("--prompts", place / "prompts.jsonl", "--reward", place / "scored", "--n", "3", "--max-new-tokens", "4")
+    chosen = burnish("best-of-n", place / "model", *asked, "--out", best, "--json")
+    assert chosen.returncode == 0, chosen.stderr
+    sizes = said(chosen)["sizes"]
+    assert sizes[0]["score"]["value"] < sizes[2]["score"]["value"]
+    rows = [json.loads(line) for line in best.read_text().splitlines()]
+    assert (len(rows), said(chosen)["rows"]) == (16, 16)
+    assert all(row["score"] == max(answer["score"] for answer in row["answers"]) for row in rows)
 
 
 def test_dpo_alone_starts_at_ln_2(place: Path) -> None:
