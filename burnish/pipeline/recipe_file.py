@@ -145,11 +145,12 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
+    watcher = reward is not None and reward.watcher is not None
     if recipe.ppo:
-        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel)
+        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel, watcher)
         yield from ppo_clashes(recipe.ppo)
     if recipe.grpo:
-        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel)
+        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel, watcher)
         yield from grpo_clashes(recipe.grpo)
     if release and release.allow_inconclusive and not release.reason:
         yield (
