@@ -1,10 +1,10 @@
-"""Settings of ppo and grpo that do not go together. Knows the sections; knows no file."""
+"""Settings that do not go together, of stages that learn from the policy's own answers. Knows no file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo
+from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
@@ -13,7 +13,7 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 
 
 def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:
-    """Of both sections. `watcher`: whether there will be a reward model that policies are not paid by."""
+    """Of every section. `watcher`: whether there will be a reward model that policies are not paid by."""
     if section.watch and section.watch.held_out and not watcher:
         yield (
             (f"{name}.watch.held_out", "reward"),
@@ -83,3 +83,12 @@ def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
     }
     for name in (name for name, there in unread.items() if there):
         yield (f"grpo.{name}", "grpo.loss"), f"{name} is set, and {grpo.loss} does not read it", f"Remove {name}."
+
+
+def rft_clashes(rft: Rft) -> Iterator[Contradiction]:
+    if rft.per_prompt and rft.per_prompt > rft.num_generations:
+        found = f"the best {rft.per_prompt} of {rft.num_generations} answers"
+        yield ("rft.per_prompt", "rft.num_generations"), found, f"Set per_prompt to {rft.num_generations} or less."
+    if rft.watch:
+        found = "the watch reads how far all answers are from the tuned model, and rft passes the chosen ones alone"
+        yield ("rft.watch",), found, "Remove watch."

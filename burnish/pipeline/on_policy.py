@@ -28,7 +28,7 @@ from burnish.rewards.model import LearnedReward
 from burnish.rewards.watched import WatchedReward
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
-from burnish.train.collection import RolloutConfig, RolloutPrompt
+from burnish.train.collection import Group, RolloutConfig, RolloutPrompt
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
@@ -42,12 +42,19 @@ WINDOW = 3
 
 
 def improve(
-    context: Context, settings: OnPolicy, advantages: Advantages, *, measures_kl: bool, exploits_all: bool = False
+    context: Context,
+    settings: OnPolicy,
+    advantages: Advantages,
+    *,
+    measures_kl: bool,
+    exploits_all: bool = False,
+    chosen: Callable[[Group], Group] | None = None,
 ) -> None:
     """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
 
     Raises DataError for prompts that no micro-batch holds with all their answers: now, not when they are answered.
-    `measures_kl`: whether a reference is held beside the policy. `exploits_all`: see `RolloutFeed`.
+    `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
+    `RolloutFeed`.
     """
     recipe, start = context.recipe, tuned_model(context)
     dtype = pick_dtype(recipe.dtype)
@@ -76,6 +83,7 @@ def improve(
         config=_rollouts(settings, recipe.seed),
         exploits_all=exploits_all,
         watched=settings.watch is not None,
+        chosen=chosen,
     )
     learn(
         context,

@@ -1,4 +1,4 @@
-"""The settings of ppo and grpo: stages that learn from the policy's own answers. Knows no stage's work."""
+"""The settings of the stages that learn from the policy's own answers. Knows no stage's work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from burnish.config import Strict
-from burnish.pipeline.settings import Kept, Lora, Positive, Rate, Schedule
+from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
 
 PTX_COEF = 27.8
 """InstructGPT's γ."""
@@ -31,7 +31,7 @@ class Watch(Strict):
 
 
 class OnPolicy(Kept):
-    """What both say about sampling, learning and saving."""
+    """What all of them say about sampling, learning and saving."""
 
     prompts: str | None = Field(default=None, min_length=1)
     """A JSONL file of prompts; absent: the training prompts of the rankings."""
@@ -230,3 +230,33 @@ class Grpo(OnPolicy):
         usual = _KLS.get(self.loss)
         found = self.kl or (Kl.model_validate(usual) if usual else None)
         return found if found and found.coef else None
+
+
+class Rft(OnPolicy):
+    """Rejection-sampling fine-tuning (RAFT): the policy answers, its best answers are learned as sft learns given ones,
+    and so on in rounds, which are the iterations."""
+
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Answers a prompt."""
+    threshold: float | None = None
+    """Learn only answers with this score or more: what a verifier called right, for example. Absent: any."""
+    per_prompt: Positive | None = None
+    """Learn at most so many of a prompt's answers, the best first. Absent: 1; with threshold all that reach it."""
+
+    @property
+    def answers(self) -> int:
+        return self.num_generations
+
+
+class OnlineDpo(Preference, OnPolicy):
+    """Direct preference on fresh answers (OAIF): the policy answers, the rewards say which answer is better, and dpo's
+    loss of all pairs is minimised. The reference is the tuned model."""
+
+    num_generations: Annotated[int, Field(ge=2)] = 2
+    """Answers a prompt."""
+    lr: Rate = 5e-6
+    """Peak learning rate."""
+
+    @property
+    def answers(self) -> int:
+        return self.num_generations

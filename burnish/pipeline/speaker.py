@@ -64,8 +64,7 @@ def tuned_name(context: Context) -> str:
 def _require_layers(recipe: Recipe, count: int) -> None:
     wanted = {
         "reward.layers": recipe.reward and recipe.reward.layers,
-        "ppo.unfrozen_layers": recipe.ppo and recipe.ppo.unfrozen_layers,
-        "grpo.unfrozen_layers": recipe.grpo and recipe.grpo.unfrozen_layers,
+        **{f"{name}.unfrozen_layers": section.unfrozen_layers for name, section in recipe.on_policy().items()},
     }
     problems = [
         Problem(name, f"{layers}, but {recipe.model} has {count} layers", f"Use {count} or less, or leave it out.")

@@ -159,6 +159,8 @@ _NODES = {
     "reward": ("Reward model", "reward"),
     "dpo": ("Policy by direct preference", "dpo"),
     "kto": ("Policy by labelled answers", "kto"),
+    "rft": ("Policy by its best answers", "rft"),
+    "online_dpo": ("Policy by fresh preferences", "online_dpo"),
     "ppo": ("Policy", "ppo"),
     "grpo": ("Policy without a critic", "grpo"),
     "evaluate": ("Evaluation", "other"),

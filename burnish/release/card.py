@@ -20,6 +20,8 @@ TITLES = {
     "reward": "Reward model",
     "dpo": "Direct preference optimisation",
     "kto": "KTO",
+    "rft": "Rejection-sampling fine-tuning",
+    "online_dpo": "Online DPO",
     "ppo": "PPO",
     "grpo": "GRPO and relatives",
 }
@@ -38,6 +40,8 @@ SHOWN_SETTINGS = (
     "batch_size",
     "minibatches",
     "num_generations",
+    "threshold",
+    "per_prompt",
     "kl_coef",
     "kl_target",
     "kl",

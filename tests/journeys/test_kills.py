@@ -24,10 +24,11 @@ from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
-RESULTS = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate")
+STAGES = ("sft", "collect", "reward", "dpo", "kto", "rft", "online_dpo", "ppo", "grpo", "evaluate", "gate", "release")
+RESULTS = ("sft", "collect", "reward", "dpo", "kto", "rft", "online_dpo", "ppo", "grpo", "evaluate", "gate")
 """Stages whose output holds no time of day; of the release, the weights are compared."""
-LEARNING = ("sft", "reward", "dpo", "kto", "ppo", "grpo")
+ON_POLICY = ("rft", "online_dpo", "ppo", "grpo")
+LEARNING = ("sft", "reward", "dpo", "kto", "rft", "online_dpo", "ppo", "grpo")
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
@@ -58,7 +59,7 @@ def test_rollouts_and_controllers_survive_two_kills_each(tmp_path: Path) -> None
     usual, chance = seconds(whole), random.Random(3)
     struck = [
         strike(folder, run, stage, aimed=aimed, after=chance.uniform(0, usual[stage]))
-        for stage in ("ppo", "grpo")
+        for stage in ON_POLICY
         for aimed in (False, True)
     ]
     assert any(struck)
@@ -119,7 +120,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
         "outputs": {stage: record(run, stage)["output"] for stage in RESULTS},
         "release": digest_file(run / "release" / "model.safetensors"),
         "metrics": {stage: metrics(run / stage / "metrics.jsonl") for stage in LEARNING},
-        "samples": {stage: digest_file(run / stage / "samples.jsonl") for stage in ("ppo", "grpo")},
+        "samples": {stage: digest_file(run / stage / "samples.jsonl") for stage in ON_POLICY},
         "adapters": {str(path.relative_to(run)): digest_folder(path) for path in run.glob("**/adapter")},
         "judgements": judgements(run / "preferences.db"),
     }
