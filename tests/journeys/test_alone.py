@@ -132,6 +132,27 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
 
 
+def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:
+    command = ("rft", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "fresh")
+    few = ("iterations=2", "prompts_per_iteration=3", "max_new_tokens=8", "micro_tokens=4096", "num_generations=3")
+    words = [word for stage in ("rft", "online_dpo") for one in few for word in ("--set", f"{stage}.{one}")]
+    pairs = (
+        "--set",
+        f"reward.rankings={place / 'pairs.jsonl'}",
+        "--set",
+        f"online_dpo.prompts={place / 'prompts.jsonl'}",
+    )
+    found = burnish(*command, *pairs, *small("reward"), *words, "--json")
+    assert found.returncode == 0, found.stderr
+    stages = said(found)["stages"]
+    assert {"episodes": 18, "chosen": 6}.items() <= stages["rft"]["facts"].items()
+    facts = stages["online_dpo"]["facts"]
+    assert (facts["episodes"], facts["loss"], facts["beta"]) == (18, "dpo", 0.1)
+    assert facts["kl_start"] == pytest.approx(0.0, abs=5e-3)  # of bfloat16
+    rows = [json.loads(line) for line in (place / "fresh" / "online_dpo" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-2)
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2
