@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, rft_clashes, sampled_clashes
-from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, resolve
 from burnish.pipeline.settings import Preference
 
 DATA = {
@@ -135,6 +135,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "dpo and reward learn from the same rankings, and one section names them",
             "Name them in reward.rankings alone.",
         )
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if learner and learner.rankings is None:
+            yield from _of_others(name, learner, "collect" if collect else "reward")
     for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
         if preference:
             yield from _unread(name, preference)
@@ -170,6 +173,15 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "an inconclusive verdict is accepted without a reason",
             "Add release.reason: the model card prints it.",
         )
+
+
+def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
+    """Settings of given rankings, in a section that learns from what another names or makes."""
+    usual = Ranked()
+    for setting in ("limit", "held_out"):
+        if getattr(learner, setting) != getattr(usual, setting) and name != owner:
+            found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
+            yield (f"{name}.{setting}", owner), found, f"Set {owner}.{setting} instead."
 
 
 def _unread(section: str, said: Preference) -> Iterator[Contradiction]:
