@@ -13,6 +13,7 @@ import typer
 
 from burnish import __version__
 from burnish.errors import BurnishError, ConfigError, Problem, nearest
+from burnish.terminal import converse, emit, fail, marker, progress
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
@@ -97,19 +98,16 @@ for _each in ALONE:
 @app.command()
 def status(run: RunFolder, json: Json = False) -> None:
     """Which stages of a run are done."""
-    from burnish.pipeline.status import as_text
-    from burnish.pipeline.status import status as find
-    from burnish.terminal import emit
+    from burnish.pipeline import status as stages
 
-    found = find(run)
-    emit(found, as_text(found), json)
+    found = stages.status(run)
+    emit(found, stages.as_text(found), json)
 
 
 @app.command()
 def report(run: RunFolder, json: Json = False) -> None:
     """Write report.html of a run again."""
     from burnish.pipeline.report import write_report
-    from burnish.terminal import emit
 
     path = write_report(run)
     emit({"report": str(path)}, f"{path}", json)
@@ -120,12 +118,10 @@ def lineage(
     path: Annotated[Path, typer.Argument(help="A release, or the run that made it.")], json: Json = False
 ) -> None:
     """What led to what: weights, reward model, snapshot, judgements. Exits 4 where the chain is broken."""
-    from burnish.pipeline.lineage import as_text
-    from burnish.pipeline.lineage import lineage as find
-    from burnish.terminal import emit
+    from burnish.pipeline import lineage as trail
 
-    found = find(path)
-    emit(found, as_text(found), json)
+    found = trail.lineage(path)
+    emit(found, trail.as_text(found), json)
     raise typer.Exit(4 if found["broken"] else 0)
 
 
@@ -134,15 +130,9 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A release, or another sealed folder of a run.")], json: Json = False
 ) -> None:
     """Check every byte of a release against its manifest, and that its evidence is about these weights."""
-    from burnish.records import durable
-    from burnish.release.verify import EVIDENCE
-    from burnish.release.verify import verify as check
-    from burnish.terminal import emit
+    from burnish.release.verify import verify_any
 
-    if (path / EVIDENCE).is_file():
-        found = check(path)
-    else:
-        found = {"folder": str(path), "files": durable.verify(path), "digest": durable.digest_folder(path)}
+    found = verify_any(path)
     text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
     emit(found, text, json)
 
@@ -159,7 +149,6 @@ def chat(
 ) -> None:
     """Talk to a model. A release is verified first. --set takes what a recipe's sampling does, for example top_k=40."""
     from burnish.pipeline.talk import Talk, drawn
-    from burnish.terminal import converse, emit, progress
 
     talk = Talk.open(model, system, drawn(temperature, max_new_tokens, overrides or ()), progress())
     if once is None:
@@ -187,7 +176,6 @@ def sample(
     from burnish.pipeline import talk
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
-    from burnish.terminal import emit, progress
 
     asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
@@ -214,16 +202,11 @@ def best_of_n(
 ) -> None:
     """Answer each prompt n times, keep what a reward model likes best, and say what each smaller n would be worth."""
     _writable(out, "best.jsonl")
-    from burnish.pipeline import best_of_n as stage
-    from burnish.pipeline import talk
-    from burnish.records.durable import write_jsonl
-    from burnish.records.formats import read_prompts
-    from burnish.terminal import emit, progress
+    from burnish.pipeline.best_of_n import choose
+    from burnish.pipeline.talk import drawn
 
-    asked, sampling = read_prompts(prompts), talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    chooser = stage.learned_reward(reward)
-    found = stage.best_of_n(talk.opened(model, progress()), chooser, asked, sampling, n, seed)
-    write_jsonl(out, found.rows)
+    sampling = drawn(temperature, max_new_tokens, overrides or (), seed)
+    found = choose(model, reward, prompts, out, sampling, n, progress())
     emit(found.as_json() | {"out": str(out)}, f"{found.as_text()}\n{len(found.rows)} rows in {out}", json)
 
 
@@ -238,7 +221,6 @@ def doctor(
     _writable(out, "doctor.json")
     from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
-    from burnish.terminal import marker, progress
 
     settle()
     found = examine(model, Path.cwd(), data, progress())
@@ -264,7 +246,6 @@ def bench_train(
     from burnish.pipeline.sources import data_path
     from burnish.proof.bench.compare import Plan, compare
     from burnish.proof.bench.report import as_text
-    from burnish.terminal import progress
 
     names = [name.strip() for name in works.split(",")]
     plan = Plan(works=names, batch=batch, rounds=rounds, max_length=max_length, micro_tokens=micro_tokens, peer=peer)
@@ -281,13 +262,9 @@ def serve(
 ) -> None:
     """Serve the labelling page; prints a one-time link."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import STORE
+    from burnish.pipeline.run_folder import store_in
 
-    store = place / STORE if place.is_dir() else place
-    if not store.is_file():
-        mend = "Run a recipe with collect: {by: people} first, or name the database."
-        raise ConfigError(Problem(str(store), "there is no preference database", mend))
-    serve_pages(store, host=host, port=port)
+    serve_pages(store_in(place), host=host, port=port)
 
 
 @config.command()
@@ -295,7 +272,6 @@ def show(recipe: RecipeFile, overrides: Set = None, json: Json = False) -> None:
     """Every setting of a recipe with its value, defaults and overrides included."""
     from burnish.config import resolved
     from burnish.pipeline.recipe_file import load_recipe, yaml_text
-    from burnish.terminal import emit
 
     values = resolved(load_recipe(recipe, overrides or ()))
     emit(values, yaml_text(values).rstrip(), json)
@@ -306,7 +282,6 @@ def check_recipe(recipe: RecipeFile, overrides: Set = None, json: Json = False) 
     """Check a recipe and every row of the files that it names. Trains nothing, writes nothing."""
     from burnish.pipeline.preflight import check_files
     from burnish.pipeline.recipe_file import load_recipe
-    from burnish.terminal import emit
 
     settings = load_recipe(recipe, overrides or ())
     rows = check_files(settings, recipe.parent, settings.stages())
@@ -319,7 +294,6 @@ def schema(json: Json = False) -> None:
     """The JSON schema of a recipe, for editors."""
     from burnish.config import schema as schema_of
     from burnish.pipeline.recipe import Recipe
-    from burnish.terminal import emit
 
     emit(schema_of(Recipe), "", True)
 
@@ -328,7 +302,6 @@ def schema(json: Json = False) -> None:
 def env(json: Json = False) -> None:
     """The machine and the versions that a run would stand on."""
     from burnish.pipeline.environment import environment
-    from burnish.terminal import emit
 
     found = environment()
     emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
@@ -341,7 +314,6 @@ def _writable(out: Path | None, usual: str) -> None:
 
 def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: bool) -> None:
     from burnish.records.durable import write_json
-    from burnish.terminal import emit
 
     if out is not None:
         write_json(out, found)
@@ -391,7 +363,6 @@ def main() -> NoReturn:
 
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
-    from burnish.terminal import fail
 
     try:
         return _told(app(argv, standalone_mode=False) or 0)

@@ -16,11 +16,14 @@ from burnish.errors import ModelError, Problem
 from burnish.models.arithmetic import settle
 from burnish.models.load import pick_dtype
 from burnish.pipeline.reward import load_reward
+from burnish.pipeline.talk import opened
 from burnish.pipeline.training import MODEL
+from burnish.records.durable import write_jsonl
+from burnish.records.formats import read_prompts
 from burnish.release.clauses import number
 from burnish.rewards.model import LearnedReward
 from burnish.stats.best_of import best_of_each, kl_of_best
-from burnish.types import Completion, Estimate, Generator, Prompt, Reward, Sampling
+from burnish.types import Completion, Estimate, Generator, Progress, Prompt, Reward, Sampling
 
 MICRO_TOKENS = 2048
 AT_ONCE = 32
@@ -60,6 +63,16 @@ class Chosen:
         return "\n".join(lines)
 
 
+def choose(
+    model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
+) -> Chosen:
+    """`best_of_n` for a model and a reward model as a user names them, of a file of prompts into another file."""
+    asked, chooser = read_prompts(prompts), learned_reward(reward)
+    found = best_of_n(opened(model, progress), chooser, asked, sampling, n)
+    write_jsonl(out, found.rows)
+    return found
+
+
 def learned_reward(folder: Path) -> Reward:
     """The reward model in a sealed folder, or in a run's. Raises ModelError where there is none, DataError where it was
     changed."""
@@ -73,9 +86,7 @@ def learned_reward(folder: Path) -> Reward:
     return LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(folder)), micro_tokens=MICRO_TOKENS)
 
 
-def best_of_n(
-    generator: Generator, reward: Reward, prompts: Sequence[Prompt], sampling: Sampling, n: int, seed: int = 0
-) -> Chosen:
+def best_of_n(generator: Generator, reward: Reward, prompts: Sequence[Prompt], sampling: Sampling, n: int) -> Chosen:
     """Answer each prompt n times and choose. What is scored is text: it is what goes out, and a generator may have
     another tokenizer than the reward model, or say no ids at all."""
     rows: list[dict[str, Any]] = []
@@ -85,7 +96,7 @@ def best_of_n(
         rows += _scored(reward, asked, said)
     scores = [[float(answer["score"]) for answer in row["answers"]] for row in rows]
     sizes = sorted({2**power for power in range(n.bit_length())} | {n})
-    found = best_of_each([(each, each) for each in scores], sizes, seed=seed)
+    found = best_of_each([(each, each) for each in scores], sizes, seed=sampling.seed)
     return Chosen(
         rows=rows,
         sizes=[Size(n=size, score=score, kl=kl_of_best(size)) for size, score in zip(sizes, found, strict=True)],
