@@ -12,8 +12,14 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 """Losses whose advantage is an answer's score less its group's mean."""
 
 
-def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Contradiction]:
-    """Of both sections."""
+def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:
+    """Of both sections. `watcher`: whether there will be a reward model that policies are not paid by."""
+    if section.watch and section.watch.held_out and not watcher:
+        yield (
+            (f"{name}.watch.held_out", "reward"),
+            "there is no reward model to watch by that the policy is not paid by",
+            "Set reward.watcher: 0.3, or watch.held_out: false.",
+        )
     if section.minibatches > section.prompts_per_iteration:
         yield (
             (f"{name}.minibatches", f"{name}.prompts_per_iteration"),
@@ -38,7 +44,7 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Con
     if section.prompt_column is not None and section.prompts is None:
         found = "prompt_column is set, and the prompts are those of the rankings"
         yield (f"{name}.prompt_column",), found, f"Add {name}.prompts, or remove prompt_column."
-    for setting in ("ptx_coef", "ptx_batch_size"):
+    for setting in ("ptx_coef", "ptx_batch_size", "ptx_length"):
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"
             yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."

@@ -4,11 +4,12 @@ collected. Knows no method."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import example_document
+from burnish.data.documents import example_document, text_documents
 from burnish.data.packing import require_fit
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Output, Trainable
@@ -16,13 +17,14 @@ from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
 from burnish.pipeline.payment import paid_by
-from burnish.pipeline.reinforcement import OnPolicy
+from burnish.pipeline.reinforcement import OnPolicy, Watch
 from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, with_adapter
+from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, rule_of, with_adapter
 from burnish.records.formats import read_examples
+from burnish.records.texts import holds_texts, read_texts
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
 from burnish.train.collection import RolloutConfig, RolloutPrompt
@@ -30,8 +32,11 @@ from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
+from burnish.train.watch import decide, readings_of
 
 PTX_BATCH = 8
+PIECE = 256
+"""Tokens of a piece of text."""
 WINDOW = 3
 """Iterations averaged at each end for the facts."""
 
@@ -55,12 +60,12 @@ def improve(
     if settings.own_critic:
         module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
     asked = training_prompts(context, settings)
-    reward = paid_by(context, settings.rewards, asked, renderer, dtype, settings.micro_tokens)
+    reward = paid_by(context, settings, asked, renderer, dtype)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     rollouts = RolloutFeed(
         module,
-        reference=_reference(context, module, settings) if measures_kl else None,
+        reference=_reference(context, module, settings) if measures_kl or settings.watch else None,
         sampler=Engine(module, end_id=tokenizer.end_id),
         reward=reward,
         advantages=advantages,
@@ -69,13 +74,14 @@ def improve(
         samples=context.folder / "samples.jsonl",
         config=_rollouts(settings, recipe.seed),
         exploits_all=exploits_all,
+        watched=settings.watch is not None,
     )
     learn(
         context,
         module,
         _with_text(context, settings, renderer, rollouts),
-        steps=settings.iterations * rollouts.steps_per_iteration,
-        save_every=settings.save_every * rollouts.steps_per_iteration,
+        steps=settings.iterations * settings.steps_per_iteration,
+        save_every=settings.save_every * settings.steps_per_iteration,
         folder=context.folder,
         label=f"{context.folder.name}: training",
     )
@@ -96,11 +102,11 @@ def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Calla
 
 
 def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: Feed) -> Feed:
-    """The feed, with conversations beside its answers where the settings name some. Raises DataError for those that no
-    micro-batch holds."""
+    """The feed, with text or conversations beside its answers where the settings name some. Raises DataError for what
+    no micro-batch holds."""
     if settings.ptx_data is None:
         return feed
-    documents = [example_document(renderer, each) for each in read_examples(context.path(settings.ptx_data))]
+    documents = _beside(context.path(settings.ptx_data), settings, renderer)
     require_fit(documents, settings.micro_tokens)
     corpus = DatasetFeed(
         documents,
@@ -110,6 +116,13 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
         spread=world(),
     )
     return PretrainingMix(feed, corpus)
+
+
+def _beside(path: Path, settings: OnPolicy, renderer: Renderer) -> list[Document]:
+    if not holds_texts(path):
+        return [example_document(renderer, each) for each in read_examples(path)]
+    length = settings.ptx_length or min(PIECE, settings.micro_tokens)
+    return [piece for text in read_texts(path) for piece in text_documents(renderer.tokenizer, text, length)]
 
 
 def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
@@ -142,10 +155,26 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
         "length_end": _mean(last, "val/length"),
         "averaged_iterations": len(last),
     }
+    if settings.watch and settings.watch.stop:
+        facts |= watched(rows, settings.watch)
     drifted = [row for row in rows if row.get("objective/kl") is not None]
     if drifted:
         facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}
     return facts
+
+
+def watched(rows: Sequence[dict[str, float]], settings: Watch) -> Facts:
+    """How many iterations a watched stage made and why it ended; how many the weights that it kept have learned from,
+    and how far those are from the tuned model. `rows`: one an iteration."""
+    read = readings_of(rows)
+    decision = decide(read, rule_of(settings))
+    risen = decision.kept == len(read) - 1
+    return {
+        "iterations": len(read),
+        "kept_iterations": len(read) if risen else decision.kept,
+        "kept_kl": read[decision.kept].kl,
+        "ended_by": decision.ending.value if decision.ending else None,
+    }
 
 
 def _mean(rows: Sequence[dict[str, float]], name: str) -> float:

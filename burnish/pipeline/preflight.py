@@ -13,6 +13,7 @@ from burnish.pipeline.recipe_file import paths
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward_terms import check_file, require_packages, unfit
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
+from burnish.records.texts import holds_texts, read_texts
 from burnish.types import Prompt
 
 
@@ -42,6 +43,14 @@ def _conversations(path: Path) -> int:
 
 def _examples(path: Path) -> int:
     return len(read_examples(path))
+
+
+def _beside(path: Path) -> int:
+    return len(read_texts(path)) if holds_texts(path) else _examples(path)
+
+
+def _texts(path: Path) -> int:
+    return len(read_texts(path))
 
 
 def _rankings(path: Path) -> int:
@@ -93,8 +102,9 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "dpo.eval_data": _rankings,
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
-    "ppo.ptx_data": _examples,
-    "grpo.ptx_data": _examples,
+    "ppo.ptx_data": _beside,
+    "grpo.ptx_data": _beside,
     "evaluate.cases": _prompts,
+    "evaluate.texts": _texts,
     "evaluate.rubric": _rubric,
 }

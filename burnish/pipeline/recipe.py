@@ -31,7 +31,7 @@ PATHS = {
     "kto": ("data", "eval_data"),
     "ppo": ("prompts", "ptx_data", *_OF_REWARDS),
     "grpo": ("prompts", "ptx_data", *_OF_REWARDS),
-    "evaluate": ("cases", "rubric"),
+    "evaluate": ("cases", "rubric", "texts"),
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
 instead of their names."""
@@ -132,6 +132,9 @@ class RewardModel(Ranked):
     members: Annotated[int, Field(ge=1, le=16)] = 1
     """So many models from different seeds; ppo and grpo are paid the mean of their scores. Folds measure single
     models."""
+    watcher: Share | None = None
+    """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
+    that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
 
@@ -185,6 +188,8 @@ class Evaluate(Strict):
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
     limit: Positive | None = None
     """Take at most so many cases of each file."""
+    texts: tuple[str, ...] | None = None
+    """Files of text (`text` in JSONL, or .txt) on which perplexity is measured: what training made a model forget."""
     rubric: str | None = None
     """The gold rule (YAML). Absent: answers are compared by the reward model, length and end-of-text share."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from burnish.types import Completion, Prompt, Rated, Reward
 
+HELD_OUT = "held_out"
+"""The part that a model says which watches and never pays."""
+
 
 @dataclass(frozen=True, slots=True)
 class Weighted:

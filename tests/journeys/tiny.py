@@ -33,7 +33,15 @@ collect:
   rubric: shop.yaml
   held_out: 0.3
   sampling: {temperature: 1.0, max_new_tokens: 12}
-reward: {epochs: 1, members: 2, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+reward:
+  epochs: 1
+  members: 2
+  watcher: 0.3
+  batch_size: 4
+  lr: 1e-3
+  max_length: 1024
+  micro_tokens: 4096
+  save_every: 1
 dpo:
   batch_size: 4
   lr: 1e-3
@@ -52,6 +60,10 @@ ppo:
   unfrozen_layers: 1
   kl_target: 0.5
   kl_horizon: 100
+  watch: {window: 1, patience: 2}
+  ptx_data: story.txt
+  ptx_batch_size: 2
+  ptx_length: 16
   epochs: 1
   minibatches: 2
   max_new_tokens: 12
@@ -76,13 +88,14 @@ grpo:
 evaluate:
   cases: [cases.jsonl]
   rubric: shop.yaml
+  texts: [story.txt]
   sampling: {temperature: 0.0, max_new_tokens: 8}
 gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
 release: {name: tiny-support, purpose: Nothing but a test.}
 """
 ADAPTERS = {
     "sft:\n": "sft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
-    "reward: {": "reward: {lora: {rank: 4, alpha: 8}, ",
+    "reward:\n": "reward:\n  lora: {rank: 4, alpha: 8}\n",
     "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
     "  unfrozen_layers: 1\n": "",
@@ -90,6 +103,7 @@ ADAPTERS = {
     "grpo:\n": "grpo:\n  lora: {rank: 4, alpha: 8}\n",
 }
 """How each section begins where it trains an adapter."""
+STORY = "The lamp came on a Monday. By Friday it was back in its box, and nobody could say why it hummed.\n" * 3
 LABELLED = (("Yes.", True), ("No idea!", False), ("I will look.", True))
 
 
@@ -106,6 +120,7 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: b
         lines = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         short = sorted(lines, key=lambda line: (len(line), line))
         (folder / f"{name}.jsonl").write_text("".join(short[:count]), encoding="utf-8")
+    (folder / "story.txt").write_text(STORY, encoding="utf-8")
     prompts = [json.loads(line)["messages"] for line in (folder / "prompts.jsonl").read_text("utf-8").splitlines()]
     labelled = [{"prompt": each, "completion": text, "label": good} for each in prompts for text, good in LABELLED]
     (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")
