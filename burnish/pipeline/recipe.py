@@ -6,12 +6,13 @@ written; `resolve` says where they lie.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from burnish.config import Strict
+from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import (
@@ -44,19 +45,18 @@ STAGES = (
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
+_OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
 PATHS = {
     "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "rft": ("prompts", "ptx_data"),
-    "online_dpo": ("prompts", "ptx_data"),
-    "ppo": ("prompts", "ptx_data"),
-    "grpo": ("prompts", "ptx_data"),
+    **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *_OF_REWARDS)),
     "evaluate": ("cases", "rubric", "texts"),
 }
-"""The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
+"""The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
+instead of their names."""
 
 
 class Optim(Kept):
@@ -265,6 +265,26 @@ class Recipe(Strict):
         """The section that names the rankings, for all stages; None where they are collected or there are none."""
         section = self.reward or self.dpo
         return section if section and section.rankings is not None else None
+
+
+def places(values: Any, name: str) -> Iterator[tuple[Keys, Any]]:
+    """Where a setting of `PATHS` stands in a section's values: its keys and what it says, each that is not null."""
+    found: list[tuple[Keys, Any]] = [((), values)]
+    for part in name.split("."):
+        found = [((*keys, key), each) for keys, value in found for key, each in _inside(value, part)]
+    yield from found
+
+
+def put(values: Any, keys: Keys, new: Any) -> None:
+    """Say something else at a place that is there."""
+    for key in keys[:-1]:
+        values = values[key]
+    values[keys[-1]] = new
+
+
+def _inside(value: Any, part: str) -> list[tuple[str | int, Any]]:
+    members = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    return [(key, each) for key, each in members if part in ("*", key) and each is not None]
 
 
 def resolve(name: str, base: Path) -> Path:

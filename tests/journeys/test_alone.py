@@ -153,6 +153,29 @@ def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-2)
 
 
+BREVITY = "def brevity(completions, **_):\n    return [-len(said[0]['content']) for said in completions]\n"
+
+
+def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> None:
+    rows = [{"question": f"{n} + 1?", "answer": n + 1} for n in range(6)]
+    (place / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "mine.py").write_text(BREVITY)
+    brevity = f"{{python: {{file: {place / 'mine.py'}, function: brevity}}, weight: 0.01}}"
+    settings = (
+        *("iterations=2", "prompts_per_iteration=3", "num_generations=2", "max_new_tokens=8", "micro_tokens=4096"),
+        *("prompt_column=question", f"rewards=[{{exact: {{compare: last_number}}}}, {brevity}]"),
+    )
+    command = ("grpo", "--model", place / "model", "--data", place / "sums.jsonl", "--out", place / "counted")
+    words = [word for setting in settings for word in ("--set", f"grpo.{setting}")]
+    found = burnish(*command, *words, "--json")
+    assert found.returncode == 0, found.stderr
+    samples = [json.loads(line) for line in (place / "counted" / "grpo" / "samples.jsonl").read_text().splitlines()]
+    for each in samples:
+        parts, cut = each["parts"], each["stop"] == "length"
+        assert parts["brevity"] == -len(each["text"])
+        assert each["score"] == pytest.approx(parts["exact"] + 0.01 * parts["brevity"] - cut)
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2

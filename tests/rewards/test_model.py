@@ -83,7 +83,7 @@ def test_answers_to_a_prompt_are_one_tree_closed_by_an_end_marker(budget: int, p
         for ids in ((1, 9), (2, 3), (4,), (5, 6, 7, 9))
     ]
     reader = Reader()
-    rated = LearnedReward(scorer=reader, ids=Marked(), micro_tokens=budget).score(prompts, said)
+    rated = LearnedReward(scorer=EnsembleReward((reader,)), ids=Marked(), micro_tokens=budget).score(prompts, said)
     assert rated.scores == [2.0, 3.0, 2.0, 4.0]
     assert rated.parts == {"model": rated.scores}
     flat = [each for part in reader.shown for each in part]
@@ -95,5 +95,6 @@ def test_text_that_came_without_ids_is_read() -> None:
     prompt = Prompt(id="a", messages=(Message(role="user", content="a"),))
     reader = Reader()
     said = [Completion(text="123", stop=Stop.EOS), Completion(text="", stop=Stop.FILTER)]
-    assert LearnedReward(scorer=reader, ids=Marked(), micro_tokens=100).score([prompt] * 2, said).scores == [4.0, 1.0]
+    reward = LearnedReward(scorer=EnsembleReward((reader,)), ids=Marked(), micro_tokens=100)
+    assert reward.score([prompt] * 2, said).scores == [4.0, 1.0]
     assert reader.shown == [[("a", [[1, 2, 3, 9], [9]])]]

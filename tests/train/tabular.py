@@ -103,12 +103,12 @@ class Scripted:
 class Payout:
     """A score for each answer."""
 
-    def __init__(self, scores: Mapping[Answer, float]) -> None:
-        self.scores = scores
+    def __init__(self, scores: Mapping[Answer, float], name: str = "payout") -> None:
+        self.scores, self.name = scores, name
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
         scores = [self.scores[each.ids] for each in completions]
-        return Rated(scores=scores, parts={"payout": scores})
+        return Rated(scores=scores, parts={self.name: scores})
 
 
 class Digits:
