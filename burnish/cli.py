@@ -71,6 +71,7 @@ ALONE = {
     "dpo": ("dpo", (), "Teach preferences from pairs or rankings, without a reward model: the dpo stage alone."),
     "orpo": ("dpo", ("dpo.loss=orpo",), "The dpo stage alone with ORPO's loss, which needs no reference model."),
     "kto": ("kto", (), "Teach a model from answers called good or bad, one at a time: the kto stage alone."),
+    "distill": ("distill", (), "Learn what a teacher would say in one's own answers: the distill stage alone."),
     "rft": ("rft", (), "Answer, keep the best answers, fine-tune on them, in rounds: the rft stage, and its reward."),
     "online-dpo": ("online_dpo", (), "Direct preference on fresh answers: the online_dpo stage, and its reward."),
     "grpo": ("grpo", (), "Reinforce answers that beat others to their prompt: the grpo stage, and its reward."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
@@ -95,3 +95,12 @@ def rft_clashes(rft: Rft) -> Iterator[Contradiction]:
     if rft.watch:
         found = "the watch reads how far all answers are from the tuned model, and rft passes the chosen ones alone"
         yield ("rft.watch",), found, "Remove watch."
+
+
+def distill_clashes(distill: Distill) -> Iterator[Contradiction]:
+    if distill.lmbda < 1 and distill.data is None:
+        found = f"the policy says {distill.lmbda:.0%} of what is learned, and the rest is nowhere"
+        yield ("distill.lmbda",), found, "Add distill.data, or set lmbda to 1."
+    if distill.lmbda == 1 and distill.data is not None:
+        found = "conversations are given, and the policy says all that is learned"
+        yield ("distill.data", "distill.lmbda"), found, "Set lmbda below 1, for example 0.5, or remove data."

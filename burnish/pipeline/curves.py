@@ -13,12 +13,13 @@ TITLES = {
     "reward": "Reward model",
     "dpo": "Direct preference optimisation",
     "kto": "KTO",
+    "distill": "Distillation",
     "rft": "Rejection-sampling fine-tuning",
     "online_dpo": "Online DPO",
     "ppo": "PPO",
     "grpo": "GRPO and relatives",
 }
-ON_POLICY = ("rft", "online_dpo", "ppo", "grpo")
+ON_POLICY = ("distill", "rft", "online_dpo", "ppo", "grpo")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -109,6 +110,15 @@ _PICTURES = {
             "nats per answer",
             "Mean log-ratio on answers given to other prompts, at least 0: how far the policy has drifted.",
         ),
+    ),
+    "distill": (
+        _Picture(
+            "loss",
+            "Divergence from the teacher",
+            "nats per token",
+            "Of whole distributions, mean over the tokens of the policy's own answers (and of given conversations).",
+        ),
+        *_SAMPLED[1:],
     ),
     "rft": (
         *_SAMPLED,

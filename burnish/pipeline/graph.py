@@ -44,6 +44,13 @@ GRAPH: Graph = (
     ),
     Stage(name="kto", version=1, needs=("sft",), makes="model", run=computed("burnish.pipeline.kto")),
     Stage(
+        name="distill",
+        version=1,
+        needs=("sft", "collect", "reward"),
+        makes="model",
+        run=computed("burnish.pipeline.distill"),
+    ),
+    Stage(
         name="rft",
         version=1,
         needs=("sft", "collect", "reward"),

@@ -6,6 +6,7 @@ from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import PTX_COEF, Grpo, OnPolicy
 from burnish.pipeline.settings import Preference
 from burnish.train.direct import DirectPreference, Kto
+from burnish.train.distillation import Distillation
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
 from burnish.train.pretraining import WithPretraining
@@ -24,6 +25,9 @@ def objective_of(recipe: Recipe, stage: str) -> Objective:
         assert recipe.kto is not None
         kto = recipe.kto
         return Kto(beta=kto.beta, desirable_weight=kto.desirable_weight, undesirable_weight=kto.undesirable_weight)
+    if stage == "distill":
+        assert recipe.distill is not None
+        return _with_text(Distillation(beta=recipe.distill.beta), recipe.distill)
     if stage == "rft":
         assert recipe.rft is not None
         return _with_text(Sft(), recipe.rft)

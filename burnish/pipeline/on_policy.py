@@ -49,12 +49,13 @@ def improve(
     measures_kl: bool,
     exploits_all: bool = False,
     chosen: Callable[[Group], Group] | None = None,
+    around: Callable[[Renderer, Feed], Feed] | None = None,
 ) -> None:
     """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
 
     Raises DataError for prompts that no micro-batch holds with all their answers: now, not when they are answered.
     `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
-    `RolloutFeed`.
+    `RolloutFeed`. `around`: what is put around the feed of answers.
     """
     recipe, start = context.recipe, tuned_model(context)
     dtype = pick_dtype(recipe.dtype)
@@ -87,7 +88,7 @@ def improve(
     learn(
         context,
         module,
-        _with_text(context, settings, renderer, rollouts),
+        _with_text(context, settings, renderer, around(renderer, rollouts) if around else rollouts),
         steps=settings.iterations * settings.steps_per_iteration,
         save_every=settings.save_every * settings.steps_per_iteration,
         folder=context.folder,
@@ -142,7 +143,7 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
         micro_tokens=settings.micro_tokens,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
-        missing_eos_penalty=settings.missing_eos_penalty,
+        missing_eos_penalty=settings.missing_eos_penalty if settings.paid else 0.0,
         overlong_tokens=settings.overlong_tokens or 0,
         attempts=settings.attempts,
         seed=seed,

@@ -33,7 +33,7 @@ def paid_by(
     Where a model watches, it is a term that pays nothing. Raises DataError with every problem of the prompts' columns,
     and what the kinds raise for their files.
     """
-    terms = settings.rewards or OWN
+    terms = settings.rewards or (OWN if settings.paid else ())
     require_packages(terms)
     problems = unfit(terms, context.base, prompts)
     if problems:

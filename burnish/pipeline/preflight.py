@@ -102,6 +102,8 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "dpo.eval_data": _rankings,
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
+    "distill.data": _examples,
+    "distill.ptx_data": _beside,
     "rft.ptx_data": _beside,
     "online_dpo.ptx_data": _beside,
     "ppo.ptx_data": _beside,

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
-from burnish.pipeline.reinforcement import Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import (
     DType,
     Kept,
@@ -34,6 +34,7 @@ STAGES = (
     "reward",
     "dpo",
     "kto",
+    "distill",
     "rft",
     "online_dpo",
     "ppo",
@@ -43,7 +44,7 @@ STAGES = (
     "release",
 )
 """In the order in which they run."""
-POLICIES = ("sft", "dpo", "kto", "rft", "online_dpo", "ppo", "grpo")
+POLICIES = ("sft", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 _OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
 PATHS = {
@@ -52,6 +53,7 @@ PATHS = {
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
+    "distill": ("prompts", "ptx_data", *_OF_REWARDS, "teacher", "data"),
     **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *_OF_REWARDS)),
     "evaluate": ("cases", "rubric", "texts"),
 }
@@ -244,6 +246,7 @@ class Recipe(Strict):
     reward: RewardModel | None = None
     dpo: Dpo | None = None
     kto: Kto | None = None
+    distill: Distill | None = None
     rft: Rft | None = None
     online_dpo: OnlineDpo | None = None
     ppo: Ppo | None = None

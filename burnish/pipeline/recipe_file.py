@@ -12,7 +12,14 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, Keys, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, rft_clashes, sampled_clashes
+from burnish.pipeline.contradictions import (
+    Contradiction,
+    distill_clashes,
+    grpo_clashes,
+    ppo_clashes,
+    rft_clashes,
+    sampled_clashes,
+)
 from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put, resolve
 from burnish.pipeline.settings import Preference
 
@@ -21,6 +28,7 @@ DATA = {
     "reward": "rankings",
     "dpo": "rankings",
     "kto": "data",
+    "distill": "prompts",
     "rft": "prompts",
     "online_dpo": "prompts",
     "grpo": "prompts",
@@ -170,6 +178,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
         yield from grpo_clashes(recipe.grpo)
     if recipe.rft:
         yield from rft_clashes(recipe.rft)
+    if recipe.distill:
+        yield from distill_clashes(recipe.distill)
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),
@@ -216,17 +226,20 @@ def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
     for setting, keys, path in paths(recipe):
-        hub_id = (
-            setting.endswith(".rankings")
-            and path.partition(":")[0].count("/") == 1
-            and not path.startswith((".", "/", "~"))
-        )
-        if not resolve(path, base).exists() and not hub_id:
+        if not resolve(path, base).exists() and not _elsewhere(setting, path):
             yield (
                 (".".join(map(str, keys)),),
                 f'"{path}" does not exist under {base}',
                 "Paths are relative to the recipe's folder.",
             )
+
+
+def _elsewhere(setting: str, name: str) -> bool:
+    """Whether what is no path here may be a name of the Hub's, or of a built-in model."""
+    if name.startswith((".", "/", "~")):
+        return False
+    slashes = name.partition(":")[0].count("/")
+    return slashes == 1 if setting.endswith(".rankings") else slashes < 2 and setting.endswith(".teacher")
 
 
 def _located(document: Document, keys: tuple[str, ...], found: str, mend: str) -> Problem:

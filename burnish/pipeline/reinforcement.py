@@ -107,9 +107,14 @@ class OnPolicy(Kept):
         return False
 
     @property
+    def paid(self) -> bool:
+        """Whether something is learned from scores: without `rewards`, from those of the run's reward model."""
+        return True
+
+    @property
     def needs_reward_model(self) -> bool:
         """Whether there is nothing to pay answers by, or to begin the critic from, without the run's reward model."""
-        terms = self.rewards
+        terms = self.rewards if self.paid else self.rewards or ()
         return terms is None or self.own_critic or any(term.model and term.model.folder is None for term in terms)
 
 
@@ -275,3 +280,28 @@ class OnlineDpo(Preference, OnPolicy):
     @property
     def answers(self) -> int:
         return self.num_generations
+
+
+class Distill(OnPolicy):
+    """On-policy distillation (GKD): the policy answers, and learns at every token of its answers what a teacher would
+    have said there. Rewards, where there are some, are measured and not learned from."""
+
+    teacher: str = Field(min_length=1)
+    """A model with the same tokenizer: a Hub id, a folder or a GGUF file. What it says of a step is as large as the
+    step's tokens times the vocabulary; more `minibatches` make it smaller."""
+    beta: float = Field(default=1.0, ge=0, le=1)
+    """What is minimised between the two distributions: 0 is the forward KL, which covers all that the teacher may say;
+    1 the reverse KL, which avoids what it would not say; between them a Jensen-Shannon divergence."""
+    lmbda: Rate = 1.0
+    """Share of what is learned that the policy says itself (TRL's name for GKD's λ); the rest are conversations."""
+    data: str | None = Field(default=None, min_length=1)
+    """A JSONL file of these conversations."""
+
+    @property
+    def paid(self) -> bool:
+        return False
+
+    @property
+    def given(self) -> int:
+        """Conversations at each optimiser step."""
+        return max(1, round(self.prompts_per_iteration * (1 - self.lmbda) / self.lmbda / self.minibatches))

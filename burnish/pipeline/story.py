@@ -159,6 +159,7 @@ _NODES = {
     "reward": ("Reward model", "reward"),
     "dpo": ("Policy by direct preference", "dpo"),
     "kto": ("Policy by labelled answers", "kto"),
+    "distill": ("Policy by its teacher", "distill"),
     "rft": ("Policy by its best answers", "rft"),
     "online_dpo": ("Policy by fresh preferences", "online_dpo"),
     "ppo": ("Policy", "ppo"),

@@ -138,6 +138,13 @@ _CLAUSES = {
         "held-out good answers that became likelier: {raised:rate}, n in prompts",
         "held-out bad answers that became less likely: {lowered:rate}, n in prompts",
     ),
+    "distill": (
+        "teacher {teacher}",
+        "{episodes:count} sampled answers",
+        "divergence from the teacher {divergence_start:number} → {divergence_end:number} nats a token",
+        "reward {reward_start:number} → {reward_end:number}",
+        "{eos_share:percent} of the answers ended by the model itself",
+    ),
     "rft": (
         "{episodes:count} sampled answers, {chosen:count} of them learned",
         "reward {reward_start:number} → {reward_end:number}",

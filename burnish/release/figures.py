@@ -19,6 +19,7 @@ MODELS = {
     "sft": "SFT",
     "dpo": "DPO",
     "kto": "KTO",
+    "distill": "Distilled",
     "rft": "RFT",
     "online_dpo": "Online DPO",
     "ppo": "PPO",

@@ -182,6 +182,9 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "says"),
     [
+        ("distill: {teacher: smollm2-135m, lmbda: 0.5}", "the policy says 50% of what is learned, and the rest is"),
+        ("distill: {teacher: smollm2-135m, data: rows.jsonl}", "the policy says all that is learned"),
+        ("distill: {teacher: ./none}", '"./none" does not exist'),
         ("rft: {num_generations: 4, per_prompt: 5}", "the best 5 of 4 answers"),
         ("rft: {watch: {held_out: false}}", "rft passes the chosen ones alone"),
         ("online_dpo: {gamma: 0.3}", "gamma is set, and dpo does not read it"),
@@ -269,7 +272,7 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
-        ("support", [name for name in STAGES if name not in ("dpo", "kto", "rft", "online_dpo", "grpo")]),
+        ("support", [name for name in STAGES if name not in ("dpo", "kto", "distill", "rft", "online_dpo", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
     ],
 )
