@@ -15,6 +15,7 @@ from pydantic import Field
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Grpo, Ppo
+from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
 from burnish.release.gate import Threshold
 
@@ -22,7 +23,8 @@ STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
-_OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
+_FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.file", "python.file")
+_OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
 PATHS = {
     "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric"),
@@ -31,7 +33,7 @@ PATHS = {
     "kto": ("data", "eval_data"),
     "ppo": ("prompts", "ptx_data", *_OF_REWARDS),
     "grpo": ("prompts", "ptx_data", *_OF_REWARDS),
-    "evaluate": ("cases", "rubric", "texts"),
+    "evaluate": ("cases", "rubric", "texts", *_OF_REWARDS),
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
 instead of their names."""
@@ -186,12 +188,17 @@ class Evaluate(Strict):
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
+    prompt_column: str | None = Field(default=None, min_length=1)
+    """The column of those files that holds the prompt. Absent: `messages` or `prompt`."""
+    rewards: RewardTerms | None = None
+    """What else is measured of each answer, each by its name; their weighted sum compares models where there is no
+    rubric."""
     limit: Positive | None = None
     """Take at most so many cases of each file."""
     texts: tuple[str, ...] | None = None
     """Files of text (`text` in JSONL, or .txt) on which perplexity is measured: what training made a model forget."""
     rubric: str | None = None
-    """The gold rule (YAML). Absent: answers are compared by the reward model, length and end-of-text share."""
+    """The gold rule (YAML). Absent: answers are compared by `rewards`, or by the reward model."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)
     """How the answers are drawn."""
 
