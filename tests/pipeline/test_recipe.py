@@ -264,12 +264,13 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
     [
         ("support", [name for name in STAGES if name not in ("dpo", "kto", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
+        ("arithmetic", ["sft", "grpo", "evaluate"]),
     ],
 )
 def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"
     data = "support/prompts.jsonl"  # the real data of harmless are given by the user
-    overrides = [] if name == "support" else [f"reward.rankings={data}"]
+    overrides = [] if name != "harmless" else [f"reward.rankings={data}"]
     recipe = load_recipe(path, overrides)
     assert recipe.name == name
     assert recipe.stages() == stages
