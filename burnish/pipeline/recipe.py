@@ -137,6 +137,9 @@ class RewardModel(Ranked):
     watcher: Share | None = None
     """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
     that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
+    bootstrap: bool | None = None
+    """Let each member learn from a sample of the prompts, drawn with replacement: they differ more, where data are few.
+    Absent: all learn from all."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
 

@@ -135,6 +135,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if learner and learner.rankings is None:
             yield from _of_others(name, learner, "collect" if collect else "reward")
+    if reward and reward.bootstrap and reward.members == 1:
+        found = "bootstrap is set, and there is one member, which would only learn from less"
+        yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
     if dpo:
         yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):

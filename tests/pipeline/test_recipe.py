@@ -87,6 +87,7 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
         (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
+        ("reward: {rankings: rows.jsonl, bootstrap: true}", "there is one member"),
         ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
         ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
         ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),
