@@ -183,8 +183,10 @@ class RolloutFeed:
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
-        for name in found[0].parts:
-            metrics[f"reward/{name}"] = _mean(part for group in found for part in group.parts[name])
+        for name in {name: None for group in found for name in group.parts}:  # in their order
+            said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
+            if said:
+                metrics[f"reward/{name}"] = _mean(said)
         return metrics | self._measured_metrics(score)
 
     def _measured_metrics(self, score: float) -> dict[str, float]:
