@@ -16,12 +16,7 @@ from burnish.models.flex import FlexAttention, capped, compiled, tree_attention,
 
 CPU = torch.device("cpu")
 SINKS = torch.tensor([-1.0, 0.0, 0.5, 2.0])
-RULES = [
-    Rule(scale=0.2),
-    Rule(scale=0.2, window=9),
-    Rule(scale=0.2, softcap=1.5),
-    Rule(scale=0.2, softcap=1.5, window=30, sinks_H=SINKS),
-]
+RULES = [Rule(scale=0.2), Rule(scale=0.2, softcap=1.5, window=30, sinks_H=SINKS)]
 
 
 @pytest.fixture
