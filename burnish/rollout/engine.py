@@ -125,8 +125,9 @@ class Engine:
         there = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
         slots, rows = there.answers, decoder(self._module, there)
         while waiting or active:
-            if waiting and len(active) <= slots - max(1, slots // 4):
-                prompts = [answer.prompt for answer in waiting[: slots - len(active)]]
+            free = slots - len(active)
+            if waiting and free >= min(len(waiting), max(1, slots // 4)):
+                prompts = [answer.prompt for answer in waiting[:free]]
                 count = wave_size(prompts)
                 wave, waiting = waiting[:count], waiting[count:]
                 hidden_AC = rows.admit(prompts[:count])
