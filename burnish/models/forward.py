@@ -6,6 +6,7 @@ Suffixes as in batches: T tokens, N targets, B answers; C hidden width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -43,6 +44,9 @@ class Output:
     """A metric, given where `measures_entropy` is set and no gradient is asked for: it costs as much as the LM head."""
     values_N: Tensor | None = None
     scores_B: Tensor | None = None
+    logits: Callable[[slice], Tensor] | None = None
+    """Of a slice of the targets the whole distribution's logits, temperature included, when asked: all at once they
+    would be too many to hold."""
 
 
 class Trainable(nn.Module):
@@ -78,7 +82,17 @@ class Trainable(nn.Module):
             values_N = self.value(source_NC.float()).squeeze(-1)
         if self.score is not None:
             scores_B = self.score(hidden_TC[batch.last_B].float()).squeeze(-1)
-        return Output(logprobs_N=logprobs_N, entropy_N=entropy_N, values_N=values_N, scores_B=scores_B)
+
+        def logits(rows: slice) -> Tensor:
+            return self._logits(source_NC[rows], batch.temperature)
+
+        return Output(
+            logprobs_N=logprobs_N,
+            entropy_N=entropy_N,
+            values_N=values_N,
+            scores_B=scores_B,
+            logits=None if self.lm is None else logits,
+        )
 
     def hidden(self, batch: Batch, attend: Attend | None = None) -> Tensor:
         """Hidden states after the last norm. `attend` replaces the tree's attention. Shape T, C."""

@@ -12,8 +12,14 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 """Losses whose advantage is an answer's score less its group's mean."""
 
 
-def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Contradiction]:
-    """Of both sections."""
+def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:
+    """Of both sections. `watcher`: whether there will be a reward model that policies are not paid by."""
+    if section.watch and section.watch.held_out and not watcher:
+        yield (
+            (f"{name}.watch.held_out", "reward"),
+            "there is no reward model to watch by that the policy is not paid by",
+            "Set reward.watcher: 0.3, or watch.held_out: false.",
+        )
     if section.minibatches > section.prompts_per_iteration:
         yield (
             (f"{name}.minibatches", f"{name}.prompts_per_iteration"),

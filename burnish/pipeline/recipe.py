@@ -129,6 +129,9 @@ class RewardModel(Ranked):
     members: Annotated[int, Field(ge=1, le=16)] = 1
     """So many models from different seeds; ppo and grpo are paid the mean of their scores. Folds measure single
     models."""
+    watcher: Share | None = None
+    """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
+    that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
 

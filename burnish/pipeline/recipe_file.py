@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from burnish.config import Document, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, sampled_clashes
-from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Ranked, Recipe, resolve
 
 DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
 """The setting that a stage's own verb calls --data."""
@@ -126,6 +126,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "dpo and reward learn from the same rankings, and one section names them",
             "Name them in reward.rankings alone.",
         )
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if learner and learner.rankings is None:
+            yield from _of_others(name, learner, "collect" if collect else "reward")
     if dpo:
         yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
@@ -145,11 +148,12 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
+    watcher = reward is not None and reward.watcher is not None
     if recipe.ppo:
-        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel)
+        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel, watcher)
         yield from ppo_clashes(recipe.ppo)
     if recipe.grpo:
-        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel)
+        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel, watcher)
         yield from grpo_clashes(recipe.grpo)
     if release and release.allow_inconclusive and not release.reason:
         yield (
@@ -157,6 +161,15 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "an inconclusive verdict is accepted without a reason",
             "Add release.reason: the model card prints it.",
         )
+
+
+def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
+    """Settings of given rankings, in a section that learns from what another names or makes."""
+    usual = Ranked()
+    for setting in ("limit", "held_out"):
+        if getattr(learner, setting) != getattr(usual, setting) and name != owner:
+            found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
+            yield (f"{name}.{setting}", owner), found, f"Set {owner}.{setting} instead."
 
 
 def _unread(dpo: Dpo) -> Iterator[Contradiction]:

@@ -13,6 +13,23 @@ PTX_COEF = 27.8
 """InstructGPT's γ."""
 
 
+class Watch(Strict):
+    """What is watched besides the reward that pays, so that a run ends before the policy pleases its reward model
+    alone. A reading is taken of each iteration's answers; the weights of the best one are kept."""
+
+    held_out: bool = True
+    """Have every answer scored by the reward model that learned from other judgements (`reward.watcher`) and is never
+    paid by, and stop when its score no longer rises."""
+    kl_budget: float = Field(default=20.0, gt=0)
+    """Nats an answer from the tuned model, at which the stage ends; of whole distributions, not of what was sampled."""
+    window: Positive = 5
+    """Iterations whose held-out scores are averaged before they are compared with the best average."""
+    patience: Positive = 5
+    """Stop after so many averages in a row that are no better than the best."""
+    stop: bool = True
+    """false: only look, to the last iteration, and keep its weights."""
+
+
 class OnPolicy(Kept):
     """What both say about sampling, learning and saving."""
 
@@ -58,9 +75,15 @@ class OnPolicy(Kept):
     """Token budget of one forward pass."""
     save_every: Positive = 5
     """Iterations between checkpoints. Never changes the result."""
+    watch: Watch | None = None
+    """Stop before the reward model is over-optimised. Absent: only the last iteration ends the stage."""
     lora: Lora | None = None
     """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
     that one model less is held in memory. A good `lr` is then about ten times as high."""
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.epochs * self.minibatches
 
     @property
     def answers(self) -> int:

@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.order import draw
+from burnish.data.order import draw, set_apart
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -46,6 +46,8 @@ from burnish.types import Estimate
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
 """Prompts whose answers give the normalisation: with 4 answers each, a mean known to 0.06 standard deviations."""
+WATCHER = "watcher"
+"""The folder, inside that of the first member, of the model that policies are not paid by."""
 _MEMBER = "member-"
 """Folders of an ensemble's second model and what follows, inside that of the first."""
 
@@ -56,9 +58,10 @@ def run(context: Context) -> Facts:
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
+    learned, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
-        durable.write_json(report_path, _measure(context, settings, found.train, found.heldout, tokenizer))
+        durable.write_json(report_path, _measure(context, settings, learned, watched, found.heldout, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
     ceiling = _ceiling(context)
@@ -82,6 +85,20 @@ def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
     return critic_of(member.module, member.mean, member.std)
 
 
+def load_watcher(folder: Path, dtype: torch.dtype) -> EnsembleReward:
+    """The sealed reward model of a run that policies are not paid by."""
+    durable.verify(folder)
+    return EnsembleReward((_load_member(folder / WATCHER, dtype),))
+
+
+def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side | None]:
+    """What the members learn, and what the watcher learns: by prompts, so that neither has seen the other's."""
+    if share is None:
+        return train, None
+    own = set_apart(train.prompts, share, draw(seed, WATCHER))
+    return train.part([i for i, its in enumerate(own) if not its]), train.part([i for i, its in enumerate(own) if its])
+
+
 def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     norm: dict[str, float] = json.loads((folder / f"{NORMALISATION}.json").read_bytes())
     module = load_trainable(folder, dtype=dtype, lm=False, score=True)
@@ -89,9 +106,9 @@ def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
 
 
 def _measure(
-    context: Context, settings: RewardModel, train: Side, heldout: Side, tokenizer: Tokenizer
+    context: Context, settings: RewardModel, train: Side, watched: Side | None, heldout: Side, tokenizer: Tokenizer
 ) -> dict[str, Any]:
-    reward = _final(context, settings, train, tokenizer)
+    reward = _final(context, settings, train, watched, tokenizer)
     clear: Hits = []
     if settings.folds:
         hits, control, rule_hits, rule = _by_folds(context, settings, train)
@@ -108,18 +125,30 @@ def _measure(
         "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
         "shuffled": accuracy(control).as_json(),
         "length_rule": {"rule": str(rule), **accuracy(rule_hits).as_json()},
+        "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
 
 
-def _final(context: Context, settings: RewardModel, train: Side, tokenizer: Tokenizer) -> EnsembleReward:
-    """The models that PPO will use, sealed; they learn from all training rows."""
+def _watcher_accuracy(context: Context, settings: RewardModel, others: Side) -> dict[str, float]:
+    """On what the members learned: the watcher has seen none of it."""
+    watcher = load_watcher(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+    return accuracy(others.hits_of(watcher, settings.micro_tokens)).as_json()
+
+
+def _final(
+    context: Context, settings: RewardModel, train: Side, watched: Side | None, tokenizer: Tokenizer
+) -> EnsembleReward:
+    """The models that PPO will use, sealed; they learn from all rows of `train`. Beside them the one that watches."""
     if trained(context.folder):
         return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
     batches = packed(_spread(train.documents, _NORMALISED_ON), settings.micro_tokens)
     members = [normalised(_member(context, settings, train, k), batches) for k in range(settings.members)]
+    watcher = normalised(_watcher(context, settings, watched), batches) if watched else None
     with durable.folder(context.folder / MODEL) as aside:
         for number, member in enumerate(members):
             _save_member(member, _member_folder(aside, number), tokenizer)
+        if watcher:
+            _save_member(watcher, aside / WATCHER, tokenizer)
     drop_checkpoints(context.folder)
     return EnsembleReward(tuple(members))
 
@@ -132,8 +161,16 @@ def _member_folder(first: Path, number: int) -> Path:
 def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
-    folder = _member_folder(context.folder, number)
-    module = _fitted(context, settings, train, folder, label, member=number)
+    return _merged(context, settings, train, _member_folder(context.folder, number), label, number)
+
+
+def _watcher(context: Context, settings: RewardModel, watched: Side) -> Trainable:
+    """The model that policies are not paid by."""
+    return _merged(context, settings, watched, context.folder / WATCHER, "reward: training the watcher", -1)
+
+
+def _merged(context: Context, settings: RewardModel, split: Side, folder: Path, label: str, member: int) -> Trainable:
+    module = _fitted(context, settings, split, folder, label, member=member)
     keep_adapter(module, folder, tuned_model(context), tuned_name(context))
     return module
 

@@ -67,6 +67,12 @@ def test_every_model_is_measured_on_the_text_too(demo: Path) -> None:
     assert all(0 < found[model]["value"] < 20 for model in ("base", "sft", "ppo"))
 
 
+def test_every_model_is_scored_by_the_reward_model_that_nobody_was_paid_by(demo: Path) -> None:
+    found = json.loads((demo / "evaluate" / "evaluation.json").read_text())["suites"]["held_out_reward"]["figures"]
+    assert {"base", "sft", "ppo", "ppo-sft"} <= found.keys()
+    assert found["ppo"]["low"] <= found["ppo"]["value"] <= found["ppo"]["high"]
+
+
 def test_again_does_nothing_quickly_and_without_torch(demo: Path) -> None:
     began = time.monotonic()
     found = again(demo)

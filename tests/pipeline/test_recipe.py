@@ -68,6 +68,9 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     assert key in found[0][1]
 
 
+PANEL = "collect: {prompts: rows.jsonl, by: people}"
+
+
 @pytest.mark.parametrize(
     ("section", "says"),
     [
@@ -82,6 +85,8 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
         ("dpo: {rankings: rows.jsonl, loss: ipo, gamma: 1}", "gamma is set, and ipo does not read it"),
         ("dpo: {rankings: rows.jsonl, loss: orpo, rpo_alpha: 1}", "rpo_alpha is set, and orpo does not read it"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
+        ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
+        (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
         ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
         ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
         ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),
