@@ -14,7 +14,6 @@ L positions, E head width (of values it may be another); m prompts admitted.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,30 +29,16 @@ STEP = 64
 SAID = 16
 """An answer's positions are, and all answers have as many."""
 POSITIONS = 65536
-"""Most positions kept over all rows: every row is as long as the longest, so long sequences leave room for fewer."""
+"""Most positions kept over all rows: as if each were as long as the longest, so long sequences leave room for fewer."""
 HIDDEN = -1e30
 """Added to scores of what is not seen. Finite: a part without anything to see then has a share of 0."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Room:
-    """How much is written at a time."""
-
-    answers: int
-    said: int
-    """Tokens of an answer at most."""
-    prompts: int
-    """As a rule; there may be more."""
-    longest: int
-    """Tokens of a prompt at most."""
-
-
-def room(prompts: Sequence[Sequence[int]], slots: int, budget: int) -> Room:
-    """For as many of `slots` as memory has room for, at least one; `prompts` has each once for each of its answers."""
+def room(prompts: Sequence[Sequence[int]], slots: int, budget: int) -> int:
+    """As many of `slots` as memory has room for, at least one. `prompts` has each once for each of its answers."""
     longest, distinct = max(map(len, prompts), default=1), len(set(map(tuple, prompts)))
     each = distinct / max(1, len(prompts))
-    answers = max(1, min(slots, len(prompts), int(POSITIONS / (longest * each + budget))))
-    return Room(answers=answers, said=budget, prompts=min(answers, math.ceil(answers * each) + 1), longest=longest)
+    return max(1, min(slots, len(prompts), int(POSITIONS / (longest * each + budget))))
 
 
 class SlotCache:

@@ -16,7 +16,7 @@ from torch import Tensor
 from burnish.batches import Document, pack
 from burnish.models.attention import Attend
 from burnish.models.forward import Layout, Trainable
-from burnish.rollout.cache import SAID, STEP, Place, Room, Shelf, SlotCache, StepAttention, whole
+from burnish.rollout.cache import SAID, STEP, Place, Shelf, SlotCache, StepAttention, whole
 from burnish.rollout.prefill import PrefillAttention, lay
 
 
@@ -39,9 +39,9 @@ class Decoder(Protocol):
         ...
 
 
-def decoder(module: Trainable, room: Room) -> Decoder:
+def decoder(module: Trainable) -> Decoder:
     """The decoder that is right for the module's architecture."""
-    return Cached(module, room) if module.layout is Layout.TREE else Recomputed(module)
+    return Cached(module) if module.layout is Layout.TREE else Recomputed(module)
 
 
 def remaining(ended: Sequence[bool]) -> list[int]:
@@ -54,12 +54,12 @@ def remaining(ended: Sequence[bool]) -> list[int]:
 class Cached:
     """Each token passes the backbone once; keys and values are kept, those of a prompt once for all its answers."""
 
-    def __init__(self, module: Trainable, room: Room) -> None:
+    def __init__(self, module: Trainable) -> None:
         self.tokens = 0
         self._backbone = module.backbone
         self._device = next(module.backbone.parameters()).device
         self._prompts: dict[int, Shelf] = {}
-        self._answers = SlotCache(room.answers, SAID)
+        self._answers = SlotCache(0, SAID)
         self._prompt_of: list[Place] = []
         """Of each answer."""
         self._said: list[int] = []

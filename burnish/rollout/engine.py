@@ -122,8 +122,8 @@ class Engine:
     ) -> None:
         waiting = sorted((answer for row in answers for answer in row), key=_queued)
         active: list[_Answer] = []
-        there = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
-        slots, rows = there.answers, decoder(self._module, there)
+        slots = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
+        rows = decoder(self._module)
         while waiting or active:
             free = slots - len(active)
             if waiting and free >= min(len(waiting), max(1, slots // 4)):

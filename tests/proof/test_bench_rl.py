@@ -87,7 +87,7 @@ def test_ours_alone_on_a_small_model(tiny: Path, capsys: pytest.CaptureFixture[s
     for name in ("grpo-step", "ppo-step"):
         phases = found[name]["phases"]
         assert list(phases) == ["sample", "score", "reference", "measure", "learn"]
-        assert all(seconds > 0 for seconds in phases.values())
+        assert all(phases[name] > 0 for name in ("sample", "reference", "learn"))
         assert sum(phases.values()) == pytest.approx(found[name]["seconds"], abs=0.01)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from burnish.models.attention import Rule
-from burnish.rollout.cache import HIDDEN, POSITIONS, Room, Shelf, SlotCache, StepAttention, joined, partial, room
+from burnish.rollout.cache import HIDDEN, POSITIONS, Shelf, SlotCache, StepAttention, joined, partial, room
 from burnish.rollout.decoder import remaining
 from burnish.rollout.prefill import WAVE, common, lay, wave_size
 
@@ -58,19 +58,17 @@ def test_growing_keeps_what_is_there() -> None:
 
 def test_long_sequences_leave_room_for_fewer() -> None:
     prompts = [(number,) * 36 for number in range(200)]
-    assert room(prompts, 96, 64) == Room(answers=96, said=64, prompts=96, longest=36)
-    assert room(prompts[:20], 96, 64).answers == 20
-    assert room(prompts, 96, POSITIONS // 3 - 36).answers == 3
-    assert room(prompts, 96, POSITIONS * 2).answers == 1
-    assert room([], 96, 64).answers == 1
+    assert room(prompts, 96, 64) == 96
+    assert room(prompts[:20], 96, 64) == 20
+    assert room(prompts, 96, POSITIONS // 3 - 36) == 3
+    assert room(prompts, 96, POSITIONS * 2) == 1
+    assert room([], 96, 64) == 1
 
 
 def test_answers_share_the_room_of_their_prompt() -> None:
     prompts = [(number,) * 800 for number in range(4) for _ in range(100)]
-    assert room(prompts, 999, 64) == Room(answers=400, said=64, prompts=5, longest=800)
-    half = POSITIONS // 200 - 8
-    assert room(prompts, 999, half).answers == 200  # with 2 prompts of 800
-    assert room(prompts, 999, half).prompts == 3
+    assert room(prompts, 999, 64) == 400
+    assert room(prompts, 999, POSITIONS // 200 - 8) == 200  # with 2 prompts of 800
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, scores_added: Tensor) -> Tensor:
