@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from burnish.models.arithmetic import choose, device
 from burnish.proof.bench.job import Job, read_job
 from burnish.proof.bench.peer import dtype
 from burnish.proof.bench.settings import Setting
@@ -25,7 +26,8 @@ def answer(job: Job, setting: Setting, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory."""
     tokenizer: Any = AutoTokenizer.from_pretrained(job.model)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting)).eval()
+    choose("auto")
+    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting)).to(device()).eval()
     with suppress(Ended):
         told.ready()
         for step in range(job.steps):
@@ -43,8 +45,8 @@ def _answered(model: Any, prompts: list[list[int]], job: Job, pad: int) -> int:
     padded = torch.tensor([[pad] * (longest - len(ids)) + ids for ids in prompts])
     seen = torch.tensor([[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts])
     said = model.generate(
-        input_ids=padded,
-        attention_mask=seen,
+        input_ids=padded.to(device()),
+        attention_mask=seen.to(device()),
         do_sample=True,
         temperature=1.0,
         top_k=0,
@@ -52,7 +54,7 @@ def _answered(model: Any, prompts: list[list[int]], job: Job, pad: int) -> int:
         max_new_tokens=job.new_tokens,
         num_return_sequences=job.answers,
         pad_token_id=pad,
-    )[:, longest:]
+    )[:, longest:].cpu()
     ends = model.generation_config.eos_token_id
     is_end = torch.isin(said, torch.tensor(ends if isinstance(ends, list) else [ends]))
     return int((is_end.cumsum(1) - is_end.long() == 0).sum())

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForCausalLM,
@@ -118,7 +119,7 @@ def shared_arguments(
         "weight_decay": ours.weight_decay,
         "max_grad_norm": ours.clip_norm,
         "bf16": setting.numbers == AUTOCAST,
-        "use_cpu": True,  # as ours
+        "use_cpu": not torch.cuda.is_available(),  # as ours
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "save_strategy": "no",
