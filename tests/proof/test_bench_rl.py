@@ -96,6 +96,11 @@ def test_unknown_work_is_said(tiny: Path, tmp_path: Path) -> None:
         contests(str(tiny), tmp_path, None, plan("rolout", peer=False), Silent())
 
 
+def test_a_prompt_that_no_micro_batch_holds_with_its_answers_is_said_before_anything_runs(tiny: Path) -> None:
+    with pytest.raises(DataError, match="Raise micro_tokens"):
+        contests(str(tiny), tiny, None, Plan("ppo-step", 16, 1, 256, 64, 16, False), Silent())
+
+
 @pytest.mark.proof
 @pytest.mark.skipif(find_spec("trl") is None, reason="TRL is what is compared with: pip install 'burnish[bench]'")
 @pytest.mark.parametrize("work", WORKS)

@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
+from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.packing import require_fit
 from burnish.models.load import resolve
 from burnish.models.sources import ALIAS, comes_of_gguf
 from burnish.proof.bench.compare import WARMUP, Contest, Peer, Plan
 from burnish.proof.bench.items import prompts, rows_for
-from burnish.proof.bench.job import Job
+from burnish.proof.bench.job import Item, Job
 from burnish.proof.bench.settings import BF16, FP32, GENERATE, LLAMA, TRL, Setting, first_tried
 from burnish.proof.bench.training import require_trl
 from burnish.types import Progress
@@ -77,6 +79,8 @@ def contests(model: str, base: Path, data: Path | None, plan: Plan, progress: Pr
             new_tokens=plan.new_tokens,
             source=_source(model, base),
         )
+        if work.program == "policies":
+            require_fit([_fullest(item, job) for item in job.items], plan.micro_tokens)
         found.append(
             Contest(
                 job=job,
@@ -87,6 +91,11 @@ def contests(model: str, base: Path, data: Path | None, plan: Plan, progress: Pr
             )
         )
     return found
+
+
+def _fullest(item: Item, job: Job) -> Document:
+    """The largest tree that a prompt may become."""
+    return Document(row=item.row, ids=item.ids, branches=[[0] * job.new_tokens] * job.answers)
 
 
 def _source(model: str, base: Path) -> str:
