@@ -42,7 +42,7 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.records import durable
-from burnish.rewards.model import EnsembleReward, ModelReward, normalised
+from burnish.rewards.model import Combine, EnsembleReward, ModelReward, normalised
 
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
@@ -72,10 +72,13 @@ def run(context: Context) -> Facts:
     }
 
 
-def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
-    """The sealed reward models of a run, each with the normalisation it was given."""
+def load_reward(
+    folder: Path, dtype: torch.dtype, *, combine: Combine = "mean", spread_coef: float = 1.0
+) -> EnsembleReward:
+    """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together."""
     durable.verify(folder)
-    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))]))
+    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))])
+    return EnsembleReward(members, combine, spread_coef)
 
 
 def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
