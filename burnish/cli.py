@@ -237,6 +237,20 @@ def bench_train(
     _told_and_kept(found, as_text(rows, model), out, json)
 
 
+@bench.command("gold")
+def bench_gold(
+    recipe: RecipeFile = Path("recipes/goldreward.yaml"),
+    out: Out = Path("runs/goldreward"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 1 on.")] = 5,
+    json: Json = False,
+) -> None:
+    """Pay policies by reward models of few and many labels: where their true worth peaks, and where the watch stops."""
+    from burnish.pipeline.gold.study import Plan, publish
+    from burnish.terminal import emit, progress
+
+    emit(*publish(recipe, out, Plan(seeds=range(1, seeds + 1)), progress()), json)
+
+
 @label.command()
 def serve(
     place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],

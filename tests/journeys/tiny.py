@@ -60,7 +60,6 @@ ppo:
   unfrozen_layers: 1
   kl_target: 0.5
   kl_horizon: 100
-  watch: {window: 1, patience: 2}
   ptx_data: story.txt
   ptx_batch_size: 2
   ptx_length: 16
@@ -73,6 +72,7 @@ ppo:
 grpo:
   loss: dapo
   kl: {in: loss, coef: 0.02}
+  watch: {window: 1, patience: 2}
   iterations: 3
   prompts_per_iteration: 4
   num_generations: 2
