@@ -80,12 +80,13 @@ def conversations(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def review(draw: Random) -> str:
-    """One to four sentences."""
-    return " ".join(_sentence(draw) for _ in range(draw.choice((1, 2, 2, 3, 3, 4))))
+    """One to four sentences by somebody whose mood colours them all, somewhat."""
+    mood = draw.random()
+    return " ".join(_sentence(draw, mood) for _ in range(draw.choice((1, 2, 2, 3, 3, 4))))
 
 
-def _sentence(draw: Random) -> str:
-    pleased = draw.random() < 0.5
+def _sentence(draw: Random, mood: float) -> str:
+    pleased = draw.random() < mood
     word = draw.choice(list(PRAISE if pleased else BLAME))
     adverb = draw.choice((*(WARM if pleased else COLD), *EVEN)) + " " if draw.random() < 0.5 else ""
     part = draw.choice(PARTS)
