@@ -176,8 +176,8 @@ class Rated:
 
     scores: list[float]
     """One number an answer; higher is better."""
-    parts: Mapping[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """By name, what each signal says of each answer before it is weighed into the score."""
+    parts: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, Sequence[float | None]])
+    """By name, what each signal says of each answer before it is weighed into the score; None: nothing of this one."""
 
 
 class Reward(Protocol):

@@ -41,6 +41,9 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) 
             f"the last {section.overlong_tokens} tokens of a budget of {section.max_new_tokens}",
             f"Set overlong_tokens to {section.max_new_tokens} or less.",
         )
+    if section.prompt_column is not None and section.prompts is None:
+        found = "prompt_column is set, and the prompts are those of the rankings"
+        yield (f"{name}.prompt_column",), found, f"Add {name}.prompts, or remove prompt_column."
     for setting in ("ptx_coef", "ptx_batch_size", "ptx_length"):
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -18,16 +16,15 @@ from burnish.models.forward import Output, Trainable
 from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
+from burnish.pipeline.payment import overseen, paid_by
 from burnish.pipeline.reinforcement import OnPolicy, Watch
-from burnish.pipeline.reward import load_critic, load_reward, load_watcher
+from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, rule_of, with_adapter
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
-from burnish.rewards.model import LearnedReward
-from burnish.rewards.watched import WatchedReward
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
 from burnish.train.collection import RolloutConfig, RolloutPrompt
@@ -36,7 +33,6 @@ from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
 from burnish.train.watch import decide, readings_of
-from burnish.types import Reward
 
 PTX_BATCH = 8
 PIECE = 256
@@ -63,16 +59,17 @@ def improve(
         train_last(module, settings.unfrozen_layers)
     if settings.own_critic:
         module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
-    prompts = [
-        RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages)))
-        for prompt in training_prompts(context, settings)
-    ]
+    asked = training_prompts(context, settings)
+    reward = paid_by(context, settings.rewards, asked, renderer, dtype, settings.micro_tokens)
+    if settings.watch and settings.watch.held_out:
+        reward = overseen(reward, context, renderer, dtype, settings.micro_tokens)
+    prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     rollouts = RolloutFeed(
         module,
         reference=_reference(context, module, settings) if measures_kl or settings.watch else None,
         sampler=Engine(module, end_id=tokenizer.end_id),
-        reward=_overseen(_paid_by(context, renderer, settings, dtype), context, renderer, settings, dtype),
+        reward=reward,
         advantages=advantages,
         prompts=prompts,
         view=renderer,
@@ -97,22 +94,6 @@ def improve(
 def _fullest(prompt: RolloutPrompt, settings: OnPolicy) -> Document:
     """The largest tree that a prompt may become."""
     return Document(row=prompt.prompt.id, ids=prompt.ids, branches=[[0] * settings.max_new_tokens] * settings.answers)
-
-
-def _paid_by(context: Context, renderer: Renderer, settings: OnPolicy, dtype: torch.dtype) -> Reward:
-    """What the answers are paid by: the run's reward model. Other rewards, and a sum of several, join here."""
-    scorer = load_reward(context.inputs["reward"] / MODEL, dtype)
-    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens)
-
-
-def _overseen(reward: Reward, context: Context, renderer: Renderer, settings: OnPolicy, dtype: torch.dtype) -> Reward:
-    """The reward, with what the reward model says beside it that the policy is not paid by, where one watches."""
-    if settings.watch is None or not settings.watch.held_out:
-        return reward
-    watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
-    return WatchedReward(
-        paid=reward, watcher=LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens)
-    )
 
 
 def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Callable[[Batch], Output]:

@@ -6,32 +6,35 @@ written; `resolve` says where they lie.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from burnish.config import Strict
+from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Grpo, Ppo
-from burnish.pipeline.settings import DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
+from burnish.pipeline.settings import Device, DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
 from burnish.release.gate import Threshold
 
 STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
+_OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
 PATHS = {
     "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "ppo": ("prompts", "ptx_data"),
-    "grpo": ("prompts", "ptx_data"),
+    "ppo": ("prompts", "ptx_data", *_OF_REWARDS),
+    "grpo": ("prompts", "ptx_data", *_OF_REWARDS),
     "evaluate": ("cases", "rubric", "texts"),
 }
-"""The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
+"""The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
+instead of their names."""
 
 
 class Optim(Kept):
@@ -224,8 +227,11 @@ class Recipe(Strict):
     """A built-in alias (smollm2-135m), a Hub id, a folder or a GGUF file."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Every draw of the run is a function of it."""
+    device: Device = "auto"
+    """Where models are computed. auto: a GPU where there is one, else the CPU; a stage that was begun goes on where it
+    began. Never changes the result but for rounding."""
     dtype: DType = "auto"
-    """Numbers of the weights. auto: what the machine is fast at."""
+    """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""
@@ -248,6 +254,26 @@ class Recipe(Strict):
         """The section that names the rankings, for all stages; None where they are collected or there are none."""
         section = self.reward or self.dpo
         return section if section and section.rankings is not None else None
+
+
+def places(values: Any, name: str) -> Iterator[tuple[Keys, Any]]:
+    """Where a setting of `PATHS` stands in a section's values: its keys and what it says, each that is not null."""
+    found: list[tuple[Keys, Any]] = [((), values)]
+    for part in name.split("."):
+        found = [((*keys, key), each) for keys, value in found for key, each in _inside(value, part)]
+    yield from found
+
+
+def put(values: Any, keys: Keys, new: Any) -> None:
+    """Say something else at a place that is there."""
+    for key in keys[:-1]:
+        values = values[key]
+    values[keys[-1]] = new
+
+
+def _inside(value: Any, part: str) -> list[tuple[str | int, Any]]:
+    members = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    return [(key, each) for key, each in members if part in ("*", key) and each is not None]
 
 
 def resolve(name: str, base: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from burnish.config import Strict
+from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Rate, Schedule
 
 PTX_COEF = 27.8
@@ -34,7 +35,12 @@ class OnPolicy(Kept):
     """What both say about sampling, learning and saving."""
 
     prompts: str | None = Field(default=None, min_length=1)
-    """A JSONL file of prompts; absent: the training prompts of the rankings."""
+    """A JSONL file of prompts; absent: the training prompts of the rankings. What else a row says (a right answer, for
+    example) is for rewards to read."""
+    prompt_column: str | None = Field(default=None, min_length=1)
+    """The column of that file that holds the prompt. Absent: `messages` or `prompt`."""
+    rewards: RewardTerms | None = None
+    """What answers are paid by, added up. Absent: the run's reward model."""
     limit: Positive | None = None
     """Take at most so many prompts."""
     iterations: Positive = 20
@@ -100,9 +106,15 @@ class OnPolicy(Kept):
         """Whether the critic has a backbone of its own."""
         return False
 
+    @property
+    def needs_reward_model(self) -> bool:
+        """Whether there is nothing to pay answers by, or to begin the critic from, without the run's reward model."""
+        terms = self.rewards
+        return terms is None or self.own_critic or any(term.model and term.model.folder is None for term in terms)
+
 
 class Ppo(OnPolicy):
-    """Reinforcement learning against the reward model, with a critic. Names and meanings follow TRL's PPOConfig."""
+    """Reinforcement learning against the rewards, with a critic. Names and meanings follow TRL's PPOConfig."""
 
     samples_per_prompt: Positive = 1
     epochs: Positive = 2

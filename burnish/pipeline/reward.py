@@ -37,7 +37,7 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.records import durable
-from burnish.rewards.model import EnsembleReward, ModelReward, normalised
+from burnish.rewards.model import Combine, EnsembleReward, ModelReward, normalised
 from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
 from burnish.stats.baselines import LengthRule, fit_length_rule
 from burnish.store.snapshot import read_rows
@@ -73,10 +73,13 @@ def run(context: Context) -> Facts:
     }
 
 
-def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
-    """The sealed reward models of a run, each with the normalisation it was given."""
+def load_reward(
+    folder: Path, dtype: torch.dtype, *, combine: Combine = "mean", spread_coef: float = 1.0
+) -> EnsembleReward:
+    """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together."""
     durable.verify(folder)
-    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))]))
+    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))])
+    return EnsembleReward(members, combine, spread_coef)
 
 
 def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:

@@ -94,7 +94,7 @@ def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
 def training_prompts(context: Context, settings: OnPolicy) -> list[Prompt]:
     """What ppo or grpo samples from: its prompts, or the training prompts of the rankings."""
     if settings.prompts is not None:
-        return read_prompts(context.path(settings.prompts))[: settings.limit]
+        return read_prompts(context.path(settings.prompts), settings.prompt_column)[: settings.limit]
     return distinct(rankings(context).train)[: settings.limit]
 
 

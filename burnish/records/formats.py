@@ -14,6 +14,7 @@ silence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
@@ -41,9 +42,9 @@ def read_examples(path: Path) -> list[Example]:
     return _unique(_read(path, _example))
 
 
-def read_prompts(path: Path) -> list[Prompt]:
-    """Conversations that end with the user's turn."""
-    return _unique(_read(path, _prompt))
+def read_prompts(path: Path, column: str | None = None) -> list[Prompt]:
+    """Conversations that end with the user's turn; in a column of another name where one is given."""
+    return _unique(_read(path, partial(_prompt, column=column)))
 
 
 @overload
@@ -136,11 +137,11 @@ def _check_learnable(row: Row, messages: Messages) -> None:
             raise fault(row, found, "Write the answer, or leave the row out.", "messages", number, "content")
 
 
-def _prompt(row: Row) -> Prompt:
-    key = "messages" if "messages" in row.value or "prompt" not in row.value else "prompt"
+def _prompt(row: Row, column: str | None) -> Prompt:
+    key = column or ("messages" if "messages" in row.value or "prompt" not in row.value else "prompt")
     _require(row, key)
     messages = ends_with_user(row, conversation(row, key), key)
-    return Prompt(id=_id(row), messages=messages, meta=_meta(row, _PROMPT))
+    return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)))
 
 
 def _ranking(row: Row) -> Ranking:

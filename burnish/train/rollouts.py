@@ -183,8 +183,10 @@ class RolloutFeed:
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
-        for name in found[0].parts:
-            metrics[f"reward/{name}"] = _mean(part for group in found for part in group.parts[name])
+        for name in {name: None for group in found for name in group.parts}:  # in their order
+            said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
+            if said:
+                metrics[f"reward/{name}"] = _mean(said)
         return metrics | self._measured_metrics(score)
 
     def _measured_metrics(self, score: float) -> dict[str, float]:
@@ -218,7 +220,7 @@ def full_kl(own: Output, reference: Output) -> Tensor:
     assert reference.logits is not None
     count = _given(own.logprobs_N).numel()
     rows = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
-    return torch.cat([policy.full_kl(own.logits(each), reference.logits(each)) for each in rows])
+    return torch.cat([policy.full_kl(own.logits(each), reference.logits(each)).cpu() for each in rows])
 
 
 def _standing_for(absent: Sequence[Group], batches: list[Batch]) -> list[Batch]:

@@ -123,6 +123,34 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
 
 
+BREVITY = "def brevity(completions, **_):\n    return [-len(said[0]['content']) for said in completions]\n"
+
+
+def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> None:
+    rows = [{"question": f"{n} + 1?", "answer": n + 1} for n in range(6)]
+    (place / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    function = place / "mine.py"
+    function.write_text(BREVITY)
+    brevity = f"{{python: {{file: {function}, function: brevity}}, weight: 0.01}}"
+    settings = (
+        *("iterations=2", "prompts_per_iteration=3", "num_generations=2", "max_new_tokens=8", "micro_tokens=4096"),
+        *("prompt_column=question", f"rewards=[{{exact: {{compare: last_number}}}}, {brevity}]"),
+    )
+    command = ("grpo", "--model", place / "model", "--data", place / "sums.jsonl", "--out", place / "counted")
+    words = [word for setting in settings for word in ("--set", f"grpo.{setting}")]
+    found = burnish(*command, *words, "--json")
+    assert found.returncode == 0, found.stderr
+    samples = [json.loads(line) for line in (place / "counted" / "grpo" / "samples.jsonl").read_text().splitlines()]
+    for each in samples:
+        parts, cut = each["parts"], each["stop"] == "length"
+        assert parts["brevity"] == -len(each["text"])
+        assert each["score"] == pytest.approx(parts["exact"] + 0.01 * parts["brevity"] - cut)
+    function.write_text(BREVITY.replace("in completions", "in completions[1:]"))
+    again = burnish(*command, *words)
+    assert again.returncode == 2
+    assert "mine.py: brevity: gave 5 numbers for 6 answers" in again.stderr
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2

@@ -73,6 +73,7 @@ grpo:
   loss: dapo
   kl: {in: loss, coef: 0.02}
   watch: {window: 1, patience: 2}
+  rewards: [{model: {combine: worst}}, {regex: {pattern: "[a-z]"}, weight: 0.5}]
   iterations: 3
   prompts_per_iteration: 4
   num_generations: 2
