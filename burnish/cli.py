@@ -28,9 +28,8 @@ app = typer.Typer(
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
 bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is.")
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
-app.add_typer(config, name="config")
-app.add_typer(label, name="label")
-app.add_typer(bench, name="bench")
+for _name, _group in (("config", config), ("label", label), ("bench", bench)):
+    app.add_typer(_group, name=_name)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
@@ -181,9 +180,8 @@ def sample(
     from burnish.records.formats import read_prompts
     from burnish.terminal import emit, progress
 
-    asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, asked, sampling, n, progress())
+    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress())
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
@@ -259,13 +257,9 @@ def serve(
 ) -> None:
     """Serve the labelling page; prints a one-time link."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import STORE
+    from burnish.pipeline.run_folder import store_of
 
-    store = place / STORE if place.is_dir() else place
-    if not store.is_file():
-        mend = "Run a recipe with collect: {by: people} first, or name the database."
-        raise ConfigError(Problem(str(store), "there is no preference database", mend))
-    serve_pages(store, host=host, port=port)
+    serve_pages(store_of(place), host=host, port=port)
 
 
 @config.command()

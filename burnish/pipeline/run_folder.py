@@ -57,3 +57,12 @@ def _is_copy(path: Path) -> bool:
 def _write_changed(path: Path, data: bytes) -> None:
     if not path.is_file() or path.read_bytes() != data:
         write_bytes(path, data)
+
+
+def store_of(place: Path) -> Path:
+    """The preference database of a run folder, or the file itself. Raises ConfigError where there is none."""
+    store = place / STORE if place.is_dir() else place
+    if not store.is_file():
+        mend = "Run a recipe with collect: {by: people} first, or name the database."
+        raise ConfigError(Problem(str(store), "there is no preference database", mend))
+    return store

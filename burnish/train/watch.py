@@ -27,6 +27,8 @@ from burnish.train.parallel import Ranks
 
 HELD_OUT = "reward/held_out"
 """The metric: what `burnish.rewards.watched` adds to the parts of a reward."""
+MEAN, SPREAD = "reward/model", "reward/model/spread"
+"""Those of an ensemble: what its members say in the mean, and their standard deviation."""
 
 
 class Ending(Enum):
@@ -57,7 +59,8 @@ class Reading:
     kl: float
     """From the start, nats an answer."""
     score: float | None = None
-    """Mean score by what does not pay; None where there is no such thing, and the budget alone decides."""
+    """Mean score by what does not pay, or what an ensemble is sure of; None where there is neither, and the budget
+    alone decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +109,13 @@ def readings_of(rows: Iterable[Mapping[str, float]]) -> list[Reading]:
 
 
 def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading:
-    """Where no answer taught anything no KL was measured: it is as it was before."""
+    """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model, an ensemble
+    gives its mean less its spread, which falls where the members come to answers of which they know little."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    return Reading(kl=kl, score=metrics.get(HELD_OUT))
+    score = metrics.get(HELD_OUT)
+    if score is None and MEAN in metrics and SPREAD in metrics:
+        score = metrics[MEAN] - metrics[SPREAD]
+    return Reading(kl=kl, score=score)
 
 
 class Watch:
