@@ -204,6 +204,10 @@ def _frontier(rows: Rows) -> Curve | None:
     )
 
 
+_BESIDE = (("reward/held_out", "what looks on", "reward"), ("reward/gold", "gold", "maybe"))
+"""Metrics that may stand beside what pays: the watcher's, and a reward that the recipe calls gold, of weight 0."""
+
+
 def _watched(stage: str, rows: Rows) -> Curve | None:
     """The same of a watched stage: what pays and what only looks on, as gains from where they began, which are in the
     same unit (standard deviations of each model's scores), and the weights that were kept."""
@@ -212,7 +216,7 @@ def _watched(stage: str, rows: Rows) -> Curve | None:
         return None
     kept = int(read[-1]["watch/kept"])
     x = [math.sqrt(max(0.0, row["objective/full_kl"])) for row in read]
-    seen = [row.get("reward/held_out") for row in read]
+    beside = {name: ([row.get(metric) for row in read], colour) for metric, name, colour in _BESIDE}
     return Curve(
         title="Score against drift",
         x=x,
@@ -224,7 +228,11 @@ def _watched(stage: str, rows: Rows) -> Curve | None:
         colour=stage,
         joined=False,
         name="what pays",
-        beside=() if None in seen else [Series(name="what looks on", y=_gains(seen), colour="reward")],
+        beside=[
+            Series(name=name, y=_gains(seen), colour=colour)
+            for name, (seen, colour) in beside.items()
+            if None not in seen
+        ],
         mark=x[min(kept, len(x) - 1)],
     )
 

@@ -10,7 +10,7 @@ import pytest
 from burnish.judge.language import words
 from burnish.pipeline.gold import findings, world
 from burnish.pipeline.gold.picture import picture
-from burnish.pipeline.gold.study import METHODS, Plan, study
+from burnish.pipeline.gold.study import METHODS, Plan, publish, study
 from burnish.train.watch import Rule
 from burnish.types import Silent
 
@@ -127,5 +127,9 @@ def test_a_study_of_the_smallest_size_and_what_is_done_is_not_done_again(
     assert len(labels) == 24
     assert all(world.gold(row["completions"][0]) > world.gold(row["completions"][1]) for row in labels)
     monkeypatch.setattr("burnish.pipeline.gold.study.execute", None)
-    assert study(recipe, tmp_path / "out", plan, Silent()) == found
+    told, table = publish(recipe, tmp_path / "out", plan, Silent())
+    kept = json.loads((tmp_path / "out" / "gold.json").read_text())
+    assert (kept["runs"], kept["best_of"], kept["summary"]) == (found["runs"], found["best_of"], told["summary"])
+    assert (tmp_path / "out" / "gold.svg").is_file()
+    assert table.count("\n") == 3, "a head, two methods, a note"
     assert next(world.prompts(1)) in {row["prompt"][0]["content"] for row in labels}
