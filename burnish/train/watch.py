@@ -125,9 +125,8 @@ class Watch:
     """
 
     def __init__(self, rule: Rule, averages: Averages, *, every: int, stops: bool = True) -> None:
-        """`averages`: the weights that would be kept; readings are of those that train, so that of weights averaged over
-        steps a reading tells roughly. `every`: updates of an iteration. `stops` False: only look, and leave the run to
-        its end and its last weights."""
+        """`averages`: the weights that would be kept; readings are of those that train, and tell of averages roughly.
+        `every`: updates of an iteration. `stops` False: only look, and leave the run to its end and last weights."""
         self._rule = rule
         self._averages = averages
         self._every = every
