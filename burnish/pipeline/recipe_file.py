@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, Keys, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, sampled_clashes
+from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, reward_clashes, sampled_clashes
 from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Ranked, Recipe, places, put, resolve
 
 DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
@@ -132,6 +132,14 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if learner and learner.rankings is None:
             yield from _of_others(name, learner, "collect" if collect else "reward")
+    if collect and collect.ask is not None and collect.disputed_by is None:
+        found = "ask is set, and nothing says which prompts are disputed"
+        yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
+    if collect and reward and isinstance(reward.margin, str):
+        found = "margin names a column of given rankings, and a collect section makes them"
+        yield ("reward.margin", "collect"), found, "Give a number."
+    if reward:
+        yield from reward_clashes(reward)
     if dpo:
         yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
@@ -169,10 +177,11 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
 def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
     """Settings of given rankings, in a section that learns from what another names or makes."""
     usual = Ranked()
-    for setting in ("limit", "held_out"):
+    for setting in ("limit", "held_out", "where"):
         if getattr(learner, setting) != getattr(usual, setting) and name != owner:
             found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
-            yield (f"{name}.{setting}", owner), found, f"Set {owner}.{setting} instead."
+            mend = f"Set {owner}.{setting} instead." if owner != "collect" or setting != "where" else "Remove where."
+            yield (f"{name}.{setting}", owner), found, mend
 
 
 def _unread(dpo: Dpo) -> Iterator[Contradiction]:
