@@ -20,15 +20,14 @@ from typing import Any
 from torch import Tensor
 
 from burnish.models.forward import Trainable
+from burnish.rewards.combination import HELD_OUT
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Objective
 from burnish.train.parallel import Ranks
 
-HELD_OUT = "reward/held_out"
-"""The metric: what `burnish.rewards.watched` adds to the parts of a reward."""
 MEAN, SPREAD = "reward/model", "reward/model/spread"
-"""Those of an ensemble: what its members say in the mean, and their standard deviation."""
+"""Metrics of an ensemble: what its members say in the mean, and their standard deviation."""
 
 
 class Ending(Enum):
@@ -112,7 +111,7 @@ def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading
     """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model, an ensemble
     gives its mean less its spread, which falls where the members come to answers of which they know little."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    score = metrics.get(HELD_OUT)
+    score = metrics.get(f"reward/{HELD_OUT}")
     if score is None and MEAN in metrics and SPREAD in metrics:
         score = metrics[MEAN] - metrics[SPREAD]
     return Reading(kl=kl, score=score)
