@@ -27,7 +27,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
 )
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
-bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is.")
+bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is, and how far to trust rewards.")
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 for _name, _group in (("config", config), ("label", label), ("bench", bench)):
     app.add_typer(_group, name=_name)
@@ -132,9 +132,7 @@ def verify(
     from burnish.release.verify import verify_any
 
     found = verify_any(path)
-    emit(
-        found, f"{path}: {len(found['files'])} files, every byte as written (digest {str(found['digest'])[:16]})", json
-    )
+    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
 
 
 @app.command()

@@ -115,7 +115,7 @@ def _begin(recipe: Path, folder: Path, seed: int, labels: int, progress: Progres
     durable.write_jsonl(folder / "prompts.jsonl", asked)
     if not (folder / "model").is_dir():
         _random_model(folder / "model", rows, seed)
-    if not (folder / "labels.jsonl").is_file():
+    if len(durable.read_log(folder / "labels.jsonl")) < labels:  # the first of more are the same
         started = load_recipe(folder / "recipe.yaml", [f"seed={seed}", "reward=null", "ppo=null", "grpo=null"])
         list(execute(started, folder, folder / "start", progress))
         durable.write_jsonl(folder / "labels.jsonl", _judged(folder, seed, labels, progress))
