@@ -109,7 +109,7 @@ SMALL = {
 def test_a_study_of_the_smallest_size_and_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, count in (("CONVERSATIONS", 64), ("PROMPTS", 8), ("BEST_OF_PROMPTS", 2), ("SIZES", (1, 2))):
+    for name, count in (("CONVERSATIONS", 64), ("PROMPTS", 8), ("BEST_OF_PROMPTS", 2), ("BEST_OF", 2)):
         monkeypatch.setattr(f"burnish.pipeline.gold.study.{name}", count)
     text = (ROOT / "recipes" / "goldreward.yaml").read_text()
     for shipped, small in SMALL.items():

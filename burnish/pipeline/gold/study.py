@@ -21,6 +21,7 @@ from transformers import LlamaConfig
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.models.tiny import word_tokenizer, write_random
+from burnish.pipeline.best_of_n import MICRO_TOKENS, best_of_n
 from burnish.pipeline.gold import world
 from burnish.pipeline.gold.findings import as_text, summary
 from burnish.pipeline.gold.picture import picture
@@ -33,14 +34,14 @@ from burnish.pipeline.training import MODEL, rule_of
 from burnish.records import durable
 from burnish.records.formats import read_prompts
 from burnish.rewards.model import LearnedReward
-from burnish.stats.best_of import best_of_each, kl_of_best
+from burnish.stats.best_of import best_of_each
 from burnish.types import Progress, Sampling
 
 METHODS = ("grpo", "ppo")
 CONVERSATIONS, PROMPTS = 2000, 1024
 CHUNK = 512
 """Prompts answered at once."""
-BEST_OF_PROMPTS, SIZES = 32, (1, 2, 4, 8, 16, 32, 64)
+BEST_OF_PROMPTS, BEST_OF = 32, 64
 COLUMNS = {
     "kl": "objective/full_kl",
     "proxy": "objective/scores",
@@ -172,21 +173,22 @@ def _sampling(seed: int) -> Sampling:
 def _best_of(folder: Path, seed: int, labels: int, progress: Progress) -> list[dict[str, Any]]:
     """The fine-tuned model's answers, the best of n of them by the reward model: what that is worth, by gold too; and
     gold's mean and spread over all of them, which its figures are told in."""
-    model, tokenizer = folder / "start" / "sft" / "model", Tokenizer.load(folder / "model")
-    asked = read_prompts(folder / "prompts.jsonl")[:BEST_OF_PROMPTS]
-    answers = speaker(model, "float32", progress).generate([p.messages for p in asked], _sampling(seed), n=max(SIZES))
+    model = folder / "start" / "sft" / "model"
     scorer = load_reward(folder / f"labels-{labels}" / "reward" / MODEL, torch.float32)
-    reward = LearnedReward(scorer=scorer, ids=Renderer(tokenizer), micro_tokens=8192)
-    scored, golds = [], []
-    for prompt, row in zip(asked, answers, strict=True):
-        scored.append(reward.score([prompt] * len(row), row).scores)
-        golds.append([world.gold(each.text) for each in row])
+    reward = LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(model)), micro_tokens=MICRO_TOKENS)
+    asked = read_prompts(folder / "prompts.jsonl")[:BEST_OF_PROMPTS]
+    chosen = best_of_n(speaker(model, "float32", progress), reward, asked, _sampling(seed), BEST_OF)
+    scores = [[answer["score"] for answer in row["answers"]] for row in chosen.rows]
+    golds = [[world.gold(answer["text"]) for answer in row["answers"]] for row in chosen.rows]
+    sizes = [size.n for size in chosen.sizes]
+    told = {
+        "n": sizes,
+        "kl": [size.kl for size in chosen.sizes],
+        "proxy": [size.score.value for size in chosen.sizes],
+        "gold": [each.value for each in best_of_each(list(zip(scores, golds, strict=True)), sizes)],
+    }
     everything = [each for row in golds for each in row]
-    curves = {"proxy": zip(scored, scored, strict=True), "gold": zip(scored, golds, strict=True)}
-    told = {name: [each.value for each in best_of_each(list(rows), SIZES)] for name, rows in curves.items()}
-    kls = [kl_of_best(n) for n in SIZES]
-    gold = {"gold_mean": fmean(everything), "gold_std": pstdev(everything)}
-    return [{"seed": seed, "labels": labels, "n": list(SIZES), "kl": kls, **told, **gold}]
+    return [{"seed": seed, "labels": labels, **told, "gold_mean": fmean(everything), "gold_std": pstdev(everything)}]
 
 
 def _runs(folder: Path, seed: int, labels: int, coef: float, progress: Progress) -> list[dict[str, Any]]:
