@@ -80,14 +80,13 @@ ALONE = {
 def _alone(verb: str) -> None:
     stage, preset, text = ALONE[verb]
 
-    @app.command(verb, help=text)
     def alone(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
         from burnish.pipeline.recipe_file import stage_alone
 
         settings = stage_alone(stage, model, data, out.resolve().name, (*preset, *(overrides or ())))
         _work(settings, Path(), out, None, json)
 
-    del alone
+    app.command(verb, help=text)(alone)
 
 
 for _each in ALONE:
@@ -132,8 +131,7 @@ def verify(
     from burnish.release.verify import verify_any
 
     found = verify_any(path)
-    text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
-    emit(found, text, json)
+    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
 
 
 @app.command()
@@ -176,9 +174,8 @@ def sample(
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
 
-    asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, asked, sampling, n, progress())
+    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress())
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
@@ -253,6 +250,19 @@ def bench(
     rows = compare.compare(f"bench {kind}", found, rounds, progress())
     said = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
     _told_and_kept(said, report.as_text(rows, model), out, json)
+
+
+@app.command()
+def gold(
+    recipe: RecipeFile = Path("recipes/goldreward.yaml"),
+    out: Out = Path("runs/goldreward"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 1 on.")] = 5,
+    json: Json = False,
+) -> None:
+    """Pay policies by reward models of few and many labels: where their true worth peaks, and where the watch stops."""
+    from burnish.pipeline.gold.study import Plan, publish
+
+    emit(*publish(recipe, out, Plan(seeds=range(1, seeds + 1)), progress()), json)
 
 
 @label.command()
@@ -346,25 +356,16 @@ def root(
 def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
     signal.signal(signal.SIGTERM, _terminated)
-    several = {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
-    argv = sys.argv[1:]
-    if not several:
-        sys.exit(code_of(argv))
-    from burnish.torchrun import take_part
-
-    try:
-        sys.exit(take_part(argv, code_of))
-    except Exception as error:  # noqa: BLE001 (our own bugs, as in `code_of`)
+    if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
         from burnish.crash import admit
+        from burnish.torchrun import take_part
 
-        code = admit(error, argv)
-        sys.stderr.flush()
-        os._exit(code)  # as there: torch's threads must not have the last word
+        sys.exit(take_part(sys.argv[1:], code_of, admit))
+    sys.exit(code_of(sys.argv[1:]))
 
 
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
-
     try:
         return _told(app(argv, standalone_mode=False) or 0)
     except BurnishError as error:
