@@ -92,7 +92,7 @@ def progress(store: Store, campaign: int) -> Counts:
         return queries.progress(session, campaign)
 
 
-def share(store: Store, campaign: int, annotator: int, *, now: datetime | None = None) -> Share:
+def share(store: Store, campaign: int, annotator: int) -> Share:
     """How far one annotator is."""
     with store.reading() as session:
-        return tasks.share(session, campaign, annotator, now)
+        return tasks.share(session, campaign, annotator)

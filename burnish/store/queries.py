@@ -2,7 +2,8 @@
 
 Every function takes a session of `store.session` and returns ids or frozen values; one that writes needs the writer's
 transaction (`store.transaction()`). Handing out tasks and taking answers is `store.tasks`'. Wrong requests raise
-StoreError. Times are aware; `now` is the clock unless the caller has its own.
+StoreError. Times are aware; `now` is the clock unless the caller has its own. What comes in an order is sorted here, by
+code points, and not by the database: each of those has an order of its own, and a snapshot's bytes depend on it.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ def add_item(
         prompt_id=prompt.id,
         messages=[message.as_json() for message in prompt.messages],
         meta=dict(prompt.meta),
-        position=session.scalar(select(func.count()).where(ItemRow.campaign_id == campaign)) or 0,
+        position=session.scalar(select(func.max(ItemRow.position) + 1).where(ItemRow.campaign_id == campaign)) or 0,
+        open_seats=owner.overlap,
     )
     session.add(row)
     session.flush()
@@ -121,17 +123,18 @@ def find_campaign(session: Session, key: str) -> Campaign | None:
 
 def annotators(session: Session) -> list[Annotator]:
     """All of them, by name."""
-    return [as_annotator(row) for row in session.scalars(select(AnnotatorRow).order_by(AnnotatorRow.name))]
+    return sorted(map(as_annotator, session.scalars(select(AnnotatorRow))), key=lambda person: person.name)
 
 
 def items(session: Session, campaign: int) -> list[Item]:
     """A campaign's items, by prompt id."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign).order_by(ItemRow.prompt_id))
+    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign))
     found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign)
     texts: dict[int, list[str]] = {}
     for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
         texts.setdefault(item_id, []).append(text)
-    return [Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows]
+    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
+    return sorted(found, key=lambda item: item.prompt.id)
 
 
 def texts(session: Session, item: int) -> list[str]:
@@ -143,15 +146,15 @@ def texts(session: Session, item: int) -> list[str]:
 def progress(session: Session, campaign: int) -> Counts:
     """How far a campaign is."""
     overlap = campaign_row(session, campaign).overlap
-    seats = select(leases.JUDGED.label("judged"), leases.SKIPPED.label("skipped"))
-    found = session.execute(seats.select_from(ItemRow).where(ItemRow.campaign_id == campaign))
-    rows = [(row.judged, row.skipped) for row in found]
+    sums = (func.coalesce(func.sum(column), 0) for column in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats))
+    found = select(func.count(), *sums).where(ItemRow.campaign_id == campaign)
+    items, judged, skipped, left = session.execute(found).one()
     return Counts(
-        items=len(rows),
-        wanted=overlap * len(rows),
-        judged=sum(judged for judged, _ in rows),
-        skipped=sum(skipped for _, skipped in rows),
-        left=sum(overlap - judged for judged, skipped in rows if judged < overlap and skipped < overlap),
+        items=items,
+        wanted=overlap * items,
+        judged=judged,
+        skipped=skipped,
+        left=left,
         by_annotator=_by_annotator(session, campaign),
     )
 
@@ -159,7 +162,8 @@ def progress(session: Session, campaign: int) -> Counts:
 def judgements(session: Session, campaign: int) -> list[Judgement]:
     """Everyone's latest revisions, skips included, by prompt id and name."""
     found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.LATEST)
-    return [as_judgement(row) for row in session.execute(found.order_by(ItemRow.prompt_id, AnnotatorRow.name))]
+    said = map(as_judgement, session.execute(found))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
@@ -206,6 +210,5 @@ def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
         .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.LATEST)
         .group_by(AnnotatorRow.name)
-        .order_by(AnnotatorRow.name)
     )
-    return {row[0]: row[1] for row in session.execute(found)}
+    return {row[0]: row[1] for row in sorted(map(tuple, session.execute(found)))}

@@ -89,7 +89,17 @@ class ItemRow(Base):
     """One prompt of a campaign."""
 
     __tablename__ = "item"
-    __table_args__ = (UniqueConstraint("campaign_id", "prompt_id"), UniqueConstraint("campaign_id", "position"))
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "prompt_id"),
+        UniqueConstraint("campaign_id", "position"),
+        Index(
+            "ix_item_open",
+            "campaign_id",
+            "position",
+            sqlite_where=text("open_seats > 0"),
+            postgresql_where=text("open_seats > 0"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
@@ -97,6 +107,13 @@ class ItemRow(Base):
     messages: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     meta: Mapped[dict[str, Any]] = mapped_column(JSON)
     position: Mapped[int]
+    judged: Mapped[int] = mapped_column(server_default="0")
+    """By how many people it is judged now. This and the next two are counted anew whenever somebody says something, so
+    that a million judgements need not be read to find the next task."""
+    skipped: Mapped[int] = mapped_column(server_default="0")
+    """How many people say now that they cannot judge it."""
+    open_seats: Mapped[int] = mapped_column(server_default="0")
+    """Judgements still to come; 0 too when as many have skipped it as should have judged it."""
 
 
 class AnswerRow(Base):
@@ -117,15 +134,21 @@ class AssignmentRow(Base):
     """An item lent to one person for a while, with the order in which that person sees its answers."""
 
     __tablename__ = "assignment"
-    __table_args__ = (UniqueConstraint("item_id", "annotator_id"),)
+    __table_args__ = (
+        UniqueConstraint("item_id", "annotator_id"),
+        Index(None, "annotator_id", "campaign_id", "leased_until"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    """The item's: so that what a person did is counted from the index alone."""
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
-    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
     order: Mapped[list[int]] = mapped_column("shown_order", JSON)
     """order[i] is the position of the answer shown in place i."""
     shown: Mapped[datetime] = mapped_column(Moment)
-    leased_until: Mapped[datetime] = mapped_column(Moment)
+    leased_until: Mapped[datetime | None] = mapped_column(Moment)
+    """None when it is answered: the lease is over."""
 
 
 class JudgementRow(Base):
@@ -141,6 +164,7 @@ class JudgementRow(Base):
             sqlite_where=text("supersedes is null"),
             postgresql_where=text("supersedes is null"),
         ),
+        Index(None, "annotator_id", "item_id"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -148,7 +172,7 @@ class JudgementRow(Base):
     """Made by the client before it sends: the same click sent twice is one row."""
     assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"), index=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
-    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))

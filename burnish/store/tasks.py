@@ -1,7 +1,7 @@
 """Handing out tasks and taking what people say of them. Knows leases and revisions; no web, no simulated people.
 
-Every writing function needs the writer's transaction (`store.transaction()`): it takes SQLite's write lock at its
-start, so that no one else takes a seat between the question and the answer. Wrong requests raise StoreError.
+Every writing function needs the writer's transaction (`store.transaction()`): it has the write lock from its start, so
+that no one else takes a seat between the question and the answer. Wrong requests raise StoreError.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from burnish.store.views import Judgement, Share, Task
 JUDGEMENTS = UUID("5b1f1d9e-6c0e-4a55-9c86-2f8a4c7d1e03")
 """Namespace of judgement ids: one is the UUIDv5 of its submission, so that the same submissions give the same ids."""
 
+COUNTED = 1000
+"""How many of the items that are left to a person are counted: nobody needs to know of more."""
+
 
 def next_task(
     session: Session, campaign: int, annotator: int, now: datetime | None = None, *, prompt_id: str | None = None
@@ -43,7 +46,7 @@ def next_task(
     if held is None:
         person = session.get_one(AnnotatorRow, annotator)
         order = leases.shown_order(owner, item, person, len(answers))
-        held = AssignmentRow(item_id=item.id, annotator_id=annotator, order=order)
+        held = AssignmentRow(campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order)
         session.add(held)
     held.shown, held.leased_until = now, now + leases.LEASE
     session.flush()
@@ -99,19 +102,19 @@ def submit(
         supersedes=last.id if last else None,
     )
     session.add(row)
+    held.leased_until = None
     session.flush()
+    leases.recount(session, ItemRow.id == held.item_id)
     return _logged(session, _judgement(session, row.id))
 
 
-def share(session: Session, campaign: int, annotator: int, now: datetime | None = None) -> Share:
-    """How far one person is."""
-    done = select(func.count()).select_from(JudgementRow).join(ItemRow)
-    mine = (ItemRow.campaign_id == campaign, JudgementRow.annotator_id == annotator, leases.LATEST)
-    left = leases.open_items(campaign, annotator, clock(now)).order_by(None).subquery()
-    return Share(
-        done=session.scalar(done.where(*mine)) or 0,
-        left=session.scalar(select(func.count()).select_from(left)) or 0,
-    )
+def share(session: Session, campaign: int, annotator: int) -> Share:
+    """How far one person is. A million items are not counted: what is left, up to COUNTED."""
+    mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
+    done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
+    waiting = leases.unanswered_items(campaign, annotator).limit(COUNTED).subquery()
+    left = select(func.count()).select_from(waiting)
+    return Share(done=session.scalar(done) or 0, left=session.scalar(left) or 0)
 
 
 def _wanted(session: Session, campaign: int, annotator: int, now: datetime, prompt_id: str | None) -> ItemRow | None:

@@ -57,7 +57,8 @@ class Task:
     order: tuple[int, ...]
     """order[i] is the answer's own position of the one shown in place i."""
     shown: datetime
-    leased_until: datetime
+    leased_until: datetime | None
+    """None when it is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,4 +101,5 @@ class Share:
     done: int
     """Judged or skipped by this person."""
     left: int
-    """Items that this person could still be given now."""
+    """Items that this person could still be given, now or when others leave theirs unanswered; not counted beyond
+    `store.tasks.COUNTED`."""

@@ -21,7 +21,7 @@ from burnish.store.session import Store
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_it_listens_on_this_machine_only(store: Store, host: str):
     with pytest.raises(ConfigError, match="other machines"):
-        serve(store.path, host=host)
+        serve(Path(store.place), host=host)
 
 
 def test_a_taken_port_is_said(store: Store):
@@ -29,7 +29,7 @@ def test_a_taken_port_is_said(store: Store):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(MachineError, match="cannot be opened"):
-            serve(store.path, port=taken.getsockname()[1])
+            serve(Path(store.place), port=taken.getsockname()[1])
 
 
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path):
@@ -40,7 +40,7 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path):
 
 def test_it_serves_the_link_that_it_prints_until_interrupted(store: Store, fill: Callable[..., int]):
     fill(store)
-    code = f"from pathlib import Path; from burnish.label.app import serve; serve(Path({str(store.path)!r}), port=0)"
+    code = f"from pathlib import Path; from burnish.label.app import serve; serve(Path({store.place!r}), port=0)"
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
