@@ -58,40 +58,32 @@ def run(
     _work(settings, recipe.parent, out or Path("runs") / settings.name, until, json)
 
 
-@app.command()
-def sft(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """Fine-tune a model on conversations: the sft stage alone."""
-    _alone("sft", model, data, out, overrides, json)
+ALONE = {
+    "sft": ("sft", (), "Fine-tune a model on conversations: the sft stage alone."),
+    "reward": ("reward", (), "Train a reward model on pairs or rankings, and measure it: the reward stage alone."),
+    "dpo": ("dpo", (), "Teach preferences from pairs or rankings, without a reward model: the dpo stage alone."),
+    "orpo": ("dpo", ("dpo.loss=orpo",), "The dpo stage alone with ORPO's loss, which needs no reference model."),
+    "kto": ("kto", (), "Teach a model from answers called good or bad, one at a time: the kto stage alone."),
+    "grpo": ("grpo", (), "Reinforce answers that beat others to their prompt: the grpo stage, and its reward."),
+}
+"""Verbs that do one stage: its name, settings, help."""
 
 
-@app.command()
-def reward(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """Train a reward model on pairs or rankings, and measure it: the reward stage alone."""
-    _alone("reward", model, data, out, overrides, json)
+def _alone(verb: str) -> None:
+    stage, preset, text = ALONE[verb]
+
+    @app.command(verb, help=text)
+    def alone(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
+        from burnish.pipeline.recipe_file import stage_alone
+
+        settings = stage_alone(stage, model, data, out.resolve().name, (*preset, *(overrides or ())))
+        _work(settings, Path(), out, None, json)
+
+    del alone
 
 
-@app.command()
-def dpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """Teach a model preferences from pairs or rankings, without a reward model: the dpo stage alone."""
-    _alone("dpo", model, data, out, overrides, json)
-
-
-@app.command()
-def orpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """The dpo stage alone with ORPO's loss, which needs no reference model."""
-    _alone("dpo", model, data, out, ["dpo.loss=orpo", *(overrides or ())], json)
-
-
-@app.command()
-def kto(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """Teach a model from answers called good or bad, one at a time: the kto stage alone."""
-    _alone("kto", model, data, out, overrides, json)
-
-
-@app.command()
-def grpo(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
-    """Reinforce answers to prompts that score better than others to the same prompt: the grpo stage, and its reward."""
-    _alone("grpo", model, data, out, overrides, json)
+for _each in ALONE:
+    _alone(_each)
 
 
 @app.command()
@@ -318,12 +310,6 @@ def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: boo
     if out is not None:
         write_json(out, found)
     emit(found, text, json)
-
-
-def _alone(stage: str, model: str, data: Path, out: Path, overrides: list[str] | None, json: bool) -> None:
-    from burnish.pipeline.recipe_file import stage_alone
-
-    _work(stage_alone(stage, model, data, out.resolve().name, overrides or ()), Path(), out, None, json)
 
 
 def _work(recipe: Any, base: Path, folder: Path, until: str | None, json: bool) -> NoReturn:

@@ -42,6 +42,14 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """Plain text: nobody asks, nobody answers."""
+
+    id: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ranking:
     """A prompt, K answers and their order. A pair of answers is a ranking with K = 2."""
 

@@ -1,4 +1,4 @@
-"""Conversations, rankings and labelled answers as documents. Knows the renderer; knows no file and no method."""
+"""Conversations, texts, rankings and labelled answers as documents. Knows the renderer; knows no file and no method."""
 
 from __future__ import annotations
 
@@ -6,13 +6,25 @@ from collections.abc import Sequence
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
-from burnish.types import Example, Labelled, Ranking
+from burnish.chat.tokenizer import Tokenizer
+from burnish.types import Example, Labelled, Ranking, Text
 
 
 def example_document(renderer: Renderer, example: Example) -> Document:
     """A conversation as a root, of which what the assistant says is learned."""
     rendered = renderer.example(example.messages)
     return Document(row=example.id, ids=rendered.ids, weights=rendered.weights)
+
+
+def text_documents(tokenizer: Tokenizer, text: Text, length: int) -> list[Document]:
+    """A text cut to pieces of `length` tokens, of which all but the first are learned; a last piece of one is none."""
+    ids = tokenizer.encode(text.content)
+    pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
+    return [
+        Document(row=f"{text.id}#{number}", ids=piece, weights=[0.0] + [1.0] * (len(piece) - 1))
+        for number, piece in enumerate(pieces)
+        if len(piece) > 1
+    ]
 
 
 def ranked_document(renderer: Renderer, ranking: Ranking) -> Document:

@@ -26,6 +26,14 @@ ENDED = About(
 WORDS = About(
     name="words", title="Words", says="Mean number of words of an answer.", better="neither", unit="score", bounds=None
 )
+TEXT = About(
+    name="text_nll",
+    title="Log-loss on text",
+    says="Mean negative log-likelihood of a piece of text, in nats a token; its exponential is the perplexity.",
+    better="lower",
+    unit="score",
+    bounds=None,
+)
 REWARD = About(name="reward", title="Reward", says="Mean score by the reward model.", unit="score", bounds=None)
 
 
@@ -44,23 +52,29 @@ def collect(
     return answers
 
 
-def evaluate(rubric: Rubric, cases: Sequence[Case], answers: Answers, seed: int = 0) -> Evaluation:
-    """Every suite that has cases, win rates by the gold rule's total, and how answers end.
+def evaluate(
+    rubric: Rubric, cases: Sequence[Case], answers: Answers, seed: int = 0, beside: Sequence[Measure] = ()
+) -> Evaluation:
+    """Every suite that has cases, win rates by the gold rule's total, how answers end, and what was measured `beside`.
 
     Raises DataError where a case names an unknown region, kind or fact.
     """
     grades = {model: grade(rubric, cases, given) for model, given in answers.items()}
     measures = [measure for suite in SUITES if (measure := _measure(suite, rubric, cases, grades))]
     totals = {model: [each.total for each in given] for model, given in grades.items()}
-    return _assemble(cases, answers, measures, totals, seed)
+    return _assemble(cases, answers, [*measures, *beside], totals, seed)
 
 
 def evaluate_by_score(
-    cases: Sequence[Case], answers: Answers, scores: Mapping[str, Sequence[float]], seed: int = 0
+    cases: Sequence[Case],
+    answers: Answers,
+    scores: Mapping[str, Sequence[float]],
+    seed: int = 0,
+    beside: Sequence[Measure] = (),
 ) -> Evaluation:
-    """Mean score, win rates by score, and how answers end."""
+    """Mean score, win rates by score, how answers end, and what was measured `beside`."""
     by_model = {model: _by_id(cases, given) for model, given in scores.items()}
-    return _assemble(cases, answers, [Measure(about=REWARD, by_model=by_model)], scores, seed)
+    return _assemble(cases, answers, [Measure(about=REWARD, by_model=by_model), *beside], scores, seed)
 
 
 def grade(rubric: Rubric, cases: Sequence[Case], answers: Sequence[Completion]) -> list[Grade]:

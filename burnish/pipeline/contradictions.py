@@ -35,7 +35,7 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Con
             f"the last {section.overlong_tokens} tokens of a budget of {section.max_new_tokens}",
             f"Set overlong_tokens to {section.max_new_tokens} or less.",
         )
-    for setting in ("ptx_coef", "ptx_batch_size"):
+    for setting in ("ptx_coef", "ptx_batch_size", "ptx_length"):
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"
             yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."

@@ -1,11 +1,13 @@
 """The evaluate stage: base model and trained ones answer the same cases, and the answers are graded and compared.
 
 By the gold rule where the recipe names one; else by the reward model, whose figures say what PPO was rewarded for and
-not whether that is good. A model's answers are kept whole: a killed stage asks only the models that had not finished.
+not whether that is good. Where it names texts, how well each model predicts them is measured too. A model's answers are
+kept whole: a killed stage asks only the models that had not finished.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,13 +16,16 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.report import Evaluation
-from burnish.evals.run import collect, evaluate, evaluate_by_score, grade
+from burnish.evals.run import TEXT, collect, evaluate, evaluate_by_score, grade
+from burnish.evals.task import Measure, Scores
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
+from burnish.pipeline.perplexity import losses
 from burnish.pipeline.ranked import scores_of
 from burnish.pipeline.recipe import POLICIES, Evaluate
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.sources import cases as cases_of
+from burnish.pipeline.sources import texts as texts_of
 from burnish.pipeline.speaker import base_model, speaker
 from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import write_json
@@ -36,10 +41,11 @@ def run(context: Context) -> Facts:
     cases = cases_of(context)
     rubric = Rubric.load(context.path(settings.rubric)) if settings.rubric else None
     answers = {name: _answers(context, settings, rubric, name, model, cases) for name, model in _models(context)}
+    texts, seed = _on_texts(context, settings), context.recipe.seed
     if rubric:
-        found = evaluate(rubric, cases, answers, context.recipe.seed)
+        found = evaluate(rubric, cases, answers, seed, texts)
     else:
-        found = evaluate_by_score(cases, answers, _rewards(context, cases, answers), context.recipe.seed)
+        found = evaluate_by_score(cases, answers, _rewards(context, cases, answers), seed, texts)
     write_json(context.folder / "evaluation.json", found.as_json())
     return _facts(found)
 
@@ -61,6 +67,20 @@ def _answers(
         write_answers(path, cases, said, grade(rubric, cases, said) if rubric else None)
         context.progress.finish()
     return [answer for _, answer in read_answers(path)]
+
+
+def _on_texts(context: Context, settings: Evaluate) -> list[Measure]:
+    """Every model's log-loss on the given texts, kept like answers."""
+    texts = texts_of(context, settings)
+    if not texts:
+        return []
+    by_model: dict[str, Scores] = {}
+    for name, model in _models(context):
+        path = context.folder / f"texts-{name}.json"
+        if not path.is_file():
+            write_json(path, dict(losses(model, texts, context.recipe.dtype, context.progress)))
+        by_model[name] = json.loads(path.read_bytes())
+    return [Measure(about=TEXT, by_model=by_model)]
 
 
 def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dict[str, list[float]]:

@@ -4,13 +4,14 @@ collected. Knows no method."""
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import example_document
+from burnish.data.documents import example_document, text_documents
 from burnish.data.packing import require_fit
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Output, Trainable
@@ -24,6 +25,7 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, with_adapter
 from burnish.records.formats import read_examples
+from burnish.records.texts import holds_texts, read_texts
 from burnish.rewards.model import LearnedReward
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
@@ -35,6 +37,8 @@ from burnish.train.rollouts import RolloutFeed
 from burnish.types import Reward
 
 PTX_BATCH = 8
+PIECE = 256
+"""Tokens of a piece of text."""
 WINDOW = 3
 """Iterations averaged at each end for the facts."""
 
@@ -106,11 +110,11 @@ def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Calla
 
 
 def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: Feed) -> Feed:
-    """The feed, with conversations beside its answers where the settings name some. Raises DataError for those that no
-    micro-batch holds."""
+    """The feed, with text or conversations beside its answers where the settings name some. Raises DataError for what
+    no micro-batch holds."""
     if settings.ptx_data is None:
         return feed
-    documents = [example_document(renderer, each) for each in read_examples(context.path(settings.ptx_data))]
+    documents = _beside(context.path(settings.ptx_data), settings, renderer)
     require_fit(documents, settings.micro_tokens)
     corpus = DatasetFeed(
         documents,
@@ -120,6 +124,13 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
         spread=world(),
     )
     return PretrainingMix(feed, corpus)
+
+
+def _beside(path: Path, settings: OnPolicy, renderer: Renderer) -> list[Document]:
+    if not holds_texts(path):
+        return [example_document(renderer, each) for each in read_examples(path)]
+    length = settings.ptx_length or min(PIECE, settings.micro_tokens)
+    return [piece for text in read_texts(path) for piece in text_documents(renderer.tokenizer, text, length)]
 
 
 def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:

@@ -11,6 +11,7 @@ from burnish.judge.rubric import Rubric
 from burnish.pipeline.recipe import Recipe, resolve
 from burnish.pipeline.recipe_file import paths
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
+from burnish.records.texts import holds_texts, read_texts
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
@@ -38,6 +39,14 @@ def _conversations(path: Path) -> int:
 
 def _examples(path: Path) -> int:
     return len(read_examples(path))
+
+
+def _beside(path: Path) -> int:
+    return len(read_texts(path)) if holds_texts(path) else _examples(path)
+
+
+def _texts(path: Path) -> int:
+    return len(read_texts(path))
 
 
 def _rankings(path: Path) -> int:
@@ -71,9 +80,10 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
     "ppo.prompts": _prompts,
-    "ppo.ptx_data": _examples,
+    "ppo.ptx_data": _beside,
     "grpo.prompts": _prompts,
-    "grpo.ptx_data": _examples,
+    "grpo.ptx_data": _beside,
     "evaluate.cases": _prompts,
+    "evaluate.texts": _texts,
     "evaluate.rubric": _rubric,
 }

@@ -29,7 +29,7 @@ PATHS = {
     "kto": ("data", "eval_data"),
     "ppo": ("prompts", "ptx_data"),
     "grpo": ("prompts", "ptx_data"),
-    "evaluate": ("cases", "rubric"),
+    "evaluate": ("cases", "rubric", "texts"),
 }
 """The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
 
@@ -182,6 +182,8 @@ class Evaluate(Strict):
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
     limit: Positive | None = None
     """Take at most so many cases of each file."""
+    texts: tuple[str, ...] | None = None
+    """Files of text (`text` in JSONL, or .txt) on which perplexity is measured: what training made a model forget."""
     rubric: str | None = None
     """The gold rule (YAML). Absent: answers are compared by the reward model, length and end-of-text share."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)

@@ -35,11 +35,14 @@ class OnPolicy(Kept):
     """Of the sampled answers."""
     max_new_tokens: Positive = 64
     ptx_data: str | None = Field(default=None, min_length=1)
-    """A JSONL file of conversations that are learned beside the answers, so that less is forgotten: PPO-ptx."""
+    """A file of texts (`text` in JSONL, or .txt) or of conversations, learned beside the answers so that less is
+    forgotten: PPO-ptx."""
     ptx_coef: Annotated[float, Field(gt=0)] | None = None
     """Weight of their negative log-likelihood, a token's mean. Absent: InstructGPT's 27.8."""
     ptx_batch_size: Positive | None = None
-    """So many of them at each optimiser step. Absent: 8."""
+    """So many of them, or pieces of text, at each optimiser step. Absent: 8."""
+    ptx_length: Annotated[int, Field(ge=2)] | None = None
+    """Texts are cut to pieces of so many tokens. Absent: 256, or micro_tokens where that is less."""
     unfrozen_layers: Positive | None = None
     """Train the last so many decoder layers of the policy, and the value head; absent: everything."""
     lr: Rate = 1e-5

@@ -17,15 +17,17 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
-from burnish.pipeline.recipe import Optim, Ranked, resolve
+from burnish.pipeline.recipe import Evaluate, Optim, Ranked, resolve
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
+from burnish.records.texts import read_texts
 from burnish.store.snapshot import read_snapshot
-from burnish.types import Example, Labelled, Message, Prompt, Ranking
+from burnish.types import Example, Labelled, Message, Prompt, Ranking, Text
 
 T = TypeVar("T")
+Named = TypeVar("Named", Prompt, Text)
 EVALUATED = 0.05
 """Share of the prompts that a stage is evaluated on while it trains, where it names none."""
 
@@ -103,7 +105,14 @@ def cases(context: Context) -> list[Prompt]:
     if not evaluate.cases:
         return distinct(rankings(context).heldout)[: evaluate.limit]
     files = [read_prompts(context.path(name))[: evaluate.limit] for name in evaluate.cases]
-    return _distinct_ids([case for file in files for case in file])
+    return _distinct_ids("evaluate.cases", [case for file in files for case in file])
+
+
+def texts(context: Context, settings: Evaluate) -> list[Text]:
+    """What perplexity is measured on."""
+    return _distinct_ids(
+        "evaluate.texts", [text for name in settings.texts or () for text in read_texts(context.path(name))]
+    )
 
 
 def data_path(name: str, base: Path) -> Path:
@@ -153,11 +162,9 @@ def _best(ranking: Ranking) -> Example:
     return Example(id=named, messages=messages, meta=ranking.prompt.meta)
 
 
-def _distinct_ids(found: list[Prompt]) -> list[Prompt]:
+def _distinct_ids(setting: str, found: list[Named]) -> list[Named]:
     seen: set[str] = set()
-    twice = [case.id for case in found if case.id in seen or seen.add(case.id)]
+    twice = [each.id for each in found if each.id in seen or seen.add(each.id)]
     if twice:
-        raise DataError(
-            *(Problem(f"evaluate.cases: {name}", "the id stands in two files", "Rename one.") for name in twice)
-        )
+        raise DataError(*(Problem(f"{setting}: {name}", "the id stands in two files", "Rename one.") for name in twice))
     return found

@@ -43,7 +43,8 @@ def shell(path: Path | str) -> str:
 
 def rewrite(path: Path, command: str) -> str:
     """A shell line that puts a file through `command` into a new file beside it."""
-    new = shell(path.with_name(f"{path.name.split('.')[0]}.mended.jsonl"))
+    kind = ".txt" if ".txt" in path.suffixes else ".jsonl"
+    new = shell(path.with_name(f"{path.name.split('.')[0]}.mended{kind}"))
     return f"zcat {shell(path)} | {command} > {new}" if path.suffix == ".gz" else f"{command} < {shell(path)} > {new}"
 
 

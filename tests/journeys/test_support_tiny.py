@@ -61,6 +61,12 @@ def test_status_lists_every_stage_as_done(demo: Path) -> None:
     assert found["done"] is True
 
 
+def test_every_model_is_measured_on_the_text_too(demo: Path) -> None:
+    found = json.loads((demo / "evaluate" / "evaluation.json").read_text())["suites"]["text_nll"]["figures"]
+    assert {"base", "sft", "ppo", "ppo-sft"} <= found.keys()
+    assert all(0 < found[model]["value"] < 20 for model in ("base", "sft", "ppo"))
+
+
 def test_again_does_nothing_quickly_and_without_torch(demo: Path) -> None:
     began = time.monotonic()
     found = again(demo)

@@ -52,6 +52,9 @@ ppo:
   unfrozen_layers: 1
   kl_target: 0.5
   kl_horizon: 100
+  ptx_data: story.txt
+  ptx_batch_size: 2
+  ptx_length: 16
   epochs: 1
   minibatches: 2
   max_new_tokens: 12
@@ -75,6 +78,7 @@ grpo:
 evaluate:
   cases: [cases.jsonl]
   rubric: shop.yaml
+  texts: [story.txt]
   sampling: {temperature: 0.0, max_new_tokens: 8}
 gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
 release: {name: tiny-support, purpose: Nothing but a test.}
@@ -89,6 +93,7 @@ ADAPTERS = {
     "grpo:\n": "grpo:\n  lora: {rank: 4, alpha: 8}\n",
 }
 """How each section begins where it trains an adapter."""
+STORY = "The lamp came on a Monday. By Friday it was back in its box, and nobody could say why it hummed.\n" * 3
 LABELLED = (("Yes.", True), ("No idea!", False), ("I will look.", True))
 
 
@@ -105,6 +110,7 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: b
         lines = (SHIPPED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
         short = sorted(lines, key=lambda line: (len(line), line))
         (folder / f"{name}.jsonl").write_text("".join(short[:count]), encoding="utf-8")
+    (folder / "story.txt").write_text(STORY, encoding="utf-8")
     prompts = [json.loads(line)["messages"] for line in (folder / "prompts.jsonl").read_text("utf-8").splitlines()]
     labelled = [{"prompt": each, "completion": text, "label": good} for each in prompts for text, good in LABELLED]
     (folder / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled), encoding="utf-8")

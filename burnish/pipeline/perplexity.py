@@ -1,0 +1,47 @@
+"""How well a model predicts given text: what it keeps of the language while it learns to answer. Knows a model folder
+and texts; asks for no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from burnish.batches import pack
+from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import text_documents
+from burnish.data.packing import best_fit
+from burnish.errors import DataError, Problem
+from burnish.losses.policy import answer_means
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.pipeline.settings import DType
+from burnish.train.objectives import predicted
+from burnish.types import Progress, Text
+
+PIECE = 256
+"""Tokens of a piece: the unit that is compared, given what stands before a token in it."""
+MICRO_TOKENS = 2048
+
+
+@torch.no_grad()
+def losses(model: Path, texts: Sequence[Text], dtype: DType, progress: Progress) -> Mapping[str, float]:
+    """For each piece of the texts, its mean negative log-likelihood in nats a token.
+
+    Raises DataError for texts of which no piece has two tokens.
+    """
+    tokenizer = Tokenizer.load(model)
+    documents = [piece for text in texts for piece in text_documents(tokenizer, text, PIECE)]
+    if not documents:
+        raise DataError(Problem("evaluate.texts", "no text has two tokens", "Give longer ones."))
+    module = load_trainable(model, dtype=pick_dtype(dtype)).eval()
+    found: dict[str, float] = {}
+    progress.start(f"perplexity: {len(documents)} pieces", len(documents))
+    for part in best_fit(documents, MICRO_TOKENS):
+        batch = pack(part)
+        means_N = answer_means(predicted(module(batch)), batch.answer_N)
+        for answer, row in enumerate(batch.rows):
+            found[row] = -float(means_N[batch.answer_N == answer][0])
+        progress.advance(len(part))
+    progress.finish()
+    return {document.row: found[document.row] for document in documents}
