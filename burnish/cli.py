@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -38,6 +39,7 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, fo
 Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 
 
@@ -239,19 +241,27 @@ def bench_train(
 
 @label.command()
 def serve(
-    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    place: Database,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
     """Serve the labelling page; prints a one-time link."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import STORE
+    from burnish.pipeline.run_folder import database
 
-    store = place / STORE if place.is_dir() else place
-    if not store.is_file():
-        mend = "Run a recipe with collect: {by: people} first, or name the database."
-        raise ConfigError(Problem(str(store), "there is no preference database", mend))
-    serve_pages(store, host=host, port=port)
+    serve_pages(database(place), host=host, port=port)
+
+
+@label.command("backup")
+def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
+    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
+    from burnish.pipeline.run_folder import database
+    from burnish.store.backup import backup
+    from burnish.store.session import open_store
+
+    with closing(open_store(database(place))) as store:
+        lines, head = backup(store, out)
+    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()

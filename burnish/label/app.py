@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -58,25 +59,18 @@ def create_app(
     return app
 
 
-def serve(store_path: Path, host: str = "127.0.0.1", port: int = 8600) -> None:
+def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
     """Serve the labelling pages until interrupted; prints a one-time link, and a new one whenever one was used.
 
     Port 0 takes any free one. Raises ConfigError for a host beyond this machine, MachineError for a port that is taken.
     """
     _refuse_beyond_loopback(host)
-    if not store_path.exists():
-        mend = "Run a recipe with a collect stage first: that makes it."
-        raise StoreError(Problem(str(store_path), "there is no preference database here", mend))
-    store = open_store(store_path)
-    try:
-        with _listen(host, port) as listening:
-            link = partial(_print_link, host, listening.getsockname()[1])
-            app = create_app(store, announce=partial(link, "The link was used. For the next person:"))
-            link("Open this link to judge (it works once):", app.state.desk.door.token)
-            config = uvicorn.Config(app, log_level="warning", access_log=False)  # an access log would hold the token
-            uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        store.close()
+    with closing(open_store(place)) as store, _listen(host, port) as listening:
+        link = partial(_print_link, host, listening.getsockname()[1])
+        app = create_app(store, announce=partial(link, "The link was used. For the next person:"))
+        link("Open this link to judge (it works once):", app.state.desk.door.token)
+        config = uvicorn.Config(app, log_level="warning", access_log=False)  # an access log would hold the token
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _print_link(host: str, port: int, words: str, token: str) -> None:

@@ -108,6 +108,9 @@ class Collect(Strict):
     """Share of prompts that reward training never sees; a prompt is never cut."""
     sampling: SamplingSettings = SamplingSettings(temperature=1.0)
     """How the answers are drawn."""
+    store: Annotated[str, Field(pattern=r"^postgres(ql)?://([^/:@]*@)?[^@]*$")] | None = None
+    """Keep judgements in PostgreSQL: postgresql://USER@HOST/NAME, the password in PGPASSWORD. Absent: a file in the
+    run."""
 
 
 class Ranked(Optim):

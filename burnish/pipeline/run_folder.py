@@ -46,6 +46,23 @@ def read_copy(folder: Path) -> Recipe:
     return validate(Recipe, load_yaml(Run.open(folder).recipe))
 
 
+def store_of(folder: Path, recipe: Recipe) -> Path | str:
+    """Where a run keeps its judgements: a file in its folder, unless the recipe names a database."""
+    return (recipe.collect and recipe.collect.store) or folder / STORE
+
+
+def database(place: str) -> Path | str:
+    """The preference database that a run folder, a file or an address names. ConfigError where there is none yet."""
+    if "://" in place:
+        return place
+    path = Path(place)
+    found = store_of(path, read_copy(path)) if path.is_dir() else path
+    if isinstance(found, Path) and not found.is_file():
+        mend = "Run a recipe with collect: {by: people} first, or name the database."
+        raise ConfigError(Problem(str(found), "there is no preference database", mend))
+    return found
+
+
 def _copy(recipe: Recipe, base: Path, folder: Path) -> bytes:
     return (HEADER + yaml_text(moved(recipe, base, folder))).encode()
 

@@ -146,8 +146,10 @@ def texts(session: Session, item: int) -> list[str]:
 def progress(session: Session, campaign: int) -> Counts:
     """How far a campaign is."""
     overlap = campaign_row(session, campaign).overlap
-    sums = (func.coalesce(func.sum(column), 0) for column in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats))
-    found = select(func.count(), *sums).where(ItemRow.campaign_id == campaign)
+    judged, skipped, left = (
+        func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
+    )
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign)
     items, judged, skipped, left = session.execute(found).one()
     return Counts(
         items=items,
@@ -211,4 +213,4 @@ def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
         .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.LATEST)
         .group_by(AnnotatorRow.name)
     )
-    return {row[0]: row[1] for row in sorted(map(tuple, session.execute(found)))}
+    return dict(sorted((name, count) for name, count in session.execute(found)))

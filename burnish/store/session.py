@@ -101,7 +101,7 @@ def open_store(place: str | Path | URL) -> Store:
 
 def store_url(place: str | Path | URL) -> URL:
     """A path or URL as a URL. Raises ConfigError for a kind of database that is not supported."""
-    if not isinstance(place, URL) and "://" not in str(place):
+    if isinstance(place, Path) or (isinstance(place, str) and "://" not in place):
         return URL.create("sqlite", database=str(place))
     mend = "Give the path of an SQLite file, for example runs/demo/preferences.db, or postgresql://USER@HOST/NAME."
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from burnish.errors import ConfigError, MachineError, StoreError
+from burnish.errors import ConfigError, MachineError
 from burnish.label.app import serve
 from burnish.store.session import Store
 
@@ -30,12 +30,6 @@ def test_a_taken_port_is_said(store: Store):
         taken.listen()
         with pytest.raises(MachineError, match="cannot be opened"):
             serve(Path(store.place), port=taken.getsockname()[1])
-
-
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path):
-    with pytest.raises(StoreError, match="no preference database"):
-        serve(tmp_path / "none.db")
-    assert not (tmp_path / "none.db").exists()
 
 
 def test_it_serves_the_link_that_it_prints_until_interrupted(store: Store, fill: Callable[..., int]):

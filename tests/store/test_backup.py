@@ -14,9 +14,11 @@ from burnish.store.backup import backup
 from burnish.store.session import Store, open_store
 
 
-def under_load(store: Store, fill: Callable[..., int], people: Callable[..., list[int]], folder: Path, times: int):
+def under_load(
+    store: Store, fill: Callable[..., int], people: Callable[..., list[int]], folder: Path, times: int, items: int
+) -> None:
     """While two people judge without a pause, each copy holds what was acknowledged before it began."""
-    campaign, crowd = fill(store, items=2000, overlap=2, k=2), people(store, 2)
+    campaign, crowd = fill(store, items=items, overlap=2, k=2), people(store, 2)
     acknowledged: list[str] = []
     enough = threading.Event()
 
@@ -52,14 +54,14 @@ def under_load(store: Store, fill: Callable[..., int], people: Callable[..., lis
 def test_a_backup_holds_what_was_acknowledged_before_it(
     sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
 ):
-    under_load(sqlite, fill, people, tmp_path / "copies", 3)
+    under_load(sqlite, fill, people, tmp_path / "copies", 2, items=300)
 
 
 @pytest.mark.proof
 def test_twenty_backups_under_load(
     sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
 ):
-    under_load(sqlite, fill, people, tmp_path / "copies", 20)
+    under_load(sqlite, fill, people, tmp_path / "copies", 20, items=5000)
 
 
 def test_a_backup_replaces_nothing(sqlite: Store, tmp_path: Path):

@@ -31,7 +31,8 @@ def seed(store: Store, full: int) -> int:
             f"insert into answer (id, item_id, position, text, model) {series} "
             f"select 2 * i + a + 1, i + 1, a, 'text', 'm' from n cross join (select 0 as a union select 1) two",
             f"insert into assignment (id, campaign_id, item_id, annotator_id, shown_order, shown) {series} "
-            f"select i * {OVERLAP} + s + 1, {campaign}, i + 1, {who}, '[0, 1]', {when} from ({seat}) x where i < {full}",
+            f"select i * {OVERLAP} + s + 1, {campaign}, i + 1, {who}, '[0, 1]', {when} from ({seat}) x "
+            f"where i < {full}",
             f"insert into judgement (id, submission, assignment_id, item_id, annotator_id, ranks, seconds, created) "
             f"{series} select 'j' || (i * {OVERLAP} + s), 's' || (i * {OVERLAP} + s), i * {OVERLAP} + s + 1, i + 1, "
             f"{who}, '[1, 2]', 1, {when} from ({seat}) x where i < {full}",

@@ -31,7 +31,7 @@ def test_a_server_that_is_not_there_is_the_machines_fault_and_no_password_is_sho
 
 
 def test_a_database_that_is_not_there_is_said(store: Store):
-    with pytest.raises(MachineError, match="nowhere.*has this database"):
+    with pytest.raises(MachineError, match="nowhere"):
         open_store(store.url.set(database="nowhere"))
 
 
