@@ -9,7 +9,19 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, and_, case, exists, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
@@ -19,6 +31,9 @@ LEASE = timedelta(minutes=15)
 _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
+_JUDGE = aliased(AnnotatorRow)
+COUNTS = and_(LATEST, ~exists().where(_JUDGE.id == JudgementRow.annotator_id, _JUDGE.standing == "withdrawn"))
+"""Of a JudgementRow: as LATEST, and its annotator's work was not withdrawn."""
 UNSYNCED = {"synchronize_session": False}
 """What is counted is read again from the database, never from objects that a session holds."""
 
@@ -35,7 +50,7 @@ def recount(session: Session, which: ColumnElement[bool]) -> None:
 
 def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
     found = select(func.count()).select_from(JudgementRow)
-    found = found.where(JudgementRow.item_id == ItemRow.id, what.is_not(None), LATEST)
+    found = found.where(JudgementRow.item_id == ItemRow.id, what.is_not(None), COUNTS)
     return found.correlate(ItemRow).scalar_subquery()
 
 
@@ -59,16 +74,19 @@ def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
     return ItemRow.judged + leased < CampaignRow.overlap
 
 
-def unanswered_items(campaign: int, annotator: int) -> Select[ItemRow]:
-    """Items that someone is still to judge and that this person has not answered."""
-    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == annotator)
-    return select(ItemRow).where(ItemRow.campaign_id == campaign, OPEN, ~answered)
+def unanswered_items(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
+    """Items that someone is still to judge, that this person reads and has not answered."""
+    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == person.id)
+    waiting = select(ItemRow).where(ItemRow.campaign_id == campaign, OPEN, ~answered)
+    if not person.languages:
+        return waiting
+    return waiting.where(or_(ItemRow.language.is_(None), ItemRow.language.in_(person.languages)))
 
 
-def open_items(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
+def open_items(campaign: int, person: AnnotatorRow, now: datetime) -> Select[ItemRow]:
     """Items that this person could be given now, in the campaign's order: those that have a seat that nobody holds."""
-    free = unanswered_items(campaign, annotator).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-    return free.where(has_seat(annotator, now)).order_by(ItemRow.position)
+    free = unanswered_items(campaign, person).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    return free.where(has_seat(person.id, now)).order_by(ItemRow.position)
 
 
 def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
@@ -83,9 +101,9 @@ def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
 
 
 def shown_order(campaign: CampaignRow, item: ItemRow, annotator: AnnotatorRow, answers: int) -> list[int]:
-    """The order in which this person sees this item's answers: a fixed shuffle of (campaign key, prompt id, name).
+    """The order in which this person sees this item's answers: a fixed shuffle of (campaign key, prompt id, handle).
 
     It depends on no row number, so that a rerun in a fresh database shows the same.
     """
-    draw = [campaign.key, item.prompt_id, annotator.name]
+    draw = [campaign.key, item.prompt_id, annotator.handle]
     return sorted(range(answers), key=lambda position: digest_value([*draw, position]))

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
 from burnish.store import events, leases
+from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.schema import AnnotatorRow, AnswerRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
@@ -81,6 +82,7 @@ def add_item(
         messages=[message.as_json() for message in prompt.messages],
         meta=dict(prompt.meta),
         position=session.scalar(select(func.max(ItemRow.position) + 1).where(ItemRow.campaign_id == campaign)) or 0,
+        language=language(str(prompt.meta.get("language") or "")),
         open_seats=owner.overlap,
     )
     session.add(row)
@@ -93,14 +95,17 @@ def add_item(
     return row.id
 
 
-def add_annotator(session: Session, name: str, kind: AnnotatorKind, *, now: datetime | None = None) -> int:
-    """The id of the annotator with this name, made if there is none. A name of another kind is refused."""
+def add_annotator(session: Session, name: str, kind: AnnotatorKind, now: datetime | None = None) -> int:
+    """The id of the annotator with this name, made if there is none. A name of another kind is refused.
+
+    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`.
+    """
     found = session.scalars(select(AnnotatorRow).where(AnnotatorRow.name == name)).one_or_none()
     if found and found.kind != kind:
         raise StoreError(Problem("name", f'"{name}" is a {found.kind} annotator already', "Choose another name."))
     if found:
         return found.id
-    row = AnnotatorRow(name=name, kind=kind, created=clock(now))
+    row = AnnotatorRow(handle=name, name=name, kind=kind, languages=[], created=clock(now))
     session.add(row)
     session.flush()
     events.append(session, at=row.created, actor=name, verb="annotator.add", target=name, payload={"kind": kind})
@@ -162,8 +167,8 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included, by prompt id and name."""
-    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.LATEST)
+    """Everyone's latest revisions, skips included and withdrawn work not, by prompt id and handle."""
+    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS)
     said = map(as_judgement, session.execute(found))
     return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
@@ -210,7 +215,7 @@ def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
         select(AnnotatorRow.name, func.count())
         .join(JudgementRow, JudgementRow.annotator_id == AnnotatorRow.id)
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
-        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.LATEST)
+        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.COUNTS)
         .group_by(AnnotatorRow.name)
     )
     return dict(sorted((name, count) for name, count in session.execute(found)))

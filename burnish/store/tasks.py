@@ -36,15 +36,14 @@ def next_task(
     Someone who holds a live lease gets the same item again, with a fresh lease. Writes.
     """
     now = clock(now)
-    owner = campaign_row(session, campaign)
-    item = _wanted(session, campaign, annotator, now, prompt_id)
+    owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
+    item = _wanted(session, campaign, person, now, prompt_id) if person.standing == "active" else None
     if item is None:
         return None
     answers = texts(session, item.id)
     mine = select(AssignmentRow).where(AssignmentRow.item_id == item.id, AssignmentRow.annotator_id == annotator)
     held = session.scalars(mine).one_or_none()
     if held is None:
-        person = session.get_one(AnnotatorRow, annotator)
         order = leases.shown_order(owner, item, person, len(answers))
         held = AssignmentRow(campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order)
         session.add(held)
@@ -84,6 +83,10 @@ def submit(
         if (known.assignment_id, known.ranks, known.skip) != (task, said, skip):
             raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
         return _judgement(session, known.id)
+    if session.get_one(AnnotatorRow, held.annotator_id).standing != "active":
+        raise StoreError(
+            Problem(f"task {task}", "is of someone whose work is on hold; nothing more is taken from them")
+        )
     last = _last(session, held)
     if last and not revise:
         raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
@@ -112,17 +115,19 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
     mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
     done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
-    waiting = leases.unanswered_items(campaign, annotator).limit(COUNTED).subquery()
+    waiting = leases.unanswered_items(campaign, session.get_one(AnnotatorRow, annotator)).limit(COUNTED).subquery()
     left = select(func.count()).select_from(waiting)
     return Share(done=session.scalar(done) or 0, left=session.scalar(left) or 0)
 
 
-def _wanted(session: Session, campaign: int, annotator: int, now: datetime, prompt_id: str | None) -> ItemRow | None:
+def _wanted(
+    session: Session, campaign: int, person: AnnotatorRow, now: datetime, prompt_id: str | None
+) -> ItemRow | None:
     if prompt_id is not None:
-        only = leases.open_items(campaign, annotator, now).where(ItemRow.prompt_id == prompt_id)
+        only = leases.open_items(campaign, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()
-    held = session.scalars(leases.held_item(campaign, annotator, now).limit(1)).first()
-    return held or session.scalars(leases.open_items(campaign, annotator, now).limit(1)).first()
+    held = session.scalars(leases.held_item(campaign, person.id, now).limit(1)).first()
+    return held or session.scalars(leases.open_items(campaign, person, now).limit(1)).first()
 
 
 def _assignment(session: Session, task: int) -> AssignmentRow:
