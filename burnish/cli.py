@@ -245,11 +245,33 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
-    """Serve the labelling page; prints a one-time link."""
+    """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
     from burnish.pipeline.run_folder import database
 
     serve_pages(database(place), host=host, port=port)
+
+
+@label.command()
+def invite(
+    place: Database,
+    role: Annotated[str, typer.Option(help="owner, manager, adjudicator, annotator or viewer.")] = "annotator",
+    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+) -> None:
+    """Make a link that lets one person in, once, within a week."""
+    from burnish.label import app as pages
+    from burnish.label import service
+    from burnish.pipeline.run_folder import database
+    from burnish.store.languages import languages as tags
+    from burnish.store.session import open_store
+    from burnish.store.views import ROLES
+
+    if role not in ROLES:
+        raise ConfigError(Problem("--role", f'there is no role "{role}"', nearest(role, list(ROLES))))
+    with closing(open_store(database(place))) as store:
+        link = service.invite(store, role, languages=tags(languages))
+    print(f"{pages.address_of('127.0.0.1', port)}/join?once={link}")
 
 
 @label.command("backup")

@@ -18,7 +18,7 @@ from burnish.errors import Problem, StoreError
 from burnish.store import events, leases
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
-from burnish.store.schema import AnnotatorRow, AnswerRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
@@ -129,6 +129,20 @@ def find_campaign(session: Session, key: str) -> Campaign | None:
 def annotators(session: Session) -> list[Annotator]:
     """All of them, by name."""
     return sorted(map(as_annotator, session.scalars(select(AnnotatorRow))), key=lambda person: person.name)
+
+
+def annotator(session: Session, annotator: int) -> Annotator:
+    found = session.get(AnnotatorRow, annotator)
+    if found is None:
+        raise StoreError(Problem("person", f"there is nobody with the number {annotator} here"))
+    return as_annotator(found)
+
+
+def answered(session: Session) -> list[tuple[Annotator, int]]:
+    """All annotators with how many tasks they have answered, skips included."""
+    done = select(AssignmentRow.annotator_id, func.count()).where(AssignmentRow.leased_until.is_(None))
+    counts = {row[0]: row[1] for row in session.execute(done.group_by(AssignmentRow.annotator_id))}
+    return [(person, counts.get(person.id, 0)) for person in annotators(session)]
 
 
 def items(session: Session, campaign: int) -> list[Item]:
