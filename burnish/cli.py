@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import closing
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -255,33 +254,25 @@ def serve(
 @label.command()
 def invite(
     place: Database,
-    role: Annotated[str, typer.Option(help="owner, manager, adjudicator, annotator or viewer.")] = "annotator",
+    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
     languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
     port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
 ) -> None:
     """Make a link that lets one person in, once, within a week."""
-    from burnish.label import app as pages
-    from burnish.label import service
-    from burnish.pipeline.run_folder import database
-    from burnish.store.languages import languages as tags
-    from burnish.store.session import open_store
-    from burnish.store.views import ROLES
+    from burnish.label.app import link
+    from burnish.pipeline.run_folder import opened
 
-    if role not in ROLES:
-        raise ConfigError(Problem("--role", f'there is no role "{role}"', nearest(role, list(ROLES))))
-    with closing(open_store(database(place))) as store:
-        link = service.invite(store, role, languages=tags(languages))
-    print(f"{pages.address_of('127.0.0.1', port)}/join?once={link}")
+    with opened(place) as store:
+        print(link(store, role, languages, port))
 
 
 @label.command("backup")
 def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
     """Copy the database while people go on judging; the copy is checked, and is a database itself."""
-    from burnish.pipeline.run_folder import database
+    from burnish.pipeline.run_folder import opened
     from burnish.store.backup import backup
-    from burnish.store.session import open_store
 
-    with closing(open_store(database(place))) as store:
+    with opened(place) as store:
         lines, head = backup(store, out)
     print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 

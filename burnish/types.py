@@ -60,6 +60,8 @@ class Ranking:
     judgements: tuple[str, ...] = ()
     """Ids of the judgements that this order was agreed from: the trail from weights back to clicks."""
     weight: float = 1.0
+    strengths: tuple[float, ...] = ()
+    """How good each answer was called, on any scale; empty where nobody said, or nobody asked."""
 
     @property
     def best(self) -> str:
@@ -176,8 +178,8 @@ class Rated:
 
     scores: list[float]
     """One number an answer; higher is better."""
-    parts: Mapping[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """By name, what each signal says of each answer before it is weighed into the score."""
+    parts: Mapping[str, Sequence[float | None]] = field(default_factory=dict[str, Sequence[float | None]])
+    """By name, what each signal says of each answer before it is weighed into the score; None: nothing of this one."""
 
 
 class Reward(Protocol):

@@ -35,6 +35,13 @@ TEXT = About(
     bounds=None,
 )
 REWARD = About(name="reward", title="Reward", says="Mean score by the reward model.", unit="score", bounds=None)
+WATCHER = About(
+    name="held_out_reward",
+    title="Held-out reward",
+    says="Mean score by the reward model that learned from other judgements, by which no policy was paid.",
+    unit="score",
+    bounds=None,
+)
 
 
 def collect(

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from burnish.stats.repetition import grams
+
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*|\d+(?:[.,]\d+)*")
 _SENTENCE = re.compile(r"[.?!…]+[\"”»’)]*(?=\s|$)")
 _ENDING = re.compile(r"[.?!…:][\"”»’)]*\s*$")
@@ -52,17 +54,6 @@ def sentences(text: str) -> int:
 
 def ends_as_sentence(text: str) -> bool:
     return _ENDING.search(text) is not None
-
-
-def grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
-    """Every run of n words."""
-    return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
-
-
-def repeated_share(tokens: list[str], n: int = 4) -> float:
-    """Share of n-word runs that stood in the text before: 0 for a text that never repeats itself."""
-    runs = grams(tokens, n)
-    return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
 def borrowed_share(tokens: list[str], source: list[str], n: int = 4) -> float:

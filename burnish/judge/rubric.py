@@ -30,6 +30,7 @@ from burnish.errors import DataError, Problem, nearest
 from burnish.judge import language
 from burnish.judge.amounts import amounts, identifiers, numbers
 from burnish.judge.shop import EVERYWHERE, Shop, load_shop
+from burnish.stats.repetition import repeated_share
 from burnish.types import Prompt
 
 WEIGHTS = {"helpful": 0.4, "region": 0.15, "facts": 0.15, "tone": 0.15, "fluent": 0.15}
@@ -232,7 +233,7 @@ def _broken(answer: str, conversation: str) -> bool:
     tokens = language.words(answer)
     return (
         len(tokens) < 2
-        or language.repeated_share(tokens, 3) > 0.25
+        or repeated_share(tokens, 3) > 0.25
         or language.borrowed_share(tokens, language.words(conversation)) > 0.5
         or (len(tokens) >= 12 and language.function_share(tokens) < 0.1)
     )
@@ -241,7 +242,7 @@ def _broken(answer: str, conversation: str) -> bool:
 def _fluent(answer: str, conversation: str, extra: int) -> float:
     tokens = language.words(answer)
     lost = 0.0 if language.ends_as_sentence(answer) else 0.3
-    lost += 2 * language.repeated_share(tokens, 3)
+    lost += 2 * repeated_share(tokens, 3)
     lost += max(0.0, language.borrowed_share(tokens, language.words(conversation)) - 0.1)
     lost += 0.3 * max(0, extra - SPARE_FACTS)
     lost += 0.3 * float(len(tokens) >= 8 and not 0.15 <= language.function_share(tokens) <= 0.85)

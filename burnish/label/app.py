@@ -23,7 +23,9 @@ from burnish.label import entry, routes, service, staff
 from burnish.label.desk import Desk
 from burnish.label.door import Door
 from burnish.label.shield import Shield
+from burnish.store.languages import languages
 from burnish.store.session import Store, open_store
+from burnish.store.views import Role
 
 HERE = Path(__file__).parent
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1"]
@@ -60,17 +62,22 @@ def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
     """
     _refuse_beyond_loopback(host)
     with closing(open_store(place)) as store, _listen(host, port) as listening:
-        address = address_of(host, listening.getsockname()[1])
+        address = _address(host, listening.getsockname()[1])
         if service.has_owner(store):
             print(f"The labelling pages are at\n  {address}/", flush=True)
         else:
-            link = service.invite(store, "owner")
-            print(f"Open this link to begin (it works once):\n  {address}/join?once={link}", flush=True)
+            token = service.invite(store, "owner")
+            print(f"Open this link to begin (it works once):\n  {address}/join?once={token}", flush=True)
         config = uvicorn.Config(create_app(store), log_level="warning", access_log=False)  # it would hold the token
         uvicorn.Server(config).run(sockets=[listening])
 
 
-def address_of(host: str, port: int) -> str:
+def link(store: Store, role: Role, reads: str, port: int, host: str = "127.0.0.1") -> str:
+    """A link to the pages at this port that lets one person in. `reads` is a list of languages, empty for all."""
+    return f"{_address(host, port)}/join?once={service.invite(store, role, languages=languages(reads))}"
+
+
+def _address(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 

@@ -84,6 +84,16 @@ def k3(logprobs_N: Tensor, ref_logprobs_N: Tensor) -> Tensor:
     return delta_N.exp() - 1 - delta_N
 
 
+def full_kl(logits_NV: Tensor, ref_logits_NV: Tensor) -> Tensor:
+    """KL(π‖ref) of each token's whole distribution: Σ_v π_v (log π_v - log ref_v), in nats, never negative. Shape N.
+
+    Summed over an answer that π sampled, its expectation is the KL of whole answers, as that of k1 is; only the draw of
+    the prefix is left to luck, not that of the token (Rao-Blackwell). Of logits at the same temperature; sums in fp32.
+    """
+    logprobs_NV, ref_logprobs_NV = logits_NV.float().log_softmax(-1), ref_logits_NV.float().log_softmax(-1)
+    return (logprobs_NV.exp() * (logprobs_NV - ref_logprobs_NV)).sum(-1)
+
+
 def truncated(log_weight: Tensor, most: float) -> Tensor:
     """min(w, C) without gradient, w = π_old as the trainer has it over π_old as the sampler had it. Shape as given.
 

@@ -1,9 +1,10 @@
-"""Settings of ppo and grpo that do not go together. Knows the sections; knows no file."""
+"""Settings of reward, ppo and grpo that do not go together. Knows the sections; knows no file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo
 
 Contradiction = tuple[tuple[str, ...], str, str]
@@ -12,8 +13,14 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 """Losses whose advantage is an answer's score less its group's mean."""
 
 
-def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Contradiction]:
-    """Of both sections."""
+def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:
+    """Of both sections. `watcher`: whether there will be a reward model that policies are not paid by."""
+    if section.watch and section.watch.held_out and not watcher:
+        yield (
+            (f"{name}.watch.held_out", "reward"),
+            "there is no reward model to watch by that the policy is not paid by",
+            "Set reward.watcher: 0.3, or watch.held_out: false.",
+        )
     if section.minibatches > section.prompts_per_iteration:
         yield (
             (f"{name}.minibatches", f"{name}.prompts_per_iteration"),
@@ -35,10 +42,32 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str) -> Iterator[Con
             f"the last {section.overlong_tokens} tokens of a budget of {section.max_new_tokens}",
             f"Set overlong_tokens to {section.max_new_tokens} or less.",
         )
+    if section.prompt_column is not None and section.prompts is None:
+        found = "prompt_column is set, and the prompts are those of the rankings"
+        yield (f"{name}.prompt_column",), found, f"Add {name}.prompts, or remove prompt_column."
     for setting in ("ptx_coef", "ptx_batch_size", "ptx_length"):
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"
             yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."
+
+
+def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:
+    """Settings of the loss that it does not read, or that mean two things at once."""
+    whole_order = reward.loss == "plackett_luce"
+    unread = {
+        name: value is not None and whole_order
+        for name, value in (("margin", reward.margin), ("centring", reward.centring), ("lapse", reward.lapse))
+    }
+    for name in (name for name, there in (unread | {"ties": reward.learns_ties and whole_order}).items() if there):
+        found = f"{name} is about pairs, and plackett_luce reads a prompt's whole order"
+        yield (f"reward.{name}", "reward.loss"), found, f"Remove {name}, or set loss: k_wise."
+    if reward.ties == "rao_kupper":
+        for name in (name for name in ("margin", "lapse") if getattr(reward, name) is not None):
+            found = f"{name} is set, and rao_kupper has its threshold instead"
+            yield (f"reward.{name}", "reward.ties"), found, f"Remove {name}, or set ties: half."
+    elif reward.tie_threshold is not None:
+        found = "a threshold is set, and only rao_kupper reads it"
+        yield ("reward.tie_threshold", "reward.ties"), found, "Set ties: rao_kupper, or remove tie_threshold."
 
 
 def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:

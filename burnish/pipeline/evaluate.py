@@ -1,34 +1,38 @@
 """The evaluate stage: base model and trained ones answer the same cases, and the answers are graded and compared.
 
 By the gold rule where the recipe names one; else by the reward model, whose figures say what PPO was rewarded for and
-not whether that is good. Where it names texts, how well each model predicts them is measured too. A model's answers are
-kept whole: a killed stage asks only the models that had not finished.
+not whether that is good. Beside that: the scores of the reward model that watches, where there is one, and how well
+each model predicts texts, where the recipe names some. A model's answers are kept whole: a killed stage asks only the
+models that had not finished.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import torch
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.report import Evaluation
-from burnish.evals.run import TEXT, collect, evaluate, evaluate_by_score, grade
+from burnish.evals.run import TEXT, WATCHER, collect, evaluate, evaluate_by_score, grade
 from burnish.evals.task import Measure, Scores
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
 from burnish.pipeline.perplexity import losses
 from burnish.pipeline.ranked import scores_of
 from burnish.pipeline.recipe import POLICIES, Evaluate
-from burnish.pipeline.reward import load_reward
+from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.sources import cases as cases_of
 from burnish.pipeline.sources import texts as texts_of
 from burnish.pipeline.speaker import base_model, speaker
 from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import write_json
+from burnish.rewards.model import EnsembleReward
 from burnish.types import Completion, Prompt
 
 Answers = Mapping[str, Sequence[Completion]]
@@ -41,11 +45,12 @@ def run(context: Context) -> Facts:
     cases = cases_of(context)
     rubric = Rubric.load(context.path(settings.rubric)) if settings.rubric else None
     answers = {name: _answers(context, settings, rubric, name, model, cases) for name, model in _models(context)}
-    texts, seed = _on_texts(context, settings), context.recipe.seed
+    beside, seed = _on_texts(context, settings) + _by_watcher(context, cases, answers), context.recipe.seed
     if rubric:
-        found = evaluate(rubric, cases, answers, seed, texts)
+        found = evaluate(rubric, cases, answers, seed, beside)
     else:
-        found = evaluate_by_score(cases, answers, _rewards(context, cases, answers), seed, texts)
+        scores = _scored(context, cases, answers, load_reward)
+        found = evaluate_by_score(cases, answers, scores, seed, beside)
     write_json(context.folder / "evaluation.json", found.as_json())
     return _facts(found)
 
@@ -83,7 +88,23 @@ def _on_texts(context: Context, settings: Evaluate) -> list[Measure]:
     return [Measure(about=TEXT, by_model=by_model)]
 
 
-def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dict[str, list[float]]:
+def _by_watcher(context: Context, cases: Sequence[Prompt], answers: Answers) -> list[Measure]:
+    """What the reward model says that no policy was paid by, where there is one."""
+    if context.recipe.reward is None or context.recipe.reward.watcher is None:
+        return []
+    scored = _scored(context, cases, answers, load_watcher)
+    by_model = {
+        name: {case.id: score for case, score in zip(cases, scores, strict=True)} for name, scores in scored.items()
+    }
+    return [Measure(about=WATCHER, by_model=by_model)]
+
+
+def _scored(
+    context: Context,
+    cases: Sequence[Prompt],
+    answers: Answers,
+    load: Callable[[Path, torch.dtype], EnsembleReward],
+) -> dict[str, list[float]]:
     """Each answer's normalised score: a case and the answers of all models are one tree."""
     assert context.recipe.reward is not None
     folder = context.inputs["reward"] / "model"
@@ -96,7 +117,7 @@ def _rewards(context: Context, cases: Sequence[Prompt], answers: Answers) -> dic
         )
         for place, case in enumerate(cases)
     ]
-    reward = load_reward(folder, pick_dtype(context.recipe.dtype))
+    reward = load(folder, pick_dtype(context.recipe.dtype))
     budget = max(context.recipe.reward.micro_tokens, *(document.tokens for document in documents))
     scored = scores_of(reward, documents, budget)
     return {name: [scores[place] for scores in scored] for place, name in enumerate(answers)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import resolved
-from burnish.pipeline.recipe import PATHS, Recipe, resolve
+from burnish.pipeline.recipe import PATHS, Recipe, places, put, resolve
 from burnish.pipeline.stage import Stage
 from burnish.records.durable import digest_file, digest_value
 
@@ -29,6 +29,10 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
     """The key of a stage, given the digests of the stages that it reads."""
     paths = PATHS.get(stage.name, ())
     section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
+    for name in paths:
+        if "." in name:  # a path inside of a setting: its content stands in its place
+            for keys, path in list(places(section, name)):
+                put(section, keys, _content(path, base))
     return digest_value(
         {
             "stage": stage.name,
@@ -54,7 +58,10 @@ def _shared(recipe: Recipe, name: str, base: Path) -> Any:
 def _rankings(recipe: Recipe, base: Path) -> Any:
     """Given rankings and how they are split, for stages that learn from what another section names."""
     ranked = recipe.ranked()
-    return None if ranked is None else [_content(ranked.rankings, base), ranked.held_out, ranked.limit]
+    if ranked is None:
+        return None
+    chosen = [] if ranked.where is None else [resolved(ranked)["where"]]
+    return [_content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
 
 
 def _content(name: str | list[str] | None, base: Path) -> Any:

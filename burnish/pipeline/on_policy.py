@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -18,15 +16,15 @@ from burnish.models.forward import Output, Trainable
 from burnish.models.layers import train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
-from burnish.pipeline.reinforcement import OnPolicy
-from burnish.pipeline.reward import load_critic, load_reward
+from burnish.pipeline.payment import overseen, paid_by
+from burnish.pipeline.reinforcement import OnPolicy, Watch
+from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, with_adapter
+from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, rule_of, with_adapter
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
-from burnish.rewards.model import LearnedReward
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
 from burnish.train.collection import RolloutConfig, RolloutPrompt
@@ -34,7 +32,7 @@ from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
-from burnish.types import Reward
+from burnish.train.watch import decide, readings_of
 
 PTX_BATCH = 8
 PIECE = 256
@@ -61,29 +59,31 @@ def improve(
         train_last(module, settings.unfrozen_layers)
     if settings.own_critic:
         module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
-    prompts = [
-        RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages)))
-        for prompt in training_prompts(context, settings)
-    ]
+    asked = training_prompts(context, settings)
+    reward = paid_by(context, settings.rewards, asked, renderer, dtype, settings.micro_tokens)
+    if settings.watch and settings.watch.held_out:
+        reward = overseen(reward, context, renderer, dtype, settings.micro_tokens)
+    prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     rollouts = RolloutFeed(
         module,
-        reference=_reference(context, module, settings) if measures_kl else None,
+        reference=_reference(context, module, settings) if measures_kl or settings.watch else None,
         sampler=Engine(module, end_id=tokenizer.end_id),
-        reward=_paid_by(context, renderer, settings, dtype),
+        reward=reward,
         advantages=advantages,
         prompts=prompts,
         view=renderer,
         samples=context.folder / "samples.jsonl",
         config=_rollouts(settings, recipe.seed),
         exploits_all=exploits_all,
+        watched=settings.watch is not None,
     )
     learn(
         context,
         module,
         _with_text(context, settings, renderer, rollouts),
-        steps=settings.iterations * rollouts.steps_per_iteration,
-        save_every=settings.save_every * rollouts.steps_per_iteration,
+        steps=settings.iterations * settings.steps_per_iteration,
+        save_every=settings.save_every * settings.steps_per_iteration,
         folder=context.folder,
         label=f"{context.folder.name}: training",
     )
@@ -94,12 +94,6 @@ def improve(
 def _fullest(prompt: RolloutPrompt, settings: OnPolicy) -> Document:
     """The largest tree that a prompt may become."""
     return Document(row=prompt.prompt.id, ids=prompt.ids, branches=[[0] * settings.max_new_tokens] * settings.answers)
-
-
-def _paid_by(context: Context, renderer: Renderer, settings: OnPolicy, dtype: torch.dtype) -> Reward:
-    """What the answers are paid by: the run's reward model. Other rewards, and a sum of several, join here."""
-    scorer = load_reward(context.inputs["reward"] / MODEL, dtype)
-    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens)
 
 
 def _reference(context: Context, module: Trainable, settings: OnPolicy) -> Callable[[Batch], Output]:
@@ -163,10 +157,26 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
         "length_end": _mean(last, "val/length"),
         "averaged_iterations": len(last),
     }
+    if settings.watch and settings.watch.stop:
+        facts |= watched(rows, settings.watch)
     drifted = [row for row in rows if row.get("objective/kl") is not None]
     if drifted:
         facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}
     return facts
+
+
+def watched(rows: Sequence[dict[str, float]], settings: Watch) -> Facts:
+    """How many iterations a watched stage made and why it ended; how many the weights that it kept have learned from,
+    and how far those are from the tuned model. `rows`: one an iteration."""
+    read = readings_of(rows)
+    decision = decide(read, rule_of(settings))
+    risen = decision.kept == len(read) - 1
+    return {
+        "iterations": len(read),
+        "kept_iterations": len(read) if risen else decision.kept,
+        "kept_kl": read[decision.kept].kl,
+        "ended_by": decision.ending.value if decision.ending else None,
+    }
 
 
 def _mean(rows: Sequence[dict[str, float]], name: str) -> float:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
-from burnish.pipeline.recipe import Recipe, resolve
+from burnish.pipeline.columns import ranked_rows
+from burnish.pipeline.recipe import Ranked, Recipe, resolve
 from burnish.pipeline.recipe_file import paths
+from burnish.pipeline.reinforcement import OnPolicy
+from burnish.pipeline.reward_terms import check_file, require_packages, unfit
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.texts import holds_texts, read_texts
+from burnish.types import Prompt
+
+MEMBER = "member-"
+"""What the folders of an ensemble's second model and of those after it are called."""
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
@@ -19,18 +26,32 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
     counts: dict[str, int] = {}
     problems: list[Problem] = []
     seen: set[tuple[str, Callable[[Path], Any]]] = set()
-    for section, name, written in paths(recipe):
-        path = resolve(written, base)
-        reader = _READERS[f"{section}.{name}"]
-        if section in sections and (written, reader) not in seen and path.exists():
+    for setting, keys, written in paths(recipe):
+        path, reader = resolve(written, base), _READERS.get(setting)
+        if reader and keys[0] in sections and (written, reader) not in seen and path.exists():
             seen.add((written, reader))
             try:
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
+    for section in (each for name in ("ppo", "grpo") if name in sections and (each := getattr(recipe, name))):
+        problems += _sampled(section, base, counts)
+    problems = problems or _columns(recipe, base, sections)
     if problems:
         raise DataError(*problems)
     return counts
+
+
+def _columns(recipe: Recipe, base: Path, sections: Collection[str]) -> list[Problem]:
+    """What a section asks of the columns of its rankings, and no row has."""
+    for name in sections:
+        ranked = getattr(recipe, name)
+        if isinstance(ranked, Ranked) and ranked.rankings and (path := resolve(ranked.rankings, base)).exists():
+            try:
+                ranked_rows(path, ranked)
+            except DataError as error:
+                return list(error.problems)
+    return []
 
 
 def _conversations(path: Path) -> int:
@@ -64,6 +85,33 @@ def _prompts(path: Path) -> int:
     return len(read_prompts(path))
 
 
+def _ensemble(path: Path) -> int:
+    members = [path, *path.glob(f"{MEMBER}*")]
+    if len(members) == 1:
+        found = "no reward model of several members lies here, and one alone has nobody to disagree with"
+        raise ConfigError(Problem(str(path), found, "Name the folder reward/model of a run with reward.members: 3."))
+    return len(members)
+
+
+def _sampled(section: OnPolicy, base: Path, counts: dict[str, int]) -> Sequence[Problem]:
+    """Problems of what is answered and of what answers are paid by; the prompts are counted.
+
+    Without a file of prompts, those of rankings are held against the rewards when the stage begins.
+    """
+    terms = section.rewards or ()
+    require_packages(terms)
+    prompts: Sequence[Prompt] = ()
+    try:
+        for term in terms:
+            check_file(term, base)
+        if section.prompts is not None:
+            prompts = read_prompts(resolve(section.prompts, base), section.prompt_column)
+            counts[section.prompts] = len(prompts)
+    except (DataError, ConfigError) as error:
+        return error.problems
+    return unfit(terms, base, prompts)
+
+
 def _rubric(path: Path) -> int:
     return len(Rubric.load(path).shop.facts)
 
@@ -73,15 +121,14 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "sft.eval_data": _conversations,
     "collect.prompts": _prompts,
     "collect.rubric": _rubric,
+    "collect.disputed_by": _ensemble,
     "reward.rankings": _rankings,
     "reward.eval_data": _rankings,
     "dpo.rankings": _rankings,
     "dpo.eval_data": _rankings,
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
-    "ppo.prompts": _prompts,
     "ppo.ptx_data": _beside,
-    "grpo.prompts": _prompts,
     "grpo.ptx_data": _beside,
     "evaluate.cases": _prompts,
     "evaluate.texts": _texts,

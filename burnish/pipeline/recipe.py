@@ -6,32 +6,39 @@ written; `resolve` says where they lie.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from burnish.config import Strict
+from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Grpo, Ppo
-from burnish.pipeline.settings import DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
+from burnish.pipeline.settings import Device, DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
 from burnish.release.gate import Threshold
 
 STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
+_OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
 PATHS = {
     "sft": ("data", "eval_data"),
-    "collect": ("prompts", "rubric"),
+    "collect": ("prompts", "rubric", "disputed_by"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "ppo": ("prompts", "ptx_data"),
-    "grpo": ("prompts", "ptx_data"),
+    "ppo": ("prompts", "ptx_data", *_OF_REWARDS),
+    "grpo": ("prompts", "ptx_data", *_OF_REWARDS),
     "evaluate": ("cases", "rubric", "texts"),
 }
-"""The settings of each section that name files: a stage's key holds the files' digests instead of their names."""
+"""The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
+instead of their names."""
+
+
+Value = str | bool | int
+"""What a column of a row may say."""
 
 
 class Optim(Kept):
@@ -108,6 +115,11 @@ class Collect(Strict):
     """Share of prompts that reward training never sees; a prompt is never cut."""
     sampling: SamplingSettings = SamplingSettings(temperature=1.0)
     """How the answers are drawn."""
+    disputed_by: str | None = Field(default=None, min_length=1)
+    """The reward ensemble of an earlier run (its folder reward/model): the prompts on whose answers its members
+    disagree most are asked about first."""
+    ask: Positive | None = None
+    """Ask about so many of the prompts only, the most disputed ones. What is held out is then as hard as they are."""
     store: Annotated[str, Field(pattern=r"^postgres(ql)?://([^/:@]*@)?[^@]*$")] | None = None
     """Keep judgements in PostgreSQL: postgresql://USER@HOST/NAME, the password in PGPASSWORD. Absent: a file in the
     run."""
@@ -122,18 +134,56 @@ class Ranked(Optim):
     """Take at most so many prompts."""
     held_out: Share = 0.2
     """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
+    where: Annotated[dict[str, Value | tuple[Value, ...]], Field(min_length=1)] | None = None
+    """Take only rows of `rankings` whose columns say this, or one of these, for example {lang: [en, de]}."""
+
+    @property
+    def learns_ties(self) -> bool:
+        """Whether answers of equal rank teach anything."""
+        return False
+
+    @property
+    def strength_column(self) -> str | None:
+        """The column of `rankings` that says how good each answer is, where it matters."""
+        return None
 
 
 class RewardModel(Ranked):
-    """A reward model from rankings, by the K-wise loss over all pairs of a prompt."""
+    """A reward model from rankings, by the K-wise loss over all pairs of a prompt where nothing else is said."""
 
+    loss: Literal["k_wise", "bradley_terry", "plackett_luce"] | None = None
+    """k_wise (absent): mean over the pairs of a prompt, then over prompts. bradley_terry: mean over all pairs, so that
+    a prompt with more answers weighs more. plackett_luce: the likelihood of a prompt's whole order."""
+    margin: Annotated[float, Field(gt=0)] | Annotated[str, Field(min_length=1)] | None = None
+    """What the better answer must be ahead by: a number, or a column with one for each answer (how good it was called:
+    the margin is the difference) or, for pairs, a single one."""
+    centring: float | None = Field(default=None, gt=0)
+    """Weight of (r_w + r_l)², which keeps scores near 0; usually 0.01."""
+    lapse: float | None = Field(default=None, gt=0, lt=1)
+    """Share of judgements taken to be made at random: one wrong label then costs a bounded loss; usually 0.1."""
+    ties: Literal["drop", "half", "rao_kupper"] | None = None
+    """What answers of equal rank teach. drop (absent): nothing. half: either order by half. rao_kupper: that their
+    scores lie within about `tie_threshold`."""
+    tie_threshold: float | None = Field(default=None, gt=0)
+    """Rao and Kupper's η: two answers of equal score are called equal with chance tanh(η/2). Absent: 0.5."""
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
     """So many models from different seeds; ppo and grpo are paid the mean of their scores. Folds measure single
     models."""
+    watcher: Share | None = None
+    """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
+    that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
+
+    @property
+    def learns_ties(self) -> bool:
+        return self.ties in ("half", "rao_kupper")
+
+    @property
+    def strength_column(self) -> str | None:
+        return self.margin if isinstance(self.margin, str) else None
 
 
 class Dpo(Ranked):
@@ -224,8 +274,11 @@ class Recipe(Strict):
     """A built-in alias (smollm2-135m), a Hub id, a folder or a GGUF file."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Every draw of the run is a function of it."""
+    device: Device = "auto"
+    """Where models are computed. auto: a GPU where there is one, else the CPU; a stage that was begun goes on where it
+    began. Never changes the result but for rounding."""
     dtype: DType = "auto"
-    """Numbers of the weights. auto: what the machine is fast at."""
+    """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""
@@ -248,6 +301,26 @@ class Recipe(Strict):
         """The section that names the rankings, for all stages; None where they are collected or there are none."""
         section = self.reward or self.dpo
         return section if section and section.rankings is not None else None
+
+
+def places(values: Any, name: str) -> Iterator[tuple[Keys, Any]]:
+    """Where a setting of `PATHS` stands in a section's values: its keys and what it says, each that is not null."""
+    found: list[tuple[Keys, Any]] = [((), values)]
+    for part in name.split("."):
+        found = [((*keys, key), each) for keys, value in found for key, each in _inside(value, part)]
+    yield from found
+
+
+def put(values: Any, keys: Keys, new: Any) -> None:
+    """Say something else at a place that is there."""
+    for key in keys[:-1]:
+        values = values[key]
+    values[keys[-1]] = new
+
+
+def _inside(value: Any, part: str) -> list[tuple[str | int, Any]]:
+    members = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    return [(key, each) for key, each in members if part in ("*", key) and each is not None]
 
 
 def resolve(name: str, base: Path) -> Path:

@@ -10,10 +10,10 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from burnish.config import Document, load_yaml, override, resolved, validate
+from burnish.config import Document, Keys, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, sampled_clashes
-from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Recipe, resolve
+from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, reward_clashes, sampled_clashes
+from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Ranked, Recipe, places, put, resolve
 
 DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
 """The setting that a stage's own verb calls --data."""
@@ -44,13 +44,16 @@ def _checked(document: Document, base: Path) -> Recipe:
     return recipe
 
 
-def paths(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
-    """(section, setting, path as written) of every path that the recipe names."""
+def paths(recipe: Recipe) -> Iterator[tuple[str, Keys, str]]:
+    """(setting of `PATHS` with its section, where it stands, path as written) of every path that the recipe names."""
+    values = resolved(recipe)
     for section, names in PATHS.items():
         for name in names:
-            value = getattr(getattr(recipe, section), name, None) or ()
-            for path in (value,) if isinstance(value, str) else value:
-                yield section, name, path
+            for keys, value in places(values[section], name):
+                if isinstance(value, str):
+                    yield f"{section}.{name}", (section, *keys), value
+                else:
+                    yield from ((f"{section}.{name}", (section, *keys, n), path) for n, path in enumerate(value))
 
 
 def moved(recipe: Recipe, base: Path, folder: Path) -> dict[str, Any]:
@@ -62,11 +65,8 @@ def moved(recipe: Recipe, base: Path, folder: Path) -> dict[str, Any]:
         return os.path.relpath(there, folder) if there.exists() and not Path(path).is_absolute() else path
 
     values["model"] = seen_from_there(recipe.model)
-    for section, name, _ in paths(recipe):
-        value = values[section][name]
-        values[section][name] = (
-            seen_from_there(value) if isinstance(value, str) else [seen_from_there(path) for path in value]
-        )
+    for _, keys, path in paths(recipe):
+        put(values, keys, seen_from_there(path))
     return values
 
 
@@ -94,9 +94,12 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
     if recipe.sft and recipe.sft.data is None and not recipe.ranked():
         found = "nothing to learn from: there is neither sft.data nor reward.rankings or dpo.rankings"
         yield ("sft",), found, "Add data."
-    for name in ("ppo", "grpo"):
-        if getattr(recipe, name) and not reward:
-            yield (name,), f"{name} needs a reward section", f"Add reward, or remove {name}."
+    for name, sampled in (("ppo", recipe.ppo), ("grpo", recipe.grpo)):
+        if sampled and sampled.needs_reward_model and not reward:
+            mend = f"Add reward, or let {name}.rewards say what answers are paid by without one."
+            yield (name,), f"{name} needs a reward section", mend
+        elif sampled and sampled.prompts is None and not collect and not recipe.ranked():
+            yield (name,), f"nothing to answer: there are no rankings and no {name}.prompts", "Add prompts."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:
@@ -126,6 +129,17 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "dpo and reward learn from the same rankings, and one section names them",
             "Name them in reward.rankings alone.",
         )
+    for name, learner in (("reward", reward), ("dpo", dpo)):
+        if learner and learner.rankings is None:
+            yield from _of_others(name, learner, "collect" if collect else "reward")
+    if collect and collect.ask is not None and collect.disputed_by is None:
+        found = "ask is set, and nothing says which prompts are disputed"
+        yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
+    if collect and reward and isinstance(reward.margin, str):
+        found = "margin names a column of given rankings, and a collect section makes them"
+        yield ("reward.margin", "collect"), found, "Give a number."
+    if reward:
+        yield from reward_clashes(reward)
     if dpo:
         yield from _unread(dpo)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
@@ -145,11 +159,12 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"{section.lora.dropout}, but this stage trains without dropout",
                 f"Remove {name}.lora.dropout.",
             )
+    watcher = reward is not None and reward.watcher is not None
     if recipe.ppo:
-        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel)
+        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel, watcher)
         yield from ppo_clashes(recipe.ppo)
     if recipe.grpo:
-        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel)
+        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel, watcher)
         yield from grpo_clashes(recipe.grpo)
     if release and release.allow_inconclusive and not release.reason:
         yield (
@@ -157,6 +172,16 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
             "an inconclusive verdict is accepted without a reason",
             "Add release.reason: the model card prints it.",
         )
+
+
+def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
+    """Settings of given rankings, in a section that learns from what another names or makes."""
+    usual = Ranked()
+    for setting in ("limit", "held_out", "where"):
+        if getattr(learner, setting) != getattr(usual, setting) and name != owner:
+            found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
+            mend = f"Set {owner}.{setting} instead." if owner != "collect" or setting != "where" else "Remove where."
+            yield (f"{name}.{setting}", owner), found, mend
 
 
 def _unread(dpo: Dpo) -> Iterator[Contradiction]:
@@ -187,11 +212,15 @@ def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
 
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
-    for section, name, path in paths(recipe):
-        hub_id = name == "rankings" and path.partition(":")[0].count("/") == 1 and not path.startswith((".", "/", "~"))
+    for setting, keys, path in paths(recipe):
+        hub_id = (
+            setting.endswith(".rankings")
+            and path.partition(":")[0].count("/") == 1
+            and not path.startswith((".", "/", "~"))
+        )
         if not resolve(path, base).exists() and not hub_id:
             yield (
-                (f"{section}.{name}",),
+                (".".join(map(str, keys)),),
                 f'"{path}" does not exist under {base}',
                 "Paths are relative to the recipe's folder.",
             )

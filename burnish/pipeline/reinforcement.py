@@ -7,17 +7,40 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from burnish.config import Strict
+from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Rate, Schedule
 
 PTX_COEF = 27.8
 """InstructGPT's γ."""
 
 
+class Watch(Strict):
+    """What is watched besides the reward that pays, so that a run ends before the policy pleases its reward model
+    alone. A reading is taken of each iteration's answers; the weights of the best one are kept."""
+
+    held_out: bool = True
+    """Have every answer scored by the reward model that learned from other judgements (`reward.watcher`) and is never
+    paid by, and stop when its score no longer rises."""
+    kl_budget: float = Field(default=20.0, gt=0)
+    """Nats an answer from the tuned model, at which the stage ends; of whole distributions, not of what was sampled."""
+    window: Positive = 5
+    """Iterations whose held-out scores are averaged before they are compared with the best average."""
+    patience: Positive = 5
+    """Stop after so many averages in a row that are no better than the best."""
+    stop: bool = True
+    """false: only look, to the last iteration, and keep its weights."""
+
+
 class OnPolicy(Kept):
     """What both say about sampling, learning and saving."""
 
     prompts: str | None = Field(default=None, min_length=1)
-    """A JSONL file of prompts; absent: the training prompts of the rankings."""
+    """A JSONL file of prompts; absent: the training prompts of the rankings. What else a row says (a right answer, for
+    example) is for rewards to read."""
+    prompt_column: str | None = Field(default=None, min_length=1)
+    """The column of that file that holds the prompt. Absent: `messages` or `prompt`."""
+    rewards: RewardTerms | None = None
+    """What answers are paid by, added up. Absent: the run's reward model."""
     limit: Positive | None = None
     """Take at most so many prompts."""
     iterations: Positive = 20
@@ -58,9 +81,15 @@ class OnPolicy(Kept):
     """Token budget of one forward pass."""
     save_every: Positive = 5
     """Iterations between checkpoints. Never changes the result."""
+    watch: Watch | None = None
+    """Stop before the reward model is over-optimised. Absent: only the last iteration ends the stage."""
     lora: Lora | None = None
     """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
     that one model less is held in memory. A good `lr` is then about ten times as high."""
+
+    @property
+    def steps_per_iteration(self) -> int:
+        return self.epochs * self.minibatches
 
     @property
     def answers(self) -> int:
@@ -77,9 +106,15 @@ class OnPolicy(Kept):
         """Whether the critic has a backbone of its own."""
         return False
 
+    @property
+    def needs_reward_model(self) -> bool:
+        """Whether there is nothing to pay answers by, or to begin the critic from, without the run's reward model."""
+        terms = self.rewards
+        return terms is None or self.own_critic or any(term.model and term.model.folder is None for term in terms)
+
 
 class Ppo(OnPolicy):
-    """Reinforcement learning against the reward model, with a critic. Names and meanings follow TRL's PPOConfig."""
+    """Reinforcement learning against the rewards, with a critic. Names and meanings follow TRL's PPOConfig."""
 
     samples_per_prompt: Positive = 1
     epochs: Positive = 2

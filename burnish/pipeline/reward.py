@@ -1,14 +1,15 @@
 """The reward stage: a model that scores answers, learned from rankings, and how far it can be trusted.
 
-Its accuracy stands beside what it must beat (the best length rule, a model of the same kind trained on shuffled labels)
-and what it cannot beat (the ceiling that people's own agreement implies). All are counted on the same held-out pairs,
-with intervals over prompts.
+Its figures (`burnish.pipeline.reward_report`) stand beside what it must beat (the best length rule, a model of the same
+kind trained on shuffled labels) and what it cannot beat (the ceiling that people's own agreement implies). All are
+counted on the same held-out pairs, with intervals over prompts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,16 @@ from pydantic import JsonValue
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.order import draw
+from burnish.data.order import draw, set_apart
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
-from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, evaluated, feed_of, packed, scores_of, sides
+from burnish.pipeline.disagreement import write_disagreement
+from burnish.pipeline.preflight import MEMBER
+from burnish.pipeline.ranked import Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
+from burnish.pipeline.reward_measures import Measuring, ceiling, require_measurable
+from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -37,17 +42,13 @@ from burnish.pipeline.training import (
     with_adapter,
 )
 from burnish.records import durable
-from burnish.rewards.model import EnsembleReward, ModelReward, normalised
-from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
-from burnish.stats.baselines import LengthRule, fit_length_rule
-from burnish.store.snapshot import read_rows
-from burnish.types import Estimate
+from burnish.rewards.model import Combine, EnsembleReward, ModelReward, normalised
 
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
 """Prompts whose answers give the normalisation: with 4 answers each, a mean known to 0.06 standard deviations."""
-_MEMBER = "member-"
-"""Folders of an ensemble's second model and what follows, inside that of the first."""
+WATCHER = "watcher"
+"""The folder, inside that of the first member, of the model that policies are not paid by."""
 
 
 def run(context: Context) -> Facts:
@@ -58,22 +59,26 @@ def run(context: Context) -> Facts:
     found = sides(context, Renderer(tokenizer), settings)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
-        durable.write_json(report_path, _measure(context, settings, found.train, found.heldout, tokenizer))
+        durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
-    ceiling = _ceiling(context)
+    del report["annotators"]  # people's names stay in the run
+    most = ceiling(context)
     return {
         **report,
         **figures(settings, context.folder),
-        "human_ceiling": ceiling.as_json() if ceiling else None,
+        "human_ceiling": most.as_json() if most else None,
         **found.facts,
     }
 
 
-def load_reward(folder: Path, dtype: torch.dtype) -> EnsembleReward:
-    """The sealed reward models of a run, each with the normalisation it was given."""
+def load_reward(
+    folder: Path, dtype: torch.dtype, *, combine: Combine = "mean", spread_coef: float = 1.0
+) -> EnsembleReward:
+    """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together."""
     durable.verify(folder)
-    return EnsembleReward(tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))]))
+    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))])
+    return EnsembleReward(members, combine, spread_coef)
 
 
 def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
@@ -82,58 +87,83 @@ def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
     return critic_of(member.module, member.mean, member.std)
 
 
+def load_watcher(folder: Path, dtype: torch.dtype) -> EnsembleReward:
+    """The sealed reward model of a run that policies are not paid by."""
+    durable.verify(folder)
+    return EnsembleReward((_load_member(folder / WATCHER, dtype),))
+
+
+def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side | None]:
+    """What the members learn, and what the watcher learns: by prompts, so that neither has seen the other's."""
+    if share is None:
+        return train, None
+    own = set_apart(train.prompts, share, draw(seed, WATCHER))
+    return train.part([i for i, its in enumerate(own) if not its]), train.part([i for i, its in enumerate(own) if its])
+
+
 def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     norm: dict[str, float] = json.loads((folder / f"{NORMALISATION}.json").read_bytes())
     module = load_trainable(folder, dtype=dtype, lm=False, score=True)
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
-def _measure(
-    context: Context, settings: RewardModel, train: Side, heldout: Side, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    reward = _final(context, settings, train, tokenizer)
-    clear: Hits = []
-    if settings.folds:
-        hits, control, rule_hits, rule = _by_folds(context, settings, train)
-    else:
-        scores = scores_of(reward, heldout.documents, settings.micro_tokens)
-        hits = heldout.hits(scores, heldout.ordered())
-        clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
-        control = heldout.hits_of(_control(context, settings, train, "control"), settings.micro_tokens)
-        rule = fit_length_rule(train.all_pairs())
-        rule_hits = _rule_hits(rule, heldout)
+def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: Tokenizer) -> dict[str, Any]:
+    train, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
+    require_measurable(context, settings, train, found.heldout)
+    reward = _final(context, settings, train, watched, tokenizer)
+    if settings.members > 1:
+        learned, heldout = (scored(reward.members, side, settings.micro_tokens) for side in (train, found.heldout))
+        write_disagreement(context.folder, learned, heldout)
+    fit = partial(_fitted, context, settings)
+    measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
     return {
-        "accuracy": accuracy(hits).as_json(),
-        "undisputed": accuracy(clear).as_json() if clear else None,
-        "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
-        "shuffled": accuracy(control).as_json(),
-        "length_rule": {"rule": str(rule), **accuracy(rule_hits).as_json()},
+        **(measuring.in_folds(train) if settings.folds else measuring.held_out(reward, train, found.heldout)),
+        "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
 
 
-def _final(context: Context, settings: RewardModel, train: Side, tokenizer: Tokenizer) -> EnsembleReward:
-    """The models that PPO will use, sealed; they learn from all training rows."""
+def _watcher_accuracy(context: Context, settings: RewardModel, others: Side) -> dict[str, float]:
+    """On what the members learned: the watcher has seen none of it."""
+    watcher = load_watcher(context.folder / MODEL, pick_dtype(context.recipe.dtype))
+    return accuracy(others.hits_of(watcher, settings.micro_tokens)).as_json()
+
+
+def _final(
+    context: Context, settings: RewardModel, train: Side, watched: Side | None, tokenizer: Tokenizer
+) -> EnsembleReward:
+    """The models that PPO will use, sealed; they learn from all rows of `train`. Beside them the one that watches."""
     if trained(context.folder):
         return load_reward(context.folder / MODEL, pick_dtype(context.recipe.dtype))
     batches = packed(_spread(train.documents, _NORMALISED_ON), settings.micro_tokens)
     members = [normalised(_member(context, settings, train, k), batches) for k in range(settings.members)]
+    watcher = normalised(_watcher(context, settings, watched), batches) if watched else None
     with durable.folder(context.folder / MODEL) as aside:
         for number, member in enumerate(members):
             _save_member(member, _member_folder(aside, number), tokenizer)
+        if watcher:
+            _save_member(watcher, aside / WATCHER, tokenizer)
     drop_checkpoints(context.folder)
     return EnsembleReward(tuple(members))
 
 
 def _member_folder(first: Path, number: int) -> Path:
     """Where an ensemble's model `number` lies: the first in the folder itself, the others in folders inside it."""
-    return first / f"{_MEMBER}{number + 1:02d}" if number else first
+    return first / f"{MEMBER}{number + 1:02d}" if number else first
 
 
 def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
-    folder = _member_folder(context.folder, number)
-    module = _fitted(context, settings, train, folder, label, member=number)
+    return _merged(context, settings, train, _member_folder(context.folder, number), label, number)
+
+
+def _watcher(context: Context, settings: RewardModel, watched: Side) -> Trainable:
+    """The model that policies are not paid by."""
+    return _merged(context, settings, watched, context.folder / WATCHER, "reward: training the watcher", -1)
+
+
+def _merged(context: Context, settings: RewardModel, split: Side, folder: Path, label: str, member: int) -> Trainable:
+    module = _fitted(context, settings, split, folder, label, member=member)
     keep_adapter(module, folder, tuned_model(context), tuned_name(context))
     return module
 
@@ -142,12 +172,6 @@ def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> Non
     folder.mkdir(exist_ok=True)
     save_trainable(member.module, folder, tokenizer, dtype=next(member.module.parameters()).dtype)
     durable.write_json(folder / f"{NORMALISATION}.json", {"mean": member.mean, "std": member.std})
-
-
-def _control(context: Context, settings: RewardModel, train: Side, name: str) -> ModelReward:
-    """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
-    mixed = train.shuffled(context.recipe.seed)
-    return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
 
 
 def _fitted(
@@ -175,60 +199,6 @@ def _fitted(
     return module
 
 
-def _by_folds(context: Context, settings: RewardModel, data: Side) -> tuple[Hits, Hits, Hits, str]:
-    """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
-    fold_of = {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
-    hits, control, ruled, rules = [], [], [], []
-    for fold in range(settings.folds):
-        kept = context.folder / f"fold-{fold}.json"
-        if not kept.is_file():
-            inside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] != fold])
-            outside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] == fold])
-            durable.write_json(kept, _one_fold(context, settings, inside, outside, fold))
-        found: dict[str, Any] = json.loads(kept.read_bytes())
-        hits += found["hits"]
-        control += found["control"]
-        ruled += found["ruled"]
-        rules.append(found["rule"])
-    return hits, control, ruled, "; ".join(sorted(set(rules)))
-
-
-def _one_fold(context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int) -> dict[str, Any]:
-    folder = context.folder / f"fold-{fold}"
-    module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = outside.hits_of(ModelReward(module), settings.micro_tokens)
-    # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens) if not fold else []
-    rule = fit_length_rule(inside.all_pairs())
-    return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
-
-
 def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
     """At most `count` of the documents, evenly from first to last: files are often sorted."""
     return documents[:: -(-len(documents) // count)]
-
-
-def _undisputed(split: Side, votes: Mapping[str, Votes]) -> list[Pairs]:
-    """For each row the pairs that all of its annotators order alike."""
-    return [undisputed(votes.get(prompt, ())) for prompt in split.prompts]
-
-
-def _rule_hits(rule: LengthRule, split: Side) -> Hits:
-    found = [rule.hits(pairs) for pairs in split.pairs()]
-    return split.by_prompt([(float(sum(each)), float(len(each))) for each in found])
-
-
-def _ceiling(context: Context) -> Estimate | None:
-    """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
-    votes = list(_votes(context).values())
-    agreement = pairwise_agreement(votes) if votes else None
-    people = round(sum(len(each) for each in votes) / max(1, len(votes)))
-    return human_ceiling(agreement, people) if agreement else None
-
-
-def _votes(context: Context) -> dict[str, Votes]:
-    """What each annotator said of the held-out prompts; empty for rankings that came from elsewhere."""
-    if "collect" not in context.inputs:
-        return {}
-    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
-    return {row.ranking.prompt.id: [ranks for _, ranks in row.votes] for row in rows}

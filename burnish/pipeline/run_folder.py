@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from burnish.config import load_yaml, validate
@@ -12,6 +14,7 @@ from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.recipe_file import moved, yaml_text
 from burnish.records.durable import sweep, write_bytes, write_json
 from burnish.runs import RECIPE, Run
+from burnish.store.session import Store, open_store
 
 ENVIRONMENT = "env.json"
 STORE = "preferences.db"
@@ -61,6 +64,13 @@ def database(place: str) -> Path | str:
         mend = "Run a recipe with collect: {by: people} first, or name the database."
         raise ConfigError(Problem(str(found), "there is no preference database", mend))
     return found
+
+
+@contextmanager
+def opened(place: str) -> Generator[Store]:
+    """That database, open."""
+    with closing(open_store(database(place))) as store:
+        yield store
 
 
 def _copy(recipe: Recipe, base: Path, folder: Path) -> bytes:

@@ -14,6 +14,7 @@ from burnish.data.order import draw
 from burnish.data.packing import require_fit
 from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
+from burnish.models.arithmetic import choose
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -21,6 +22,7 @@ from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import Optim, Recipe
 from burnish.pipeline.reinforcement import OnPolicy
+from burnish.pipeline.reinforcement import Watch as WatchSettings
 from burnish.pipeline.stage import Context, Facts
 from burnish.records import durable
 from burnish.runs import MetricsLog
@@ -33,6 +35,7 @@ from burnish.train.messages import leave, partings, shared, world
 from burnish.train.optim import OptimConfig, Optimizer
 from burnish.train.parallel import joined
 from burnish.train.validation import Validation
+from burnish.train.watch import Rule, Watch, Watched
 from burnish.types import Progress, Silent
 
 MODEL = "model"
@@ -139,8 +142,9 @@ def follow() -> None:
     with partings():
         while (told := shared(None)[0]) is not None:
             recipe, lesson, plan = told
-            make = partial(built, plan)
-            _fit(Recipe.model_validate_json(recipe), Lesson(**lesson), make, None, None, Quiet(), Silent(), "")
+            settings = Recipe.model_validate_json(recipe)
+            choose(settings.device)
+            _fit(settings, Lesson(**lesson), partial(built, plan), None, None, Quiet(), Silent(), "")
         leave()
 
 
@@ -161,9 +165,11 @@ def _fit(
     spread = ranks.spread(module)
     optimizer = Optimizer(spread, optim_config(settings, lesson.steps), ranks)
     averages = Averages(optimizer, ema=settings.ema, start=settings.average_with_start, factors=first_factors(spread))
+    watch = _watch(settings, averages)
+    held_out = ranks.everywhere(held)
     fit(
         spread,
-        ranks.feed(feed),
+        ranks.feed(Watched(feed, watch) if feed and watch else feed),
         objective_of(recipe, lesson.stage),
         optimizer,
         FitConfig(steps=lesson.steps, seed=recipe.seed, save_every=lesson.save_every),
@@ -174,7 +180,7 @@ def _fit(
         ranks=ranks,
         guard=Guard(settings.spike),
         averages=averages,
-        validation=_validation(settings, ranks.everywhere(held)),
+        validation=watch or _validation(settings, held_out),
     )
     ranks.collect(spread, module)
 
@@ -184,6 +190,17 @@ def _validation(settings: Optim | OnPolicy, work: Work | None) -> Validation | N
     if work is None or isinstance(settings, OnPolicy) or settings.eval_every is None:
         return None
     return Validation(work, every=settings.eval_every, patience=settings.patience, keep_best=settings.keeps_best)
+
+
+def _watch(settings: Optim | OnPolicy, averages: Averages) -> Watch | None:
+    """What decides when the reward is pursued far enough. None: nothing."""
+    if not isinstance(settings, OnPolicy) or settings.watch is None:
+        return None
+    return Watch(rule_of(settings.watch), averages, every=settings.steps_per_iteration, stops=settings.watch.stop)
+
+
+def rule_of(settings: WatchSettings) -> Rule:
+    return Rule(kl_budget=settings.kl_budget, window=settings.window, patience=settings.patience)
 
 
 def figures(settings: Optim, folder: Path) -> Facts:

@@ -91,6 +91,10 @@ class _Words(Formatter):
         return all(facts.get(name) is not None and (spec != "some" or facts[name]) for name, spec in fields)
 
 
+_WATCHED = (
+    "watched: weights after {kept_iterations:count} of {iterations:count} iterations kept, at a KL of {kept_kl:number}",
+    "ended by: {ended_by}",
+)
 _CLAUSES = {
     "sft": (
         "{examples:count} conversations",
@@ -112,6 +116,7 @@ _CLAUSES = {
         "{too_long:some} prompts left out as too long",
         "pairs in the right order: {accuracy:rate}, n in prompts",
         "measured by: {measured}",
+        "model that watches, on what the others learned: {watcher:rate}, n in prompts",
         "loss on documents that it did not learn from: {eval_loss:number}",
     ),
     "dpo": (
@@ -138,6 +143,7 @@ _CLAUSES = {
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
         "reward model's score {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",
+        *_WATCHED,
     ),
     "grpo": (
         "loss {loss}",
@@ -146,6 +152,7 @@ _CLAUSES = {
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
         "reward {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",
+        *_WATCHED,
     ),
     "evaluate": ("{cases:count} cases, answered by {models:names}", "{win_rates:duels}"),
     "gate": ("verdict: {verdict}",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from torch import Tensor
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Trainable
 from burnish.types import Completion, Message, Prompt, Rated
+
+Combine = Literal["mean", "worst", "mean_less_spread"]
 
 
 class BatchScorer(Protocol):
@@ -51,17 +53,40 @@ class ModelReward:
 
 @dataclass(frozen=True, slots=True)
 class EnsembleReward:
-    """The mean of several reward models' normalised scores.
+    """Several reward models' normalised scores as one: their mean, the lowest, or the mean less λ standard deviations.
 
-    A mistake that one model makes alone counts less. The mean is the plainest rule of Coste et al. 2023, who find the
-    worst case and the mean less the spread to hold longer against optimisation.
+    A mistake that one model makes alone counts less. Coste et al. 2023 find the worst case, and the mean less the
+    spread, to hold longer against optimisation than the mean; their spread is the variance, ours its root (biased), so
+    that λ counts in the unit of a score.
     """
 
     members: tuple[ModelReward, ...]
+    combine: Combine = "mean"
+    spread_coef: float = 1.0
+    """λ."""
 
     def scores(self, batch: Batch) -> Tensor:
         """One score an answer. Shape B."""
-        return torch.stack([member.scores(batch) for member in self.members]).mean(0)
+        return self.combined(self.each(batch))
+
+    def each(self, batch: Batch) -> Tensor:
+        """Every member's scores. Shape M, B."""
+        return torch.stack([member.scores(batch) for member in self.members])
+
+    def combined(self, scores_MB: Tensor) -> Tensor:
+        """What the members say together. Shape B."""
+        match self.combine:
+            case "mean":
+                return scores_MB.mean(0)
+            case "worst":
+                return scores_MB.amin(0)
+            case "mean_less_spread":
+                return scores_MB.mean(0) - self.spread_coef * spread(scores_MB)
+
+
+def spread(scores_MB: Tensor) -> Tensor:
+    """The members' standard deviation (biased) at each answer: 0 where they agree. Shape B."""
+    return scores_MB.std(0, unbiased=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,18 +97,23 @@ class LearnedReward:
     what its score says elsewhere, and a policy paid by scores of cut answers learns not to end (docs/experiments.md).
     """
 
-    scorer: BatchScorer
+    scorer: EnsembleReward
     ids: Ids
     micro_tokens: int
     """Token budget of one forward pass; a tree that is larger passes alone."""
     name: str = "model"
-    """Of its part."""
+    """Of its part. Of several members there are further parts: each one's score, `name/1` and so on, and `name/spread`,
+    which grows where a policy has come to answers of which they know little."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
-        scores: list[float] = []
-        for trees in _within(list(self._trees(prompts, completions)), self.micro_tokens):
-            scores += self.scorer.scores(pack(trees)).tolist()
-        return Rated(scores=scores, parts={self.name: scores})
+        packs = _within(list(self._trees(prompts, completions)), self.micro_tokens)
+        scores_MB = torch.cat([self.scorer.each(pack(trees)) for trees in packs], dim=1)
+        scores: list[float] = self.scorer.combined(scores_MB).tolist()
+        parts = {self.name: scores}
+        if len(scores_MB) > 1:
+            parts |= {f"{self.name}/{number}": each.tolist() for number, each in enumerate(scores_MB, start=1)}
+            parts[f"{self.name}/spread"] = spread(scores_MB).tolist()
+        return Rated(scores=scores, parts=parts)
 
     def _trees(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Iterator[Document]:
         pairs = zip(prompts, completions, strict=True)

@@ -93,7 +93,7 @@ class Group:
     answers: list[Completion]
     scores: list[float]
     """Penalties taken."""
-    parts: dict[str, list[float]]
+    parts: dict[str, list[float | None]]
     kl: list[float] = field(default_factory=list[float])
 
     @property

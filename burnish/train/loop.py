@@ -21,7 +21,7 @@ from burnish.train.guard import Guard
 from burnish.train.objectives import Objective, added, total
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
-from burnish.train.validation import Validation
+from burnish.train.validation import Evaluation
 from burnish.types import Progress, Silent
 
 
@@ -69,7 +69,7 @@ def fit(
     ranks: Ranks | None = None,
     guard: Guard | None = None,
     averages: Averages | None = None,
-    validation: Validation | None = None,
+    validation: Evaluation | None = None,
 ) -> int:
     """Train from the newest checkpoint, or from the start, to `config.steps` updates. Returns the step it began at.
 

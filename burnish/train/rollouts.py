@@ -22,8 +22,9 @@ from burnish.batches import Batch, Document, pack
 from burnish.data.packing import best_fit
 from burnish.losses import policy
 from burnish.losses.tokens import answer_sums
-from burnish.models.forward import Output, Trainable
+from burnish.models.forward import CHUNK, Output, Trainable
 from burnish.records import durable
+from burnish.stats.repetition import distinct_share, repeated_share
 from burnish.train.advantages import Advantages
 from burnish.train.collection import (
     Collector,
@@ -54,9 +55,11 @@ class RolloutFeed:
         samples: Path,
         config: RolloutConfig,
         exploits_all: bool = False,
+        watched: bool = False,
     ) -> None:
         """Without a `reference` no KL is measured. `exploits_all`: whether the objective learns something, a KL, of
-        answers without an advantage too."""
+        answers without an advantage too. `watched`: measure the KL of whole distributions too, for a
+        `burnish.train.watch.Watch`."""
         self._module = module
         module.measures_entropy = True
         self._reference = reference
@@ -65,12 +68,9 @@ class RolloutFeed:
         self._samples = samples
         self._config = config
         self._exploits_all = exploits_all
+        self._watched = watched
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
-
-    @property
-    def steps_per_iteration(self) -> int:
-        return self._config.steps
 
     def next(self, step: int) -> Work:
         iteration, within = divmod(step, self._config.steps)
@@ -148,16 +148,19 @@ class RolloutFeed:
             "cut_B": torch.tensor([answer.stop is Stop.LENGTH for answer in answers]),
             "sampler_logprobs_N": torch.tensor([each for answer in answers for each in answer.logprobs]),
         }
-        if self._reference:
-            extra["ref_logprobs_N"] = _given(self._reference(batch).logprobs_N)
-        if self._advantages.critic or self._advantages.kl or self._config.steps > 1:
+        reference = self._reference(batch) if self._reference else None
+        if reference:
+            extra["ref_logprobs_N"] = _given(reference.logprobs_N)
+        if self._advantages.critic or self._advantages.kl or self._config.steps > 1 or self._watched:
             self._module.eval()
             own = self._module(batch)
             extra["old_logprobs_N"] = _given(own.logprobs_N)
             extra["entropy_N"] = _given(own.entropy_N)
             if self._advantages.critic:
                 extra["old_values_N"] = _given(own.values_N)
-            if self._reference:
+            if reference:
+                if self._watched:
+                    extra["full_kl_N"] = full_kl(own, reference)
                 extra["kl_N"] = policy.k1(extra["old_logprobs_N"], extra["ref_logprobs_N"])
                 kl = iter(answer_sums(extra["kl_N"], batch.answer_N, len(answers)).tolist())
                 for group in within:
@@ -175,23 +178,29 @@ class RolloutFeed:
             "val/num_eos_tokens": len(answers) * (1 - cut),
             "val/eos_share": 1 - cut,
             "val/length": _mean(len(answer.ids) for answer in answers),
+            "val/repeated_4": _mean(repeated_share(answer.ids, 4) for answer in answers),
+            "val/distinct_2": distinct_share([answer.ids for answer in answers], 2),
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
-        for name in found[0].parts:
-            metrics[f"reward/{name}"] = _mean(part for group in found for part in group.parts[name])
+        for name in {name: None for group in found for name in group.parts}:  # in their order
+            said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
+            if said:
+                metrics[f"reward/{name}"] = _mean(said)
         return metrics | self._measured_metrics(score)
 
     def _measured_metrics(self, score: float) -> dict[str, float]:
         """Those of what was measured in the batches."""
         batches = [batch for part in self._held for batch in part]
         extras = batches[0].extra if batches else {}
-        names = [name for name in ("kl_N", "entropy_N", "returns_N", "old_values_N") if name in extras]
+        names = [name for name in ("kl_N", "full_kl_N", "entropy_N", "returns_N", "old_values_N") if name in extras]
         found = {name: torch.cat([batch.extra[name] for batch in batches]) for name in names}
         answers = sum(batch.last_B.numel() for batch in batches)
         metrics: dict[str, float] = {}
         if "entropy_N" in found:
             metrics["objective/entropy"] = float(found["entropy_N"].sum()) / answers
+        if "full_kl_N" in found:
+            metrics["objective/full_kl"] = float(found["full_kl_N"].sum()) / answers
         if "kl_N" in found:
             metrics["objective/kl"] = kl = float(found["kl_N"].sum()) / answers
             if self._advantages.kl:
@@ -203,6 +212,15 @@ class RolloutFeed:
             unexplained = float((found["returns_N"] - found["old_values_N"]).var(unbiased=False))
             metrics["val/explained_variance"] = 1 - unexplained / spread if spread > 0 else 0.0
         return metrics
+
+
+def full_kl(own: Output, reference: Output) -> Tensor:
+    """KL(own‖reference) of each target's whole distribution, some rows at a time. Shape N."""
+    assert own.logits is not None, "a module without an LM head has no distribution"
+    assert reference.logits is not None
+    count = _given(own.logprobs_N).numel()
+    rows = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
+    return torch.cat([policy.full_kl(own.logits(each), reference.logits(each)).cpu() for each in rows])
 
 
 def _standing_for(absent: Sequence[Group], batches: list[Batch]) -> list[Batch]:

@@ -8,7 +8,7 @@ on as if nobody had looked.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,22 @@ from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Work
 from burnish.train.objectives import Objective, added, total
 from burnish.train.parallel import Alone, Ranks
+
+
+class Evaluation(Protocol):
+    """What a loop asks while it trains: when to look, whether to end, which weights to keep. It is a part of the
+    checkpoint."""
+
+    @property
+    def over(self) -> bool: ...
+    def due(self, updates: int, steps: int) -> bool: ...
+    def measure(self, module: Trainable, objective: Objective, averages: Averages, ranks: Ranks) -> dict[str, float]:
+        """Every rank is asked."""
+        ...
+
+    def kept(self, averages: Averages) -> dict[str, Tensor]: ...
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]: ...
+    def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None: ...
 
 
 class Validation:

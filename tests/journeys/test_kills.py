@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ from burnish.store.session import open_store
 STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
 RESULTS = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate")
 """Stages whose output holds no time of day; of the release, the weights are compared."""
+SAMPLED = ("ppo", "grpo")
 LEARNING = ("sft", "reward", "dpo", "kto", "ppo", "grpo")
 
 
@@ -50,20 +52,26 @@ def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int, ada
     print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in STAGES))
 
 
-def test_rollouts_and_controllers_survive_two_kills_each(tmp_path: Path) -> None:
-    """In the stages whose checkpoints hold answers that are still to be learned, and the weight of a KL."""
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.proof)])
+def test_rollouts_and_controllers_survive_kills(tmp_path: Path, kills: int) -> None:
+    """In the stages whose checkpoints hold answers that are still to be learned, and the weight of a KL. So many in
+    each; what comes before them is done once."""
     folder = project(tmp_path / "tiny")
-    whole, run = folder / "whole", folder / "killed"
+    whole, before = folder / "whole", folder / "before"
     assert burnish(*command(folder, whole)).returncode == 0
-    usual, chance = seconds(whole), random.Random(3)
-    struck = [
-        strike(folder, run, stage, aimed=aimed, after=chance.uniform(0, usual[stage]))
-        for stage in ("ppo", "grpo")
-        for aimed in (False, True)
-    ]
-    assert any(struck)
-    assert burnish(*command(folder, run)).returncode == 0
-    assert fingerprint(run) == fingerprint(whole)
+    assert burnish(*command(folder, before), "--until", "kto").returncode == 0
+    wanted, usual = fingerprint(whole), seconds(whole)
+    chance, struck, runs = random.Random(3), Counter[str](), 0
+    while any(struck[stage] < kills for stage in SAMPLED):
+        run = shutil.copytree(before, folder / f"killed-{runs}")
+        runs += 1
+        for stage in SAMPLED:
+            for place in range(min(4, kills - struck[stage])):
+                after = chance.uniform(0, usual[stage])
+                struck[stage] += strike(folder, run, stage, aimed=place % 2 == 0, after=after)
+        assert burnish(*command(folder, run)).returncode == 0
+        assert fingerprint(run) == wanted, f"after kills in {dict(struck)}"
+    print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in SAMPLED))
 
 
 def command(folder: Path, run: Path) -> tuple[str | Path, ...]:
@@ -119,7 +127,7 @@ def fingerprint(run: Path) -> dict[str, Any]:
         "outputs": {stage: record(run, stage)["output"] for stage in RESULTS},
         "release": digest_file(run / "release" / "model.safetensors"),
         "metrics": {stage: metrics(run / stage / "metrics.jsonl") for stage in LEARNING},
-        "samples": {stage: digest_file(run / stage / "samples.jsonl") for stage in ("ppo", "grpo")},
+        "samples": {stage: digest_file(run / stage / "samples.jsonl") for stage in SAMPLED},
         "adapters": {str(path.relative_to(run)): digest_folder(path) for path in run.glob("**/adapter")},
         "judgements": judgements(run / "preferences.db"),
     }

@@ -55,6 +55,28 @@ def test_every_member_of_the_reward_ensemble_is_sealed_with_the_first(demo: Path
     assert "member-02/normalisation.json" in (model / MANIFEST).read_text()
 
 
+def test_the_next_round_asks_first_what_the_ensemble_disputes(demo: Path, tmp_path: Path) -> None:
+    """The same answers are sampled again, so that the order is that of the reward stage's own table."""
+    told = [json.loads(line) for line in (demo / "reward" / "disagreement.jsonl").read_text().splitlines()]
+    disputes = {row["prompt_id"]: row["disagreement"] for row in told}
+    assert len(told) > 10
+    assert list(disputes.values()) == sorted(disputes.values(), reverse=True)
+    copy = shutil.copytree(demo.parent, tmp_path / "copy")
+    settings = (f"collect.disputed_by={demo / 'reward' / 'model'}", "collect.ask=10")
+    sets = [part for each in settings for part in ("--set", each)]
+    found = burnish("run", copy / "recipe.yaml", "--out", copy / "run", "--until", "collect", "--json", *sets)
+    assert found.returncode == 0, found.stderr
+    store = open_store(copy / "run" / "preferences.db")
+    with store.reading() as session:
+        latest = queries.campaigns(session)[-1]
+        items = sorted(queries.items(session, latest.id), key=lambda item: item.id)
+    store.close()
+    asked = [disputes[item.prompt.id] for item in items if item.prompt.id in disputes]
+    assert len(items) == 10
+    assert asked == sorted(asked, reverse=True)
+    assert len(asked) > 6
+
+
 def test_status_lists_every_stage_as_done(demo: Path) -> None:
     found = said(burnish("status", demo, "--json"))
     assert {each["stage"]: each["state"] for each in found["stages"]} == dict.fromkeys(STAGES, "done")
@@ -65,6 +87,12 @@ def test_every_model_is_measured_on_the_text_too(demo: Path) -> None:
     found = json.loads((demo / "evaluate" / "evaluation.json").read_text())["suites"]["text_nll"]["figures"]
     assert {"base", "sft", "ppo", "ppo-sft"} <= found.keys()
     assert all(0 < found[model]["value"] < 20 for model in ("base", "sft", "ppo"))
+
+
+def test_every_model_is_scored_by_the_reward_model_that_nobody_was_paid_by(demo: Path) -> None:
+    found = json.loads((demo / "evaluate" / "evaluation.json").read_text())["suites"]["held_out_reward"]["figures"]
+    assert {"base", "sft", "ppo", "ppo-sft"} <= found.keys()
+    assert found["ppo"]["low"] <= found["ppo"]["value"] <= found["ppo"]["high"]
 
 
 def test_again_does_nothing_quickly_and_without_torch(demo: Path) -> None:

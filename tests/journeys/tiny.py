@@ -33,7 +33,15 @@ collect:
   rubric: shop.yaml
   held_out: 0.3
   sampling: {temperature: 1.0, max_new_tokens: 12}
-reward: {epochs: 1, members: 2, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1}
+reward:
+  epochs: 1
+  members: 2
+  watcher: 0.3
+  batch_size: 4
+  lr: 1e-3
+  max_length: 1024
+  micro_tokens: 4096
+  save_every: 1
 dpo:
   batch_size: 4
   lr: 1e-3
@@ -52,6 +60,7 @@ ppo:
   unfrozen_layers: 1
   kl_target: 0.5
   kl_horizon: 100
+  watch: {window: 1, patience: 2}
   ptx_data: story.txt
   ptx_batch_size: 2
   ptx_length: 16
@@ -64,6 +73,7 @@ ppo:
 grpo:
   loss: dapo
   kl: {in: loss, coef: 0.02}
+  rewards: [{model: {combine: worst}}, {regex: {pattern: "[a-z]"}, weight: 0.5}]
   iterations: 3
   prompts_per_iteration: 4
   num_generations: 2
@@ -85,7 +95,7 @@ release: {name: tiny-support, purpose: Nothing but a test.}
 """
 ADAPTERS = {
     "sft:\n": "sft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
-    "reward: {": "reward: {lora: {rank: 4, alpha: 8}, ",
+    "reward:\n": "reward:\n  lora: {rank: 4, alpha: 8}\n",
     "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
     "  unfrozen_layers: 1\n": "",

@@ -30,9 +30,7 @@ def test_sentences():
     assert not language.ends_as_sentence("and then")
 
 
-def test_repetition_and_borrowing():
-    assert language.repeated_share(list("abcd"), 2) == 0
-    assert language.repeated_share(list("ababab"), 2) == pytest.approx(3 / 5)
+def test_borrowing():
     assert language.borrowed_share(list("abcdx"), list("yabcd")) == 0.5
 
 

@@ -69,6 +69,9 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     assert key in found[0][1]
 
 
+PANEL = "collect: {prompts: rows.jsonl, by: people}"
+
+
 @pytest.mark.parametrize(
     ("section", "says"),
     [
@@ -82,7 +85,22 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
         ("dpo: {rankings: rows.jsonl, label_smoothing: 0.1}", "label_smoothing is set, and dpo does not read it"),
         ("dpo: {rankings: rows.jsonl, loss: ipo, gamma: 1}", "gamma is set, and ipo does not read it"),
         ("dpo: {rankings: rows.jsonl, loss: orpo, rpo_alpha: 1}", "rpo_alpha is set, and orpo does not read it"),
+        (
+            "reward: {rankings: rows.jsonl, loss: plackett_luce, margin: 1}",
+            "plackett_luce reads a prompt's whole order",
+        ),
+        ("reward: {rankings: rows.jsonl, loss: plackett_luce, ties: half}", "ties is about pairs"),
+        ("reward: {rankings: rows.jsonl, ties: rao_kupper, lapse: 0.1}", "lapse is set, and rao_kupper has its thresh"),
+        ("reward: {rankings: rows.jsonl, ties: half, tie_threshold: 1}", "only rao_kupper reads it"),
+        (
+            "reward: {rankings: rows.jsonl}\ndpo: {where: {lang: [en]}}",
+            "where is set, and dpo learns from",
+        ),
+        ("collect: {prompts: rows.jsonl, ask: 3}", "nothing says which prompts are disputed"),
+        ("collect: {prompts: rows.jsonl}\nreward: {margin: stars}", "margin names a column of given rankings"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
+        ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
+        (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
         ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
         ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
         ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),

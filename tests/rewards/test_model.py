@@ -80,7 +80,7 @@ def test_answers_to_a_prompt_are_one_tree_closed_by_an_end_marker(budget: int, p
         for ids in ((1, 9), (2, 3), (4,), (5, 6, 7, 9))
     ]
     reader = Reader()
-    rated = LearnedReward(scorer=reader, ids=Marked(), micro_tokens=budget).score(prompts, said)
+    rated = LearnedReward(scorer=EnsembleReward((reader,)), ids=Marked(), micro_tokens=budget).score(prompts, said)
     assert rated.scores == [2.0, 3.0, 2.0, 4.0]
     assert rated.parts == {"model": rated.scores}
     flat = [each for part in reader.shown for each in part]

@@ -44,6 +44,7 @@ class Table(Trainable):
             logprobs_N=logprobs_NV.gather(-1, batch.target_N[:, None]).squeeze(-1),
             entropy_N=-(logprobs_NV.exp() * logprobs_NV).sum(-1).detach(),
             values_N=self.values_S[before_N],
+            logits=lambda rows: logprobs_NV[rows],
         )
 
     def probabilities(self) -> Tensor:
@@ -125,6 +126,7 @@ def feed(
     reference: Tensor | None,
     prompts: int = 1,
     exploits_all: bool = False,
+    watched: bool = False,
     **changes: object,
 ) -> RolloutFeed:
     """Of `prompts` prompts that are all the same; `reference`: the probabilities of the policy to stay near."""
@@ -150,4 +152,5 @@ def feed(
         samples=folder / "samples.jsonl",
         config=RolloutConfig(**(settings | changes)),  # type: ignore[arg-type]
         exploits_all=exploits_all,
+        watched=watched,
     )
