@@ -86,6 +86,7 @@ def signed_form(
 At = Annotated[Desk, Depends(desk)]
 Who = Annotated[Visitor, Depends(visitor)]
 Judge = Annotated[Visitor, Depends(may("judge"))]
+Overseer = Annotated[Visitor, Depends(may("see"))]
 Manager = Annotated[Visitor, Depends(may("manage"))]
 OwnForm = Annotated[Mapping[str, str], Depends(own_form)]
 SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from burnish.label.agreement import Agreement
+from burnish.label.agreement import agreement as agreement_of
 from burnish.store import people as accounts
 from burnish.store import queries, tasks
 from burnish.store.session import Store
@@ -91,6 +93,13 @@ def progress(store: Store, campaign: int) -> Counts:
     """How far a campaign is."""
     with store.reading() as session:
         return queries.progress(session, campaign)
+
+
+def agreement(store: Store, campaign: int) -> Agreement:
+    """How a campaign's people agree."""
+    with store.reading() as session:
+        items, said = queries.items(session, campaign), queries.judgements(session, campaign)
+    return agreement_of(items, said)
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

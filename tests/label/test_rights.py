@@ -18,6 +18,7 @@ from .conftest import Browser
 PUBLIC: frozenset[str] = frozenset({"nobody", *ROLES})
 SIGNED_IN = frozenset(ROLES)
 JUDGES = frozenset({"owner", "manager", "adjudicator", "annotator"})
+OVERSEERS = frozenset({"owner", "manager", "adjudicator", "viewer"})
 MANAGERS = frozenset({"owner", "manager"})
 MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/"): PUBLIC,
@@ -27,6 +28,8 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/sign-out"): SIGNED_IN,
     ("GET", "/campaigns/{campaign}"): JUDGES,
     ("POST", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
+    ("GET", "/progress"): OVERSEERS,
+    ("GET", "/progress/{campaign}"): OVERSEERS,
     ("GET", "/people"): MANAGERS,
     ("POST", "/people/invite"): MANAGERS,
     ("POST", "/people/{person}"): MANAGERS,
