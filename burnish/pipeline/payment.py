@@ -10,15 +10,15 @@ import torch
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError, Problem
+from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
 from burnish.rewards.checked import by_rule
-from burnish.rewards.combination import Weighted
+from burnish.rewards.combination import HELD_OUT, Weighted
 from burnish.rewards.function import FunctionReward, load_function
-from burnish.rewards.model import LearnedReward
-from burnish.rewards.watched import WatchedReward
+from burnish.rewards.model import EnsembleReward, LearnedReward
 from burnish.types import Prompt, Reward
 
 OWN = (RewardTerm(model=Learned()),)
@@ -26,51 +26,44 @@ OWN = (RewardTerm(model=Learned()),)
 
 
 def paid_by(
-    context: Context,
-    terms: Sequence[RewardTerm] | None,
-    prompts: Sequence[Prompt],
-    renderer: Renderer,
-    dtype: torch.dtype,
-    micro_tokens: int,
+    context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, dtype: torch.dtype
 ) -> Reward:
-    """The reward of the terms, checked against the prompts that it will be asked about.
+    """The reward that the settings name, checked against the prompts that it will be asked about.
 
-    Raises DataError with every problem of the prompts' columns, and what the kinds raise for their files.
+    Where a model watches, it is a term that pays nothing. Raises DataError with every problem of the prompts' columns,
+    and what the kinds raise for their files.
     """
-    terms = terms or OWN
+    terms = settings.rewards or (OWN if settings.paid else ())
     require_packages(terms)
     problems = unfit(terms, context.base, prompts)
     if problems:
         raise DataError(*problems)
 
+    def learned(scorer: EnsembleReward, name: str) -> Reward:
+        return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens, name=name)
+
     def one(term: RewardTerm) -> Reward:
         if term.model:
-            return _learned(context, term.model, term.label, renderer, dtype, micro_tokens)
+            return learned(_scorer(context, term.model, renderer, dtype), term.label)
         if term.python:
             file = context.path(term.python.file)
             return FunctionReward(call=load_function(file, term.python.function), file=file, name=term.label)
         assert term.rule is not None
         return by_rule(term.kind, term.rule, context.base, term.label)
 
-    return Weighted(tuple((term.weight, one(term)) for term in terms))
+    paid = [(term.weight, one(term)) for term in terms]
+    if settings.watch and settings.watch.held_out:
+        paid.append((0.0, learned(load_watcher(context.inputs["reward"] / MODEL, dtype), HELD_OUT)))
+    return Weighted(tuple(paid))
 
 
-def overseen(reward: Reward, context: Context, renderer: Renderer, dtype: torch.dtype, micro_tokens: int) -> Reward:
-    """The reward, with what the run's reward model says beside it that the policy is not paid by."""
-    watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
-    return WatchedReward(paid=reward, watcher=LearnedReward(scorer=watcher, ids=renderer, micro_tokens=micro_tokens))
-
-
-def _learned(
-    context: Context, settings: Learned, name: str, renderer: Renderer, dtype: torch.dtype, micro_tokens: int
-) -> LearnedReward:
+def _scorer(context: Context, settings: Learned, renderer: Renderer, dtype: torch.dtype) -> EnsembleReward:
     if settings.folder is None:
         folder = context.inputs["reward"] / MODEL
     else:
         folder = context.path(settings.folder)
         _require_same_tokens(folder, renderer)
-    scorer = load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0)
-    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)
+    return load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0)
 
 
 def _require_same_tokens(folder: Path, renderer: Renderer) -> None:

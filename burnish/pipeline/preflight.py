@@ -34,8 +34,8 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
-    for section in (each for name in ("ppo", "grpo") if name in sections and (each := getattr(recipe, name))):
-        problems += _sampled(section, base, counts)
+    for name, section in recipe.on_policy().items():
+        problems += _sampled(section, base, counts) if name in sections else ()
     problems = problems or _columns(recipe, base, sections)
     if problems:
         raise DataError(*problems)
@@ -128,6 +128,10 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "dpo.eval_data": _rankings,
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
+    "distill.data": _examples,
+    "distill.ptx_data": _beside,
+    "rft.ptx_data": _beside,
+    "online_dpo.ptx_data": _beside,
     "ppo.ptx_data": _beside,
     "grpo.ptx_data": _beside,
     "evaluate.cases": _prompts,

@@ -20,13 +20,11 @@ from typing import Any
 from torch import Tensor
 
 from burnish.models.forward import Trainable
+from burnish.rewards.combination import HELD_OUT
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Objective
 from burnish.train.parallel import Ranks
-
-HELD_OUT = "reward/held_out"
-"""The metric: what `burnish.rewards.watched` adds to the parts of a reward."""
 
 
 class Ending(Enum):
@@ -108,7 +106,7 @@ def readings_of(rows: Iterable[Mapping[str, float]]) -> list[Reading]:
 def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading:
     """Where no answer taught anything no KL was measured: it is as it was before."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    return Reading(kl=kl, score=metrics.get(HELD_OUT))
+    return Reading(kl=kl, score=metrics.get(f"reward/{HELD_OUT}"))
 
 
 class Watch:

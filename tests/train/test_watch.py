@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tabular import Answer, Exact, Payout, Table, answers, feed
+from tabular import Exact, Payout, Table, answers, feed
 from torch import Tensor
 
 from burnish.losses.policy import full_kl
-from burnish.rewards.watched import WatchedReward
+from burnish.rewards.combination import Weighted
 from burnish.train.advantages import KlInReward, PerAnswer
 from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
@@ -91,18 +91,9 @@ def test_summed_over_sampled_prefixes_it_is_the_kl_of_whole_answers(tmp_path: Pa
     assert metrics["val/distinct_2"] == 9 / 400
 
 
-def test_the_watcher_pays_nothing_and_is_kept_beside_the_parts() -> None:
-    class Ends:
-        ids: Answer = (1,)
-
-    paid = WatchedReward(paid=Payout({(1,): 2.0}), watcher=Payout({(1,): -1.0}))
-    rated = paid.score([], [Ends()])  # type: ignore[list-item]  # of a completion a Payout reads the ids alone
-    assert (rated.scores, rated.parts) == ([2.0], {"payout": [2.0], "held_out": [-1.0]})
-
-
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)
 PAID = Payout({(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 2.0})
-SEEN = Payout({(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 0.3})
+SEEN = Payout({(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 0.3}, "held_out")
 """Agrees on all but the answer that is paid best: what the policy learns is better at first, and then worse."""
 
 
@@ -111,7 +102,7 @@ def run(
 ) -> Traced:
     """A bandit that is watched, and killed after `within` updates."""
     table = Table(REFERENCE)
-    reward = WatchedReward(paid=PAID, watcher=SEEN)
+    reward = Weighted(((1.0, PAID), (0.0, SEEN)))
     made = feed(
         table, folder, PerAnswer(), sampler=Exact(table), reward=reward, reference=REFERENCE, watched=True, epochs=2
     )
