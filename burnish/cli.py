@@ -39,6 +39,7 @@ SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a s
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
@@ -267,15 +268,41 @@ def gold(
 
 @label.command()
 def serve(
-    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    place: Database,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
-    """Serve the labelling page; prints a one-time link."""
+    """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import store_in
+    from burnish.pipeline.run_folder import database
 
-    serve_pages(store_in(place), host=host, port=port)
+    serve_pages(database(place), host=host, port=port)
+
+
+@label.command()
+def invite(
+    place: Database,
+    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
+    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+) -> None:
+    """Make a link that lets one person in, once, within a week."""
+    from burnish.label.app import link
+    from burnish.pipeline.run_folder import opened
+
+    with opened(place) as store:
+        print(link(store, role, languages, port))
+
+
+@label.command("backup")
+def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
+    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
+    from burnish.pipeline.run_folder import opened
+    from burnish.store.backup import backup
+
+    with opened(place) as store:
+        lines, head = backup(store, out)
+    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()
