@@ -116,6 +116,7 @@ _CLAUSES = {
         "{too_long:some} prompts left out as too long",
         "pairs in the right order: {accuracy:rate}, n in prompts",
         "measured by: {measured}",
+        "scores rise for form alone: {likes:names}",
         "model that watches, on what the others learned: {watcher:rate}, n in prompts",
         "loss on documents that it did not learn from: {eval_loss:number}",
     ),
@@ -161,12 +162,14 @@ _CLAUSES = {
     "ppo": (
         "{episodes:count} sampled answers",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
-        "reward model's score {reward_start:number} → {reward_end:number}",
+        "answers paid by {paid_by}",
+        "reward {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",
         *_WATCHED,
     ),
     "grpo": (
         "loss {loss}",
+        "answers paid by {paid_by}",
         "{episodes:count} sampled answers",
         "{groups_without_advantage:some} prompts whose answers all had the same score",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",

@@ -8,6 +8,7 @@ import pytest
 
 from burnish.config import resolved
 from burnish.errors import ConfigError
+from burnish.pipeline import run_folder
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 from burnish.pipeline.settings import Lora
@@ -102,6 +103,7 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
         (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
+        ("reward: {rankings: rows.jsonl, bootstrap: true}", "there is one member"),
         ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
         ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
         ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),
@@ -287,13 +289,31 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
     [
         ("support", [name for name in STAGES if name not in ("dpo", "kto", "distill", "rft", "online_dpo", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
+        ("arithmetic", ["sft", "grpo", "evaluate"]),
     ],
 )
 def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"
     data = "support/prompts.jsonl"  # the real data of harmless are given by the user
-    overrides = [] if name == "support" else [f"reward.rankings={data}"]
+    overrides = [] if name != "harmless" else [f"reward.rankings={data}"]
     recipe = load_recipe(path, overrides)
     assert recipe.name == name
     assert recipe.stages() == stages
     assert resolved(recipe)["seed"] == recipe.seed
+
+
+@pytest.mark.parametrize("store", ["postgresql://ines@db.example/labels", "postgresql://db.example:5432/labels"])
+def test_a_database_is_named_without_its_password(tmp_path: Path, store: str) -> None:
+    recipe = write(tmp_path, SFT + f"collect: {{prompts: rows.jsonl, by: people, store: {store!r}}}\n")
+    found = load_recipe(recipe)
+    assert run_folder.store_of(tmp_path, found) == store
+    with pytest.raises(ConfigError, match="store"):
+        load_recipe(recipe, ["collect.store=postgresql://ines:hunter2@db.example/labels"])
+
+
+def test_judgements_are_kept_in_the_run_unless_a_database_is_named(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT + "collect: {prompts: rows.jsonl, by: people}\n"))
+    assert run_folder.store_of(tmp_path, recipe) == tmp_path / "preferences.db"
+    assert run_folder.database("postgresql://db/labels") == "postgresql://db/labels"
+    with pytest.raises(ConfigError, match="no preference database"):
+        run_folder.database(str(tmp_path / "none.db"))
