@@ -13,6 +13,7 @@ import typer
 
 from burnish import __version__
 from burnish.errors import BurnishError, ConfigError, Problem, nearest
+from burnish.terminal import converse, emit, fail, marker, progress
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
@@ -36,9 +37,15 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
 Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
+SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a server: http://HOST:PORT/v1#NAME."
+Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
+Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
+Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
+Warmth = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
+Budget = Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")]
 
 
 @app.command()
@@ -64,6 +71,9 @@ ALONE = {
     "dpo": ("dpo", (), "Teach preferences from pairs or rankings, without a reward model: the dpo stage alone."),
     "orpo": ("dpo", ("dpo.loss=orpo",), "The dpo stage alone with ORPO's loss, which needs no reference model."),
     "kto": ("kto", (), "Teach a model from answers called good or bad, one at a time: the kto stage alone."),
+    "distill": ("distill", (), "Learn what a teacher would say in one's own answers: the distill stage alone."),
+    "rft": ("rft", (), "Answer, keep the best answers, fine-tune on them, in rounds: the rft stage, and its reward."),
+    "online-dpo": ("online_dpo", (), "Direct preference on fresh answers: the online_dpo stage, and its reward."),
     "grpo": ("grpo", (), "Reinforce answers that beat others to their prompt: the grpo stage, and its reward."),
 }
 """Verbs that do one stage: its name, settings, help."""
@@ -89,19 +99,16 @@ for _each in ALONE:
 @app.command()
 def status(run: RunFolder, json: Json = False) -> None:
     """Which stages of a run are done."""
-    from burnish.pipeline.status import as_text
-    from burnish.pipeline.status import status as find
-    from burnish.terminal import emit
+    from burnish.pipeline import status as stages
 
-    found = find(run)
-    emit(found, as_text(found), json)
+    found = stages.status(run)
+    emit(found, stages.as_text(found), json)
 
 
 @app.command()
 def report(run: RunFolder, json: Json = False) -> None:
     """Write report.html of a run again."""
     from burnish.pipeline.report import write_report
-    from burnish.terminal import emit
 
     path = write_report(run)
     emit({"report": str(path)}, f"{path}", json)
@@ -112,12 +119,10 @@ def lineage(
     path: Annotated[Path, typer.Argument(help="A release, or the run that made it.")], json: Json = False
 ) -> None:
     """What led to what: weights, reward model, snapshot, judgements. Exits 4 where the chain is broken."""
-    from burnish.pipeline.lineage import as_text
-    from burnish.pipeline.lineage import lineage as find
-    from burnish.terminal import emit
+    from burnish.pipeline import lineage as trail
 
-    found = find(path)
-    emit(found, as_text(found), json)
+    found = trail.lineage(path)
+    emit(found, trail.as_text(found), json)
     raise typer.Exit(4 if found["broken"] else 0)
 
 
@@ -126,32 +131,25 @@ def verify(
     path: Annotated[Path, typer.Argument(help="A release, or another sealed folder of a run.")], json: Json = False
 ) -> None:
     """Check every byte of a release against its manifest, and that its evidence is about these weights."""
-    from burnish.records import durable
-    from burnish.release.verify import EVIDENCE
-    from burnish.release.verify import verify as check
-    from burnish.terminal import emit
+    from burnish.release.verify import verify_any
 
-    if (path / EVIDENCE).is_file():
-        found = check(path)
-    else:
-        found = {"folder": str(path), "files": durable.verify(path), "digest": durable.digest_folder(path)}
+    found = verify_any(path)
     text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
     emit(found, text, json)
 
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(help="A release, a model folder, a GGUF file, a Hub id or smollm2-135m.")],
+    model: Speaks,
     system: Annotated[str, typer.Option(help="The system turn.")] = "",
     once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Warmth = 0.0,
+    max_new_tokens: Budget = 128,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
     """Talk to a model. A release is verified first. --set takes what a recipe's sampling does, for example top_k=40."""
     from burnish.pipeline.talk import Talk, drawn
-    from burnish.terminal import converse, emit, progress
 
     talk = Talk.open(model, system, drawn(temperature, max_new_tokens, overrides or ()), progress())
     if once is None:
@@ -163,12 +161,12 @@ def chat(
 
 @app.command()
 def sample(
-    model: Annotated[str, typer.Argument(help="As for chat.")],
-    prompts: Annotated[Path, typer.Option(help="A JSONL file of prompts.")],
-    n: Annotated[int, typer.Option(min=1, help="Answers a prompt.")] = 1,
+    model: Speaks,
+    prompts: Prompts,
+    n: Answers = 1,
     out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
-    temperature: Annotated[float, typer.Option(min=0.0)] = 1.0,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 128,
+    temperature: Warmth = 1.0,
+    max_new_tokens: Budget = 128,
     seed: int = 0,
     overrides: Set = None,
     json: Json = False,
@@ -179,7 +177,6 @@ def sample(
     from burnish.pipeline import talk
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
-    from burnish.terminal import emit, progress
 
     asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
@@ -189,6 +186,29 @@ def sample(
     else:
         write_jsonl(out, rows)
         emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
+
+
+@app.command("best-of-n")
+def best_of_n(
+    model: Speaks,
+    prompts: Prompts,
+    reward: Annotated[Path, typer.Option(help="The reward model that chooses: a run that has one, or its folder.")],
+    out: Annotated[Path, typer.Option(help="Write the best answers here, as rows that sft learns from.")],
+    n: Answers = 16,
+    temperature: Warmth = 1.0,
+    max_new_tokens: Budget = 128,
+    seed: int = 0,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Answer each prompt n times, keep what a reward model likes best, and say what each smaller n would be worth."""
+    _writable(out, "best.jsonl")
+    from burnish.pipeline.best_of_n import choose
+    from burnish.pipeline.talk import drawn
+
+    sampling = drawn(temperature, max_new_tokens, overrides or (), seed)
+    found = choose(model, reward, prompts, out, sampling, n, progress())
+    emit(found.as_json() | {"out": str(out)}, f"{found.as_text()}\n{len(found.rows)} rows in {out}", json)
 
 
 @app.command()
@@ -202,7 +222,6 @@ def doctor(
     _writable(out, "doctor.json")
     from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
-    from burnish.terminal import marker, progress
 
     settle()
     found = examine(model, Path.cwd(), data, progress())
@@ -228,7 +247,6 @@ def bench_train(
     from burnish.pipeline.sources import data_path
     from burnish.proof.bench.compare import Plan, compare
     from burnish.proof.bench.report import as_text
-    from burnish.terminal import progress
 
     names = [name.strip() for name in works.split(",")]
     plan = Plan(works=names, batch=batch, rounds=rounds, max_length=max_length, micro_tokens=micro_tokens, peer=peer)
@@ -245,13 +263,9 @@ def serve(
 ) -> None:
     """Serve the labelling page; prints a one-time link."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import STORE
+    from burnish.pipeline.run_folder import store_in
 
-    store = place / STORE if place.is_dir() else place
-    if not store.is_file():
-        mend = "Run a recipe with collect: {by: people} first, or name the database."
-        raise ConfigError(Problem(str(store), "there is no preference database", mend))
-    serve_pages(store, host=host, port=port)
+    serve_pages(store_in(place), host=host, port=port)
 
 
 @config.command()
@@ -259,7 +273,6 @@ def show(recipe: RecipeFile, overrides: Set = None, json: Json = False) -> None:
     """Every setting of a recipe with its value, defaults and overrides included."""
     from burnish.config import resolved
     from burnish.pipeline.recipe_file import load_recipe, yaml_text
-    from burnish.terminal import emit
 
     values = resolved(load_recipe(recipe, overrides or ()))
     emit(values, yaml_text(values).rstrip(), json)
@@ -270,7 +283,6 @@ def check_recipe(recipe: RecipeFile, overrides: Set = None, json: Json = False) 
     """Check a recipe and every row of the files that it names. Trains nothing, writes nothing."""
     from burnish.pipeline.preflight import check_files
     from burnish.pipeline.recipe_file import load_recipe
-    from burnish.terminal import emit
 
     settings = load_recipe(recipe, overrides or ())
     rows = check_files(settings, recipe.parent, settings.stages())
@@ -283,7 +295,6 @@ def schema(json: Json = False) -> None:
     """The JSON schema of a recipe, for editors."""
     from burnish.config import schema as schema_of
     from burnish.pipeline.recipe import Recipe
-    from burnish.terminal import emit
 
     emit(schema_of(Recipe), "", True)
 
@@ -292,7 +303,6 @@ def schema(json: Json = False) -> None:
 def env(json: Json = False) -> None:
     """The machine and the versions that a run would stand on."""
     from burnish.pipeline.environment import environment
-    from burnish.terminal import emit
 
     found = environment()
     emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
@@ -305,7 +315,6 @@ def _writable(out: Path | None, usual: str) -> None:
 
 def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: bool) -> None:
     from burnish.records.durable import write_json
-    from burnish.terminal import emit
 
     if out is not None:
         write_json(out, found)
@@ -355,7 +364,6 @@ def main() -> NoReturn:
 
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
-    from burnish.terminal import fail
 
     try:
         return _told(app(argv, standalone_mode=False) or 0)

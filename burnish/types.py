@@ -87,6 +87,8 @@ class Stop(Enum):
     """The budget ended it: the text is cut."""
     STRING = "string"
     """It came to a stop string: the text ends before it, the ids with the token that completed it."""
+    FILTER = "filter"
+    """A server's filter ended it, or gave nothing at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +126,7 @@ class Completion:
     """Token ids, the end token included where the model gave it; empty when the text came from an endpoint."""
     logprobs: tuple[float, ...] = ()
     """Of each id, in nats, under the distribution that it was drawn from: the model's own only where a temperature
-    alone changes it (`burnish/rollout/draw.py::draw`)."""
+    alone changes it (`burnish/rollout/draw.py::draw`). Of an endpoint's tokens, where it gave them."""
     version: int = 0
     """Which weights said it: how many updates a trainer had made to them."""
 

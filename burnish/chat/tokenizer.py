@@ -77,6 +77,11 @@ class Tokenizer:
         """SHA-256 over the vocabulary file and the template: the same ids for the same text."""
         return hashlib.sha256(self._files[VOCABULARY] + self.template.encode()).hexdigest()
 
+    @property
+    def vocabulary(self) -> dict[str, int]:
+        """Every token and its id, special ones included."""
+        return self._markup.get_vocab()
+
     def encode(self, text: str) -> list[int]:
         """Ids of what somebody says; never a special token. Raises DataError for text that is not Unicode."""
         try:

@@ -109,7 +109,7 @@ def _assemble(
     seed: int,
 ) -> Evaluation:
     ended = {
-        model: _by_id(cases, [float(each.stop is not Stop.LENGTH) for each in given])
+        model: _by_id(cases, [float(each.stop in (Stop.EOS, Stop.STRING)) for each in given])
         for model, given in answers.items()
     }
     words = {model: [len(language.words(each.text)) for each in given] for model, given in answers.items()}

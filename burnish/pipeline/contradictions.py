@@ -1,11 +1,11 @@
-"""Settings of reward, ppo and grpo that do not go together. Knows the sections; knows no file."""
+"""Settings that do not go together, of reward and of stages that learn from the policy's own answers. Knows no file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from burnish.pipeline.recipe import RewardModel
-from burnish.pipeline.reinforcement import Grpo, OnPolicy, Ppo
+from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
@@ -14,7 +14,7 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 
 
 def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:
-    """Of both sections. `watcher`: whether there will be a reward model that policies are not paid by."""
+    """Of every section. `watcher`: whether there will be a reward model that policies are not paid by."""
     if section.watch and section.watch.held_out and not watcher:
         yield (
             (f"{name}.watch.held_out", "reward"),
@@ -109,3 +109,21 @@ def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
     }
     for name in (name for name, there in unread.items() if there):
         yield (f"grpo.{name}", "grpo.loss"), f"{name} is set, and {grpo.loss} does not read it", f"Remove {name}."
+
+
+def rft_clashes(rft: Rft) -> Iterator[Contradiction]:
+    if rft.per_prompt and rft.per_prompt > rft.num_generations:
+        found = f"the best {rft.per_prompt} of {rft.num_generations} answers"
+        yield ("rft.per_prompt", "rft.num_generations"), found, f"Set per_prompt to {rft.num_generations} or less."
+    if rft.watch:
+        found = "the watch reads how far all answers are from the tuned model, and rft passes the chosen ones alone"
+        yield ("rft.watch",), found, "Remove watch."
+
+
+def distill_clashes(distill: Distill) -> Iterator[Contradiction]:
+    if distill.lmbda < 1 and distill.data is None:
+        found = f"the policy says {distill.lmbda:.0%} of what is learned, and the rest is nowhere"
+        yield ("distill.lmbda",), found, "Add distill.data, or set lmbda to 1."
+    if distill.lmbda == 1 and distill.data is not None:
+        found = "conversations are given, and the policy says all that is learned"
+        yield ("distill.data", "distill.lmbda"), found, "Set lmbda below 1, for example 0.5, or remove data."

@@ -13,10 +13,13 @@ TITLES = {
     "reward": "Reward model",
     "dpo": "Direct preference optimisation",
     "kto": "KTO",
+    "distill": "Distillation",
+    "rft": "Rejection-sampling fine-tuning",
+    "online_dpo": "Online DPO",
     "ppo": "PPO",
     "grpo": "GRPO and relatives",
 }
-ON_POLICY = ("ppo", "grpo")
+ON_POLICY = ("distill", "rft", "online_dpo", "ppo", "grpo")
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -106,6 +109,36 @@ _PICTURES = {
             "Reference point",
             "nats per answer",
             "Mean log-ratio on answers given to other prompts, at least 0: how far the policy has drifted.",
+        ),
+    ),
+    "distill": (
+        _Picture(
+            "loss",
+            "Divergence from the teacher",
+            "nats per token",
+            "Of whole distributions, mean over the tokens of the policy's own answers (and of given conversations).",
+        ),
+        *_SAMPLED[1:],
+    ),
+    "rft": (
+        *_SAMPLED,
+        _Picture("objective/chosen_scores", "Reward of what is learned", "score", "Of the chosen answers, mean."),
+        _Picture("val/chosen", "Answers that are learned", "answers", "Chosen of an iteration's.", noisy=False),
+    ),
+    "online_dpo": (
+        *_SAMPLED,
+        _Picture(
+            "rewards/accuracies",
+            "Accuracy in training",
+            "share of pairs",
+            "Pairs of the iteration whose better answer the policy has moved towards more.",
+            share=True,
+        ),
+        _Picture(
+            "val/groups_without_advantage",
+            "Prompts without a lesson",
+            "prompts",
+            "Prompts whose answers all had the same score: there is nothing to prefer.",
         ),
     ),
     "ppo": (

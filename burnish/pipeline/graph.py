@@ -14,7 +14,7 @@ from pathlib import Path
 from burnish.pipeline import run_folder
 from burnish.pipeline.key import settings, stage_key
 from burnish.pipeline.preflight import check_files
-from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.recipe import POLICIES, Recipe
 from burnish.pipeline.record import Record, claim, is_done, output_digest, read_record
 from burnish.pipeline.stage import Context, Stage, computed, imported
 from burnish.records.durable import write_json
@@ -44,6 +44,27 @@ GRAPH: Graph = (
     ),
     Stage(name="kto", version=1, needs=("sft",), makes="model", run=computed("burnish.pipeline.kto")),
     Stage(
+        name="distill",
+        version=1,
+        needs=("sft", "collect", "reward"),
+        makes="model",
+        run=computed("burnish.pipeline.distill"),
+    ),
+    Stage(
+        name="rft",
+        version=1,
+        needs=("sft", "collect", "reward"),
+        makes="model",
+        run=computed("burnish.pipeline.rft"),
+    ),
+    Stage(
+        name="online_dpo",
+        version=1,
+        needs=("sft", "collect", "reward"),
+        makes="model",
+        run=computed("burnish.pipeline.online_dpo"),
+    ),
+    Stage(
         name="ppo",
         version=3,
         needs=("sft", "collect", "reward"),
@@ -60,7 +81,7 @@ GRAPH: Graph = (
     Stage(
         name="evaluate",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo"),
+        needs=("collect", "reward", *POLICIES),
         makes="evaluation.json",
         run=computed("burnish.pipeline.evaluate"),
     ),
@@ -75,7 +96,7 @@ GRAPH: Graph = (
     Stage(
         name="release",
         version=1,
-        needs=("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate"),
+        needs=("collect", "reward", *POLICIES, "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),
         shared=("name", "model"),

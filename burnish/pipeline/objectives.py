@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from burnish.pipeline import recipe as sections
-from burnish.pipeline.recipe import Dpo, Recipe
+from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import PTX_COEF, Grpo, OnPolicy
+from burnish.pipeline.settings import Preference
 from burnish.train.direct import DirectPreference, Kto
+from burnish.train.distillation import Distillation
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
 from burnish.train.pretraining import WithPretraining
@@ -28,6 +30,15 @@ def objective_of(recipe: Recipe, stage: str) -> Objective:
         assert recipe.kto is not None
         kto = recipe.kto
         return Kto(beta=kto.beta, desirable_weight=kto.desirable_weight, undesirable_weight=kto.undesirable_weight)
+    if stage == "distill":
+        assert recipe.distill is not None
+        return _with_text(Distillation(beta=recipe.distill.beta), recipe.distill)
+    if stage == "rft":
+        assert recipe.rft is not None
+        return _with_text(Sft(), recipe.rft)
+    if stage == "online_dpo":
+        assert recipe.online_dpo is not None
+        return _with_text(direct_preference(recipe.online_dpo), recipe.online_dpo)
     if stage == "grpo":
         assert recipe.grpo is not None
         return _with_text(policy_gradient(recipe.grpo), recipe.grpo)
@@ -49,7 +60,7 @@ def reward_model(settings: sections.RewardModel) -> RewardModel:
     )
 
 
-def direct_preference(settings: Dpo) -> DirectPreference:
+def direct_preference(settings: Preference) -> DirectPreference:
     return DirectPreference(
         settings.loss,
         beta=settings.strength,

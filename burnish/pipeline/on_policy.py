@@ -27,7 +27,7 @@ from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
-from burnish.train.collection import RolloutConfig, RolloutPrompt
+from burnish.train.collection import Group, RolloutConfig, RolloutPrompt
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
@@ -42,12 +42,20 @@ WINDOW = 3
 
 
 def improve(
-    context: Context, settings: OnPolicy, advantages: Advantages, *, measures_kl: bool, exploits_all: bool = False
+    context: Context,
+    settings: OnPolicy,
+    advantages: Advantages,
+    *,
+    measures_kl: bool,
+    exploits_all: bool = False,
+    chosen: Callable[[Group], Group] | None = None,
+    around: Callable[[Renderer, Feed], Feed] | None = None,
 ) -> None:
     """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
 
     Raises DataError for prompts that no micro-batch holds with all their answers: now, not when they are answered.
-    `measures_kl`: whether a reference is held beside the policy. `exploits_all`: see `RolloutFeed`.
+    `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
+    `RolloutFeed`. `around`: what is put around the feed of answers.
     """
     recipe, start = context.recipe, tuned_model(context)
     dtype = pick_dtype(recipe.dtype)
@@ -75,11 +83,12 @@ def improve(
         config=_rollouts(settings, recipe.seed),
         exploits_all=exploits_all,
         watched=settings.watch is not None,
+        chosen=chosen,
     )
     learn(
         context,
         module,
-        _with_text(context, settings, renderer, rollouts),
+        _with_text(context, settings, renderer, around(renderer, rollouts) if around else rollouts),
         steps=settings.iterations * settings.steps_per_iteration,
         save_every=settings.save_every * settings.steps_per_iteration,
         folder=context.folder,
@@ -134,7 +143,7 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
         micro_tokens=settings.micro_tokens,
         temperature=settings.temperature,
         max_new_tokens=settings.max_new_tokens,
-        missing_eos_penalty=settings.missing_eos_penalty,
+        missing_eos_penalty=settings.missing_eos_penalty if settings.paid else 0.0,
         overlong_tokens=settings.overlong_tokens or 0,
         attempts=settings.attempts,
         seed=seed,

@@ -34,7 +34,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
-    for name, section in (("ppo", recipe.ppo), ("grpo", recipe.grpo), ("evaluate", recipe.evaluate)):
+    for name, section in {**recipe.on_policy(), "evaluate": recipe.evaluate}.items():
         if section and name in sections:
             problems += _answered(section, base, counts)
     problems = problems or _columns(recipe, base, sections)
@@ -131,6 +131,10 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "dpo.eval_data": _rankings,
     "kto.data": _labelled,
     "kto.eval_data": _labelled,
+    "distill.data": _examples,
+    "distill.ptx_data": _beside,
+    "rft.ptx_data": _beside,
+    "online_dpo.ptx_data": _beside,
     "ppo.ptx_data": _beside,
     "grpo.ptx_data": _beside,
     "evaluate.texts": _texts,

@@ -14,14 +14,39 @@ from pydantic import Field
 
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
-from burnish.pipeline.reinforcement import Grpo, Ppo
+from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.reward_terms import RewardTerms
-from burnish.pipeline.settings import Device, DType, Kept, Lora, Positive, Rate, SamplingSettings, Schedule, Share
+from burnish.pipeline.settings import (
+    Device,
+    DType,
+    Kept,
+    Lora,
+    Positive,
+    Preference,
+    Rate,
+    SamplingSettings,
+    Schedule,
+    Share,
+)
 from burnish.release.gate import Threshold
 
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
+STAGES = (
+    "sft",
+    "collect",
+    "reward",
+    "dpo",
+    "kto",
+    "distill",
+    "rft",
+    "online_dpo",
+    "ppo",
+    "grpo",
+    "evaluate",
+    "gate",
+    "release",
+)
 """In the order in which they run."""
-POLICIES = ("sft", "dpo", "kto", "ppo", "grpo")
+POLICIES = ("sft", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 _FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.file", "python.file")
 _OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
@@ -31,8 +56,8 @@ PATHS = {
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "ppo": ("prompts", "ptx_data", *_OF_REWARDS),
-    "grpo": ("prompts", "ptx_data", *_OF_REWARDS),
+    "distill": ("prompts", "ptx_data", *_OF_REWARDS, "teacher", "data"),
+    **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *_OF_REWARDS)),
     "evaluate": ("cases", "rubric", "texts", *_OF_REWARDS),
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
@@ -188,26 +213,11 @@ class RewardModel(Ranked):
         return self.margin if isinstance(self.margin, str) else None
 
 
-class Dpo(Ranked):
+class Dpo(Preference, Ranked):
     """The tuned model learns from rankings without a reward model, over all pairs of a prompt."""
 
-    loss: Literal["dpo", "ipo", "cdpo", "robust", "dpo_norm", "simpo", "orpo"] = "dpo"
-    """What is minimised; `burnish.losses.direct` has the equations. simpo and orpo have no reference model."""
-    beta: Annotated[float, Field(gt=0)] | None = None
-    """Strength: β of dpo, cdpo, robust, dpo_norm and simpo, τ of ipo, λ of orpo. Absent: 0.1; dpo_norm 5, simpo 2."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
-    """Share of pairs that cdpo and robust take to be labelled the wrong way round; usually 0.1."""
-    gamma: float = Field(default=0.0, ge=0)
-    """SimPO's margin: what the better answer must be ahead by; usually 0.3 to 0.8 times beta."""
-    rpo_alpha: float = Field(default=0.0, ge=0)
-    """Weight of the better answer's negative log-likelihood, a token's mean, beside the loss; orpo has its own."""
     lr: Rate = 5e-6
     """Peak learning rate."""
-
-    @property
-    def strength(self) -> float:
-        """`beta`, or the usual one."""
-        return self.beta or {"dpo_norm": 5.0, "simpo": 2.0}.get(self.loss, 0.1)
 
 
 class Kto(Optim):
@@ -231,7 +241,7 @@ class Kto(Optim):
 
 
 class Evaluate(Strict):
-    """The base model, the tuned one and those of dpo, kto, ppo and grpo answer the same cases."""
+    """The base model and those of every stage that trains a policy answer the same cases."""
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
@@ -294,6 +304,9 @@ class Recipe(Strict):
     reward: RewardModel | None = None
     dpo: Dpo | None = None
     kto: Kto | None = None
+    distill: Distill | None = None
+    rft: Rft | None = None
+    online_dpo: OnlineDpo | None = None
     ppo: Ppo | None = None
     grpo: Grpo | None = None
     evaluate: Evaluate | None = None
@@ -303,6 +316,11 @@ class Recipe(Strict):
     def stages(self) -> list[str]:
         """The stages that this recipe asks for, in order."""
         return [name for name in STAGES if getattr(self, name) is not None]
+
+    def on_policy(self) -> dict[str, OnPolicy]:
+        """The sections of the stages that learn from the policy's own answers."""
+        sections = {name: getattr(self, name) for name in POLICIES}
+        return {name: section for name, section in sections.items() if isinstance(section, OnPolicy)}
 
     def ranked(self) -> Ranked | None:
         """The section that names the rankings, for all stages; None where they are collected or there are none."""

@@ -12,10 +12,28 @@ from ruamel.yaml import YAML
 
 from burnish.config import Document, Keys, load_yaml, override, resolved, validate
 from burnish.errors import ConfigError, Problem
-from burnish.pipeline.contradictions import Contradiction, grpo_clashes, ppo_clashes, reward_clashes, sampled_clashes
-from burnish.pipeline.recipe import PATHS, POLICIES, Dpo, Optim, Ranked, Recipe, places, put, resolve
+from burnish.pipeline.contradictions import (
+    Contradiction,
+    distill_clashes,
+    grpo_clashes,
+    ppo_clashes,
+    reward_clashes,
+    rft_clashes,
+    sampled_clashes,
+)
+from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put, resolve
+from burnish.pipeline.settings import Preference
 
-DATA = {"sft": "data", "reward": "rankings", "dpo": "rankings", "kto": "data", "grpo": "prompts"}
+DATA = {
+    "sft": "data",
+    "reward": "rankings",
+    "dpo": "rankings",
+    "kto": "data",
+    "distill": "prompts",
+    "rft": "prompts",
+    "online_dpo": "prompts",
+    "grpo": "prompts",
+}
 """The setting that a stage's own verb calls --data."""
 
 
@@ -94,18 +112,18 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
     if recipe.sft and recipe.sft.data is None and not recipe.ranked():
         found = "nothing to learn from: there is neither sft.data nor reward.rankings or dpo.rankings"
         yield ("sft",), found, "Add data."
-    for name, sampled in (("ppo", recipe.ppo), ("grpo", recipe.grpo)):
-        if sampled and sampled.needs_reward_model and not reward:
+    for name, sampled in recipe.on_policy().items():
+        if sampled.needs_reward_model and not reward:
             mend = f"Add reward, or let {name}.rewards say what answers are paid by without one."
             yield (name,), f"{name} needs a reward section", mend
-        elif sampled and sampled.prompts is None and not collect and not recipe.ranked():
+        elif sampled.prompts is None and not collect and not recipe.ranked():
             yield (name,), f"nothing to answer: there are no rankings and no {name}.prompts", "Add prompts."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:
         yield ("release",), "release needs a gate section", "Add gate with thresholds, or remove release."
     if recipe.release and not any(getattr(recipe, name) for name in POLICIES):
-        yield ("release",), "nothing was trained that could be released", "Add sft, dpo, kto, ppo or grpo."
+        yield ("release",), "nothing was trained that could be released", f"Add one of {', '.join(POLICIES)}."
     if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
     if evaluate and evaluate.rubric is None and evaluate.rewards is None and not reward:
@@ -143,8 +161,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("reward.margin", "collect"), found, "Give a number."
     if reward:
         yield from reward_clashes(reward)
-    if dpo:
-        yield from _unread(dpo)
+    for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
+        if preference:
+            yield from _unread(name, preference)
     if collect and collect.by == "panel" and collect.overlap > len(collect.panel.members):
         yield (
             ("collect.overlap", "collect.panel.members"),
@@ -154,7 +173,7 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, section in (("sft", recipe.sft), ("reward", reward), ("dpo", dpo), ("kto", recipe.kto)):
         if section:
             yield from _unevaluated(name, section)
-    for name in ("reward", "dpo", "kto", "ppo", "grpo"):
+    for name in ("reward", *(name for name in POLICIES if name not in ("sft", "rft"))):
         section = getattr(recipe, name)
         if section and section.lora and section.lora.dropout:
             yield (
@@ -163,12 +182,16 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
                 f"Remove {name}.lora.dropout.",
             )
     watcher = reward is not None and reward.watcher is not None
+    for name, section in recipe.on_policy().items():
+        yield from sampled_clashes(name, section, recipe.parallel, watcher)
     if recipe.ppo:
-        yield from sampled_clashes("ppo", recipe.ppo, recipe.parallel, watcher)
         yield from ppo_clashes(recipe.ppo)
     if recipe.grpo:
-        yield from sampled_clashes("grpo", recipe.grpo, recipe.parallel, watcher)
         yield from grpo_clashes(recipe.grpo)
+    if recipe.rft:
+        yield from rft_clashes(recipe.rft)
+    if recipe.distill:
+        yield from distill_clashes(recipe.distill)
     if release and release.allow_inconclusive and not release.reason:
         yield (
             ("release.allow_inconclusive",),
@@ -187,19 +210,19 @@ def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction
             yield (f"{name}.{setting}", owner), found, mend
 
 
-def _unread(dpo: Dpo) -> Iterator[Contradiction]:
-    """Settings of dpo that its loss does not read, or that it lacks."""
-    smoothed = dpo.loss in ("cdpo", "robust")
-    if smoothed and not dpo.label_smoothing:
-        found = f"{dpo.loss} without label_smoothing is dpo"
-        yield ("dpo.label_smoothing", "dpo.loss"), found, "Set label_smoothing: 0.1."
+def _unread(section: str, said: Preference) -> Iterator[Contradiction]:
+    """Settings of a preference that its loss does not read, or that it lacks."""
+    smoothed, loss = said.loss in ("cdpo", "robust"), f"{section}.loss"
+    if smoothed and not said.label_smoothing:
+        found = f"{said.loss} without label_smoothing is dpo"
+        yield (f"{section}.label_smoothing", loss), found, "Set label_smoothing: 0.1."
     unread = {
-        "label_smoothing": dpo.label_smoothing and not smoothed,
-        "gamma": dpo.gamma and dpo.loss != "simpo",
-        "rpo_alpha": dpo.rpo_alpha and dpo.loss == "orpo",
+        "label_smoothing": said.label_smoothing and not smoothed,
+        "gamma": said.gamma and said.loss != "simpo",
+        "rpo_alpha": said.rpo_alpha and said.loss == "orpo",
     }
     for name in (name for name, there in unread.items() if there):
-        yield (f"dpo.{name}", "dpo.loss"), f"{name} is set, and {dpo.loss} does not read it", f"Remove {name}."
+        yield (f"{section}.{name}", loss), f"{name} is set, and {said.loss} does not read it", f"Remove {name}."
 
 
 def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
@@ -216,18 +239,22 @@ def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
     for setting, keys, path in paths(recipe):
-        hub_id = (
-            setting.endswith(".rankings")
-            and path.partition(":")[0].count("/") == 1
-            and not path.startswith((".", "/", "~"))
-        )
-        elsewhere = hub_id or setting.endswith(".judge.model")  # an alias, a Hub id or a server
-        if not resolve(path, base).exists() and not elsewhere:
+        if not resolve(path, base).exists() and not _elsewhere(setting, path):
             yield (
                 (".".join(map(str, keys)),),
                 f'"{path}" does not exist under {base}',
                 "Paths are relative to the recipe's folder.",
             )
+
+
+def _elsewhere(setting: str, name: str) -> bool:
+    """Whether what is no path here may be a name of the Hub's, of a built-in model, or a server's address."""
+    if setting.endswith(".judge.model"):
+        return True
+    if name.startswith((".", "/", "~")):
+        return False
+    slashes = name.partition(":")[0].count("/")
+    return slashes == 1 if setting.endswith(".rankings") else slashes < 2 and setting.endswith(".teacher")
 
 
 def _located(document: Document, keys: tuple[str, ...], found: str, mend: str) -> Problem:

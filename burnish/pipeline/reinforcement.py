@@ -1,4 +1,4 @@
-"""The settings of ppo and grpo: stages that learn from the policy's own answers. Knows no stage's work."""
+"""The settings of the stages that learn from the policy's own answers. Knows no stage's work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field
 
 from burnish.config import Strict
 from burnish.pipeline.reward_terms import RewardTerms
-from burnish.pipeline.settings import Kept, Lora, Positive, Rate, Schedule
+from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
 
 PTX_COEF = 27.8
 """InstructGPT's γ."""
@@ -32,7 +32,7 @@ class Watch(Strict):
 
 
 class OnPolicy(Kept):
-    """What both say about sampling, learning and saving."""
+    """What all of them say about sampling, learning and saving."""
 
     prompts: str | None = Field(default=None, min_length=1)
     """A JSONL file of prompts; absent: the training prompts of the rankings. What else a row says (a right answer, for
@@ -107,9 +107,15 @@ class OnPolicy(Kept):
         return False
 
     @property
+    def paid(self) -> bool:
+        """Whether something is learned from scores: without `rewards`, from those of the run's reward model."""
+        return True
+
+    @property
     def needs_reward_model(self) -> bool:
         """Whether there is nothing to pay answers by, or to begin the critic from, without the run's reward model."""
-        return self.rewards is None or self.own_critic or any(term.of_this_run for term in self.rewards)
+        terms = self.rewards if self.paid else self.rewards or ()
+        return terms is None or self.own_critic or any(term.of_this_run for term in terms)
 
 
 class Ppo(OnPolicy):
@@ -244,3 +250,58 @@ class Grpo(OnPolicy):
         usual = _KLS.get(self.loss)
         found = self.kl or (Kl.model_validate(usual) if usual else None)
         return found if found and found.coef else None
+
+
+class Rft(OnPolicy):
+    """Rejection-sampling fine-tuning (RAFT): the policy answers, its best answers are learned as sft learns given ones,
+    and so on in rounds, which are the iterations."""
+
+    num_generations: Annotated[int, Field(ge=2)] = 8
+    """Answers a prompt."""
+    threshold: float | None = None
+    """Learn only answers with this score or more: what a verifier called right, for example. Absent: any."""
+    per_prompt: Positive | None = None
+    """Learn at most so many of a prompt's answers, the best first. Absent: 1; with threshold all that reach it."""
+
+    @property
+    def answers(self) -> int:
+        return self.num_generations
+
+
+class OnlineDpo(Preference, OnPolicy):
+    """Direct preference on fresh answers (OAIF): the policy answers, the rewards say which answer is better, and dpo's
+    loss of all pairs is minimised. The reference is the tuned model."""
+
+    num_generations: Annotated[int, Field(ge=2)] = 2
+    """Answers a prompt."""
+    lr: Rate = 5e-6
+    """Peak learning rate."""
+
+    @property
+    def answers(self) -> int:
+        return self.num_generations
+
+
+class Distill(OnPolicy):
+    """On-policy distillation (GKD): the policy answers, and learns at every token of its answers what a teacher would
+    have said there. Rewards, where there are some, are measured and not learned from."""
+
+    teacher: str = Field(min_length=1)
+    """A model with the same tokenizer: a Hub id, a folder or a GGUF file. What it says of a step is as large as the
+    step's tokens times the vocabulary; more `minibatches` make it smaller."""
+    beta: float = Field(default=1.0, ge=0, le=1)
+    """What is minimised between the two distributions: 0 is the forward KL, which covers all that the teacher may say;
+    1 the reverse KL, which avoids what it would not say; between them a Jensen-Shannon divergence."""
+    lmbda: Rate = 1.0
+    """Share of what is learned that the policy says itself (TRL's name for GKD's λ); the rest are conversations."""
+    data: str | None = Field(default=None, min_length=1)
+    """A JSONL file of these conversations."""
+
+    @property
+    def paid(self) -> bool:
+        return False
+
+    @property
+    def given(self) -> int:
+        """Conversations at each optimiser step."""
+        return max(1, round(self.prompts_per_iteration * (1 - self.lmbda) / self.lmbda / self.minibatches))

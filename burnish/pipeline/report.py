@@ -151,7 +151,7 @@ def _samples(run: Path) -> dict[str, Any]:
     files = {model: run / "evaluate" / f"answers-{model}.jsonl" for model in MODELS}
     found = samples.align({model: read_rows(path) for model, path in files.items() if path.is_file()})
     last = next((model for model in reversed(MODELS) if files[model].is_file()), "")
-    preferred = last in ("dpo", "kto", "ppo", "grpo")
+    preferred = last not in ("", "base", "sft")
     return {
         "chosen": samples.choose(found, SHOWN),
         "worst": samples.worst(found, last, WORST) if preferred else [],

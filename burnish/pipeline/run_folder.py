@@ -46,6 +46,15 @@ def read_copy(folder: Path) -> Recipe:
     return validate(Recipe, load_yaml(Run.open(folder).recipe))
 
 
+def store_in(place: Path) -> Path:
+    """The preference database of a run folder, or the one that is named. Raises ConfigError where there is none."""
+    store = place / STORE if place.is_dir() else place
+    if not store.is_file():
+        mend = "Run a recipe with collect: {by: people} first, or name the database."
+        raise ConfigError(Problem(str(store), "there is no preference database", mend))
+    return store
+
+
 def _copy(recipe: Recipe, base: Path, folder: Path) -> bytes:
     return (HEADER + yaml_text(moved(recipe, base, folder))).encode()
 

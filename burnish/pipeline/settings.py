@@ -52,6 +52,26 @@ class Lora(Strict):
     """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
 
 
+class Preference(Strict):
+    """How a policy learns directly which of two answers is better."""
+
+    loss: Literal["dpo", "ipo", "cdpo", "robust", "dpo_norm", "simpo", "orpo"] = "dpo"
+    """What is minimised; `burnish.losses.direct` has the equations. simpo and orpo have no reference model."""
+    beta: Annotated[float, Field(gt=0)] | None = None
+    """Strength: β of dpo, cdpo, robust, dpo_norm and simpo, τ of ipo, λ of orpo. Absent: 0.1; dpo_norm 5, simpo 2."""
+    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
+    """Share of pairs that cdpo and robust take to be labelled the wrong way round; usually 0.1."""
+    gamma: float = Field(default=0.0, ge=0)
+    """SimPO's margin: what the better answer must be ahead by; usually 0.3 to 0.8 times beta."""
+    rpo_alpha: float = Field(default=0.0, ge=0)
+    """Weight of the better answer's negative log-likelihood, a token's mean, beside the loss; orpo has its own."""
+
+    @property
+    def strength(self) -> float:
+        """`beta`, or the usual one."""
+        return self.beta or {"dpo_norm": 5.0, "simpo": 2.0}.get(self.loss, 0.1)
+
+
 class Kept(Strict):
     """What every trained stage says about the weights that it keeps, and about when it stops."""
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, Problem
+from burnish.models.arithmetic import settle
 from burnish.models.folder import read_config
 from burnish.models.load import load_trainable, pick_dtype, resolve
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.settings import DType
 from burnish.pipeline.stage import Context
 from burnish.records.durable import MANIFEST, verify
+from burnish.release.verify import EVIDENCE
+from burnish.release.verify import verify as verify_release
 from burnish.rollout.chat import ChatGenerator
 from burnish.rollout.engine import Engine
 from burnish.types import Progress, Silent
@@ -25,6 +28,17 @@ def speaker(model: Path, dtype: DType, progress: Progress = Silent()) -> ChatGen
     tokenizer = Tokenizer.load(model)
     engine = Engine(load_trainable(model, dtype=pick_dtype(dtype)), end_id=tokenizer.end_id)
     return ChatGenerator(engine, Renderer(tokenizer), progress)
+
+
+def opened(model: str, progress: Progress = Silent()) -> ChatGenerator:
+    """The generator of a model as a user names it, under the working folder; a release is verified first.
+
+    Raises ModelError where there is no such model, DataError or VerdictError where a release is not whole.
+    """
+    settle()
+    if (Path(model) / EVIDENCE).is_file():
+        verify_release(Path(model))
+    return speaker(resolve(model, Path.cwd(), progress), "auto", progress)
 
 
 def base_model(context: Context) -> Path:
@@ -50,8 +64,7 @@ def tuned_name(context: Context) -> str:
 def _require_layers(recipe: Recipe, count: int) -> None:
     wanted = {
         "reward.layers": recipe.reward and recipe.reward.layers,
-        "ppo.unfrozen_layers": recipe.ppo and recipe.ppo.unfrozen_layers,
-        "grpo.unfrozen_layers": recipe.grpo and recipe.grpo.unfrozen_layers,
+        **{f"{name}.unfrozen_layers": section.unfrozen_layers for name, section in recipe.on_policy().items()},
     }
     problems = [
         Problem(name, f"{layers}, but {recipe.model} has {count} layers", f"Use {count} or less, or leave it out.")

@@ -1,35 +1,33 @@
-"""Asking one model from the command line: a conversation, or a file of prompts. Keeps no record."""
+"""Asking a generator from the command line: a conversation, or a file of prompts. Keeps no record; loads no model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from burnish.config import Document, validate
-from burnish.models.arithmetic import settle
-from burnish.models.load import resolve
-from burnish.pipeline.recipe import SamplingSettings
-from burnish.pipeline.speaker import speaker
-from burnish.release.verify import EVIDENCE, verify
-from burnish.rollout.chat import ChatGenerator
-from burnish.types import Message, Progress, Prompt, Sampling
+from burnish.endpoints.chat import ChatEndpoint
+from burnish.endpoints.server import Address
+from burnish.pipeline.settings import SamplingSettings
+from burnish.types import Generator, Message, Progress, Prompt, Sampling
 
 
 @dataclass(slots=True, kw_only=True)
 class Talk:
     """A conversation that goes on."""
 
-    generator: ChatGenerator
+    generator: Generator
     sampling: Sampling
     turns: list[Message] = field(default_factory=list[Message])
 
     @classmethod
     def open(cls, model: str, system: str, sampling: Sampling, progress: Progress) -> Talk:
-        """Raises ModelError where there is no such model, DataError or VerdictError where a release is not whole."""
+        """Errors as `opened` has them."""
         turns = [Message(role="system", content=system)] if system else []
-        return cls(generator=_open(model, progress), sampling=sampling, turns=turns)
+        return cls(generator=opened(model, progress), sampling=sampling, turns=turns)
 
     def say(self, text: str) -> str:
         """The answer to one more turn of the user's."""
@@ -37,6 +35,18 @@ class Talk:
         answer = self.generator.generate([self.turns], self.sampling)[0][0].text
         self.turns.append(Message(role="assistant", content=answer))
         return answer
+
+
+def opened(model: str, progress: Progress) -> Generator:
+    """What answers: a server, which needs no torch, or a model in this process.
+
+    Raises ConfigError or MachineError where there is no such server, ModelError where there is no such model, DataError
+    or VerdictError where a release is not whole.
+    """
+    if Address.meant(model):
+        return ChatEndpoint.open(model, progress)
+    found: Generator = import_module("burnish.pipeline.speaker").opened(model, progress)
+    return found
 
 
 def drawn(temperature: float, max_new_tokens: int, overrides: Sequence[str], seed: int = 0) -> Sampling:
@@ -49,7 +59,7 @@ def sample(
     model: str, prompts: Sequence[Prompt], sampling: Sampling, n: int, progress: Progress
 ) -> list[dict[str, Any]]:
     """n answers to each prompt, one row a prompt: id, messages, and each answer's text and stop."""
-    rows = _open(model, progress).generate([prompt.messages for prompt in prompts], sampling, n=n)
+    rows = opened(model, progress).generate([prompt.messages for prompt in prompts], sampling, n=n)
     return [
         {
             "id": prompt.id,
@@ -58,10 +68,3 @@ def sample(
         }
         for prompt, row in zip(prompts, rows, strict=True)
     ]
-
-
-def _open(model: str, progress: Progress) -> ChatGenerator:
-    settle()
-    if (Path(model) / EVIDENCE).is_file():
-        verify(Path(model))
-    return speaker(resolve(model, Path.cwd(), progress), "auto", progress)

@@ -17,6 +17,7 @@ from burnish.batches import Batch
 from burnish.models.forward import Output, Trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.train.direct import DirectPreference, Kto
+from burnish.train.distillation import TAUGHT, Distillation
 from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
 
@@ -74,6 +75,14 @@ def _compared(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, T
     }
 
 
+def _taught(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """A teacher that is near and not the same."""
+    assert output.logits is not None
+    logits_NV = output.logits(slice(None)).float()
+    place_NV = torch.arange(batch.target_N.numel())[:, None] + 1.3 * torch.arange(logits_NV.shape[1])
+    return {TAUGHT: logits_NV + torch.sin(place_NV)}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Method:
     """One method."""
@@ -101,6 +110,7 @@ METHODS: Mapping[str, Method] = {
         added=_labelled,
         measures=True,
     ),
+    "distill": Method(objective=Distillation(beta=0.7), heads=frozenset({"lm"}), trees=True, added=_taught),
     "ppo": Method(
         objective=Ppo(cliprange=0.2, cliprange_value=0.2, vf_coef=0.1),
         heads=frozenset({"lm", "value"}),

@@ -138,6 +138,26 @@ _CLAUSES = {
         "held-out good answers that became likelier: {raised:rate}, n in prompts",
         "held-out bad answers that became less likely: {lowered:rate}, n in prompts",
     ),
+    "distill": (
+        "teacher {teacher}",
+        "{episodes:count} sampled answers",
+        "divergence from the teacher {divergence_start:number} → {divergence_end:number} nats a token",
+        "reward {reward_start:number} → {reward_end:number}",
+        "{eos_share:percent} of the answers ended by the model itself",
+    ),
+    "rft": (
+        "{episodes:count} sampled answers, {chosen:count} of them learned",
+        "reward {reward_start:number} → {reward_end:number}",
+        "{eos_share:percent} of the answers ended by the model itself",
+    ),
+    "online_dpo": (
+        "loss {loss}, beta {beta:number}",
+        "{episodes:count} sampled answers",
+        "{groups_without_order:some} prompts whose answers all had the same score",
+        "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
+        "reward {reward_start:number} → {reward_end:number}",
+        "{eos_share:percent} of the answers ended by the model itself",
+    ),
     "ppo": (
         "{episodes:count} sampled answers",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",

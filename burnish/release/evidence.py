@@ -15,7 +15,7 @@ from burnish.config import load_yaml
 from burnish.errors import DataError, Problem
 from burnish.records import durable
 
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate")
+STAGES = ("sft", "collect", "reward", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo", "evaluate", "gate")
 """The stages that a release can rest on, in the order of a run."""
 FACTS = "stage.json"
 """Written last by a stage: where it lies, the stage is done."""

@@ -14,7 +14,17 @@ Unit = Literal["share", "grade", "score"]
 SHOWN_AT = 0.05
 """Adjusted p below which a difference is said to be there."""
 Reading = Literal["better", "worse", "changed", "same"]
-MODELS = {"base": "Base", "sft": "SFT", "dpo": "DPO", "kto": "KTO", "ppo": "PPO", "grpo": "GRPO"}
+MODELS = {
+    "base": "Base",
+    "sft": "SFT",
+    "dpo": "DPO",
+    "kto": "KTO",
+    "distill": "Distilled",
+    "rft": "RFT",
+    "online_dpo": "Online DPO",
+    "ppo": "PPO",
+    "grpo": "GRPO",
+}
 WIN_RATES = "winrate"
 VARIANTS = {
     "": "",

@@ -17,14 +17,12 @@ class Weighted:
     """The sum of weight times score. What has the weight 0 is not paid for and shows as a part."""
 
     terms: tuple[tuple[float, Reward], ...]
-    """(weight, reward) each; no two of them name the same part."""
+    """(weight, reward) each; no two of them name the same part. None: nothing pays."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
         found = [(weight, reward.score(prompts, completions)) for weight, reward in self.terms]
-        weights = [weight for weight, _ in found]
         scores = [
-            math.fsum(weight * score for weight, score in zip(weights, each, strict=True))
-            for each in zip(*(rated.scores for _, rated in found), strict=True)
+            math.fsum(weight * rated.scores[place] for weight, rated in found) for place in range(len(completions))
         ]
         return Rated(scores=scores, parts=_parts([rated for _, rated in found]))
 

@@ -29,6 +29,7 @@ class Ids(Protocol):
     """The token ids of a conversation, as policy and reward model read it."""
 
     def prompt(self, messages: Sequence[Message]) -> list[int]: ...
+    def answer(self, text: str) -> list[int]: ...
     def closed(self, ids: Sequence[int]) -> list[int]:
         """The ids with an end marker, whether the answer had one or not."""
         ...
@@ -93,8 +94,9 @@ def spread(scores_MB: Tensor) -> Tensor:
 class LearnedReward:
     """A reward model as a `Reward`: answers to one prompt are a tree, so that it reads their prompt once.
 
-    It reads the ids that the policy said, never their text anew, and every answer at an end marker: it never learned
-    what its score says elsewhere, and a policy paid by scores of cut answers learns not to end (docs/experiments.md).
+    It reads the ids that the policy said, and text anew only where no ids came with it. It reads every answer at an end
+    marker: it never learned what its score says elsewhere, and a policy paid by scores of cut answers learns not to end
+    (docs/experiments.md).
     """
 
     scorer: EnsembleReward
@@ -119,7 +121,7 @@ class LearnedReward:
         pairs = zip(prompts, completions, strict=True)
         for row, group in groupby(pairs, key=lambda pair: pair[0].id):
             asked, said = zip(*group, strict=True)
-            branches = [self.ids.closed(each.ids) for each in said]
+            branches = [self.ids.closed(each.ids) if each.ids else self.ids.answer(each.text) for each in said]
             yield Document(row=row, ids=self.ids.prompt(asked[0].messages), branches=branches)
 
 

@@ -44,10 +44,20 @@ class KlInReward:
 class Advantages(Protocol):
     """How answers become advantages of tokens."""
 
-    kl: KlInReward | None
-    """The KL that is taken from the reward."""
-    critic: bool
-    """Whether the module's values are read."""
+    @property
+    def kl(self) -> KlInReward | None:
+        """The KL that is taken from the reward."""
+        ...
+
+    @property
+    def critic(self) -> bool:
+        """Whether the module's values are read."""
+        ...
+
+    @property
+    def compares(self) -> bool:
+        """Whether the objective compares the policy with the one that sampled, once it has moved."""
+        ...
 
     def of(self, batches: Sequence[Batch]) -> list[Batch]:
         """The batches of one iteration with what the objective reads."""
@@ -78,6 +88,7 @@ class PerToken:
     whiten: bool = True
     """Shift and scale advantages over the iteration. Off for problems small enough to reach their optimum: there the
     advantages vanish, and whitening would blow up what noise is left."""
+    compares = True
 
     def of(self, batches: Sequence[Batch]) -> list[Batch]:
         rewards = [self._rewards(batch) for batch in batches]
@@ -117,6 +128,7 @@ class PerAnswer:
     eps: float = 1e-4
     """Added to the standard deviation."""
     critic = False
+    compares = True
 
     def of(self, batches: Sequence[Batch]) -> list[Batch]:
         return [batch.with_extra(advantages_N=self._of(batch)[batch.answer_N]) for batch in batches]

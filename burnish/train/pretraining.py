@@ -26,13 +26,17 @@ TERM = "ptx"
 class PretrainingMix:
     """A feed whose every step has documents of a corpus beside its own."""
 
-    def __init__(self, feed: Feed, corpus: DatasetFeed) -> None:
+    def __init__(self, feed: Feed, corpus: DatasetFeed, *, marked: bool = True) -> None:
+        """`marked`: tell them from the feed's own, for `WithPretraining`; else they are learned as its own are."""
         self._feed = feed
         self._corpus = corpus
+        self._marked = marked
 
     def next(self, step: int) -> Work:
         work = self._feed.next(step)
-        text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in self._corpus.next(step).batches]
+        text = self._corpus.next(step).batches
+        if self._marked:
+            text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in text]
         return replace(work, batches=[*work.batches, *text])
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -56,10 +56,11 @@ class RolloutFeed:
         config: RolloutConfig,
         exploits_all: bool = False,
         watched: bool = False,
+        chosen: Callable[[Group], Group] | None = None,
     ) -> None:
         """Without a `reference` no KL is measured. `exploits_all`: whether the objective learns something, a KL, of
         answers without an advantage too. `watched`: measure the KL of whole distributions too, for a
-        `burnish.train.watch.Watch`."""
+        `burnish.train.watch.Watch`. `chosen`: which of a prompt's answers are learned; absent: all."""
         self._module = module
         module.measures_entropy = True
         self._reference = reference
@@ -69,6 +70,9 @@ class RolloutFeed:
         self._config = config
         self._exploits_all = exploits_all
         self._watched = watched
+        self._chosen = chosen
+        self._temperature = config.temperature if advantages.compares else 1.0
+        """At which the batches are learned: answers that are learned as given ones are, at 1."""
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
 
@@ -99,7 +103,7 @@ class RolloutFeed:
 
     def _restored(self, prefix: str, rows: list[str], tensors: dict[str, Tensor]) -> Batch:
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-        return Batch.from_tensors(own, rows, self._config.temperature)
+        return Batch.from_tensors(own, rows, self._temperature)
 
     def _collect(self, iteration: int) -> dict[str, float]:
         """Answer the next prompts, score the answers, and hold them as minibatches with everything that is learned."""
@@ -109,6 +113,8 @@ class RolloutFeed:
         useful = [group for group in found if not self._advantages.vanish(group.scores)]
         taken = useful[: self._config.prompts_per_iteration] if self._config.attempts > 1 else found
         began = time.perf_counter()
+        if self._chosen:
+            taken = [self._chosen(group) for group in taken if self._learns(group)]
         self._hold(taken)
         write_samples(self._samples, iteration, found)
         seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
@@ -123,9 +129,7 @@ class RolloutFeed:
         self._held = []
         for m in range(parts):
             share = groups[m * count // parts : (m + 1) * count // parts]
-            learned = {
-                group.row: group for group in share if self._exploits_all or not self._advantages.vanish(group.scores)
-            }
+            learned = {group.row: group for group in share if self._learns(group)}
             packs = best_fit(
                 [group.document() for group in learned.values()], self._config.micro_tokens, self._config.spread
             )
@@ -134,13 +138,17 @@ class RolloutFeed:
         credited = iter(self._advantages.of([batch for batches in self._held for batch in batches]))
         self._held = [[next(credited) for _ in batches] for batches in self._held]
 
+    def _learns(self, group: Group) -> bool:
+        return self._exploits_all or not self._advantages.vanish(group.scores)
+
     @torch.no_grad()
     def _measured(self, documents: Sequence[Document], groups: dict[str, Group]) -> Batch:
         """Their batch, with what was sampled and scored, and old log-probs, values and KL where something reads them.
 
-        The one step of an iteration that has no other needs no old log-probs: they are those of the step itself.
+        The one step of an iteration that has no other needs no old log-probs: they are those of the step itself. Nor
+        does what compares with no older policy: how far it is from the reference, the sampler's own numbers say.
         """
-        batch = pack(documents, self._config.temperature)
+        batch = pack(documents, self._temperature)
         within = [groups[row] for row in batch.rows]
         answers = [answer for group in within for answer in group.answers]
         extra = {
@@ -148,23 +156,26 @@ class RolloutFeed:
             "cut_B": torch.tensor([answer.stop is Stop.LENGTH for answer in answers]),
             "sampler_logprobs_N": torch.tensor([each for answer in answers for each in answer.logprobs]),
         }
+        fresh = not self._advantages.compares and self._config.temperature == self._temperature
+        said_N = extra["sampler_logprobs_N"] if fresh else None
         reference = self._reference(batch) if self._reference else None
         if reference:
             extra["ref_logprobs_N"] = _given(reference.logprobs_N)
-        if self._advantages.critic or self._advantages.kl or self._config.steps > 1 or self._watched:
+        several = self._advantages.compares and self._config.steps > 1
+        if self._advantages.critic or self._advantages.kl or several or self._watched:
             self._module.eval()
             own = self._module(batch)
-            extra["old_logprobs_N"] = _given(own.logprobs_N)
+            extra["old_logprobs_N"] = said_N = _given(own.logprobs_N)
             extra["entropy_N"] = _given(own.entropy_N)
             if self._advantages.critic:
                 extra["old_values_N"] = _given(own.values_N)
-            if reference:
-                if self._watched:
-                    extra["full_kl_N"] = full_kl(own, reference)
-                extra["kl_N"] = policy.k1(extra["old_logprobs_N"], extra["ref_logprobs_N"])
-                kl = iter(answer_sums(extra["kl_N"], batch.answer_N, len(answers)).tolist())
-                for group in within:
-                    group.kl = list(islice(kl, len(group.answers)))
+            if reference and self._watched:
+                extra["full_kl_N"] = full_kl(own, reference)
+        if reference and said_N is not None:
+            extra["kl_N"] = policy.k1(said_N, extra["ref_logprobs_N"])
+            kl = iter(answer_sums(extra["kl_N"], batch.answer_N, len(answers)).tolist())
+            for group in within:
+                group.kl = list(islice(kl, len(group.answers)))
         return batch.with_extra(**extra)
 
     def _metrics(self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group]) -> dict[str, float]:
@@ -183,6 +194,9 @@ class RolloutFeed:
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
+        if self._chosen:
+            chosen = [score for group in taken for score in group.scores]
+            metrics |= {"val/chosen": len(chosen), **({"objective/chosen_scores": _mean(chosen)} if chosen else {})}
         for name in {name: None for group in found for name in group.parts}:  # in their order
             said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
             if said:

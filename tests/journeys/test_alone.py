@@ -45,6 +45,15 @@ def test_a_reward_model_alone_is_measured(place: Path) -> None:
     found = burnish(*command, *small("reward"), "--set", "reward.folds=2", "--json")
     assert found.returncode == 0, found.stderr
     assert {"accuracy", "length_rule", "shuffled"} <= said(found)["stages"]["reward"]["facts"].keys()
+    best = place / "best.jsonl"
+    asked = ("--prompts", place / "prompts.jsonl", "--reward", place / "scored", "--n", "3", "--max-new-tokens", "4")
+    chosen = burnish("best-of-n", place / "model", *asked, "--out", best, "--json")
+    assert chosen.returncode == 0, chosen.stderr
+    sizes = said(chosen)["sizes"]
+    assert sizes[0]["score"]["value"] < sizes[2]["score"]["value"]
+    rows = [json.loads(line) for line in best.read_text().splitlines()]
+    assert (len(rows), said(chosen)["rows"]) == (16, 16)
+    assert all(row["score"] == max(answer["score"] for answer in row["answers"]) for row in rows)
 
 
 def test_a_reward_model_of_trees_by_another_loss_is_measured_in_folds(place: Path) -> None:
@@ -162,6 +171,27 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert [row["val/ratio"] for row in rows] == [1.0, 1.0]
     assert all("reward/model" in row for row in rows)
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
+
+
+def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:
+    command = ("rft", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "fresh")
+    few = ("iterations=2", "prompts_per_iteration=3", "max_new_tokens=8", "micro_tokens=4096", "num_generations=3")
+    words = [word for stage in ("rft", "online_dpo") for one in few for word in ("--set", f"{stage}.{one}")]
+    pairs = (
+        "--set",
+        f"reward.rankings={place / 'pairs.jsonl'}",
+        "--set",
+        f"online_dpo.prompts={place / 'prompts.jsonl'}",
+    )
+    found = burnish(*command, *pairs, *small("reward"), *words, "--json")
+    assert found.returncode == 0, found.stderr
+    stages = said(found)["stages"]
+    assert {"episodes": 18, "chosen": 6}.items() <= stages["rft"]["facts"].items()
+    facts = stages["online_dpo"]["facts"]
+    assert (facts["episodes"], facts["loss"], facts["beta"]) == (18, "dpo", 0.1)
+    assert facts["kl_start"] == pytest.approx(0.0, abs=5e-3)  # of bfloat16
+    rows = [json.loads(line) for line in (place / "fresh" / "online_dpo" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-2)
 
 
 BREVITY = "def brevity(completions, **_):\n    return [-len(said[0]['content']) for said in completions]\n"

@@ -25,11 +25,25 @@ from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release")
-RESULTS = ("sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate")
+STAGES = (
+    "sft",
+    "collect",
+    "reward",
+    "dpo",
+    "kto",
+    "distill",
+    "rft",
+    "online_dpo",
+    "ppo",
+    "grpo",
+    "evaluate",
+    "gate",
+    "release",
+)
+RESULTS = ("sft", "collect", "reward", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo", "evaluate", "gate")
 """Stages whose output holds no time of day; of the release, the weights are compared."""
-SAMPLED = ("ppo", "grpo")
-LEARNING = ("sft", "reward", "dpo", "kto", "ppo", "grpo")
+SAMPLED = ("distill", "rft", "online_dpo", "ppo", "grpo")
+LEARNING = ("sft", "reward", "dpo", "kto", *SAMPLED)
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])

@@ -17,7 +17,21 @@ from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = ["sft", "collect", "reward", "dpo", "kto", "ppo", "grpo", "evaluate", "gate", "release"]
+STAGES = [
+    "sft",
+    "collect",
+    "reward",
+    "dpo",
+    "kto",
+    "distill",
+    "rft",
+    "online_dpo",
+    "ppo",
+    "grpo",
+    "evaluate",
+    "gate",
+    "release",
+]
 
 
 @pytest.fixture(scope="module")

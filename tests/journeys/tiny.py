@@ -53,6 +53,36 @@ dpo:
   eval_every: 1
   patience: 1
 kto: {data: labels.jsonl, batch_size: 4, lr: 1e-3, max_length: 1024, micro_tokens: 4096, save_every: 1, eval_every: 2}
+distill:
+  teacher: teacher
+  beta: 0.5
+  lmbda: 0.5
+  data: conversations.jsonl
+  iterations: 2
+  prompts_per_iteration: 4
+  epochs: 2
+  max_new_tokens: 12
+  lr: 1e-4
+  micro_tokens: 4096
+  save_every: 1
+rft:
+  iterations: 2
+  prompts_per_iteration: 4
+  num_generations: 3
+  epochs: 2
+  max_new_tokens: 12
+  lr: 1e-4
+  micro_tokens: 4096
+  save_every: 1
+online_dpo:
+  loss: ipo
+  iterations: 2
+  prompts_per_iteration: 4
+  minibatches: 2
+  max_new_tokens: 12
+  lr: 1e-4
+  micro_tokens: 4096
+  save_every: 1
 ppo:
   iterations: 3
   prompts_per_iteration: 4
@@ -99,6 +129,9 @@ ADAPTERS = {
     "reward:\n": "reward:\n  lora: {rank: 4, alpha: 8}\n",
     "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
+    "distill:\n": "distill:\n  lora: {rank: 4, alpha: 8}\n",
+    "rft:\n": "rft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
+    "online_dpo:\n": "online_dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "  unfrozen_layers: 1\n": "",
     "\nppo:\n": "\nppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
     "grpo:\n": "grpo:\n  lora: {rank: 4, alpha: 8}\n",
@@ -115,6 +148,7 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: b
         recipe = recipe.replace(begin, adapted)
     folder.mkdir(parents=True, exist_ok=True)
     write_tiny(folder / "model", dropout=dropout)
+    write_tiny(folder / "teacher", seed=9)
     (folder / "recipe.yaml").write_text(recipe)
     (folder / "shop.yaml").write_bytes((SHIPPED / "shop.yaml").read_bytes())
     for name, count in (("conversations", 16), ("prompts", 16), ("cases", cases)):

@@ -29,6 +29,7 @@ from burnish.proof.subject import Subject
 from burnish.rollout import engine
 from burnish.train import feeds, loop, references
 from burnish.train.direct import DirectPreference, Kto
+from burnish.train.distillation import Distillation
 from burnish.train.objectives import Loss, Ppo, RewardModel, Sft
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import DataParallel
@@ -284,6 +285,9 @@ OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
     "kto: packed = alone": [causal_over_the_whole_pack],
     "kto: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "kto: micro-batches = big batch": [mean_of_means(Kto), reference_point_of_the_first_pack],
+    "distill: packed = alone": [causal_over_the_whole_pack],
+    "distill: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
+    "distill: micro-batches = big batch": [mean_of_means(Distillation)],
     "ppo: packed = alone": [causal_over_the_whole_pack],
     "ppo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
     "ppo: micro-batches = big batch": [mean_of_means(Ppo)],

@@ -76,6 +76,8 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
     [
         ("ppo: {}", "ppo needs a reward section"),
         ("grpo: {}", "grpo needs a reward section"),
+        ("rft: {}", "rft needs a reward section"),
+        ("online_dpo: {}", "online_dpo needs a reward section"),
         ("release: {name: x}", "release needs a gate section"),
         ("gate: {thresholds: [{figure: tone.sft, at_least: 0.5}]}", "gate needs an evaluate section"),
         ("reward: {}", "nothing to learn from"),
@@ -194,6 +196,14 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "says"),
     [
+        ("distill: {teacher: smollm2-135m, lmbda: 0.5}", "the policy says 50% of what is learned, and the rest is"),
+        ("distill: {teacher: smollm2-135m, data: rows.jsonl}", "the policy says all that is learned"),
+        ("distill: {teacher: ./none}", '"./none" does not exist'),
+        ("rft: {num_generations: 4, per_prompt: 5}", "the best 5 of 4 answers"),
+        ("rft: {watch: {held_out: false}}", "rft passes the chosen ones alone"),
+        ("online_dpo: {gamma: 0.3}", "gamma is set, and dpo does not read it"),
+        ("online_dpo: {loss: robust}", "robust without label_smoothing is dpo"),
+        ("online_dpo: {minibatches: 99}", "99 minibatches of 32 prompts"),
         ("grpo: {loss: rloo, epochs: 2}", "rloo has no ratio"),
         ("grpo: {loss: reinforce, minibatches: 2}", "one step an iteration"),
         ("grpo: {kl: {in: reward, estimator: k3}}", "leaves out its own gradient"),
@@ -276,7 +286,7 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "stages"),
     [
-        ("support", [name for name in STAGES if name not in ("dpo", "kto", "grpo")]),
+        ("support", [name for name in STAGES if name not in ("dpo", "kto", "distill", "rft", "online_dpo", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
         ("arithmetic", ["sft", "grpo", "evaluate"]),
     ],

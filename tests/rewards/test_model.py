@@ -73,6 +73,9 @@ class Marked:
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         return [ord(messages[0].content[0])]
 
+    def answer(self, text: str) -> list[int]:
+        return [*map(int, text), 9]
+
     def closed(self, ids: Sequence[int]) -> list[int]:
         return list(ids) if 9 in ids else [*ids, 9]
 
@@ -109,3 +112,12 @@ def test_answers_to_a_prompt_are_one_tree_closed_by_an_end_marker(budget: int, p
     flat = [each for part in reader.shown for each in part]
     assert flat == [("a", [[1, 9], [2, 3, 9]]), ("b", [[4, 9]]), ("c", [[5, 6, 7, 9]])]
     assert len(reader.shown) == packs
+
+
+def test_text_that_came_without_ids_is_read() -> None:
+    prompt = Prompt(id="a", messages=(Message(role="user", content="a"),))
+    reader = Reader()
+    said = [Completion(text="123", stop=Stop.EOS), Completion(text="", stop=Stop.FILTER)]
+    reward = LearnedReward(scorer=EnsembleReward((reader,)), ids=Marked(), micro_tokens=100)
+    assert reward.score([prompt] * 2, said).scores == [4.0, 1.0]
+    assert reader.shown == [[("a", [[1, 2, 3, 9], [9]])]]

@@ -7,7 +7,7 @@ Suffixes: N targets, S tokens that may be followed, V tokens that may follow.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from burnish.batches import Batch
 from burnish.models.forward import Output, Trainable
 from burnish.train.advantages import Advantages
-from burnish.train.collection import RolloutConfig, RolloutPrompt, Sampler
+from burnish.train.collection import Group, RolloutConfig, RolloutPrompt, Sampler
 from burnish.train.rollouts import RolloutFeed
 from burnish.types import Completion, Prompt, Rated, Reward, Sampling, Stop
 
@@ -127,6 +127,7 @@ def feed(
     prompts: int = 1,
     exploits_all: bool = False,
     watched: bool = False,
+    chosen: Callable[[Group], Group] | None = None,
     **changes: object,
 ) -> RolloutFeed:
     """Of `prompts` prompts that are all the same; `reference`: the probabilities of the policy to stay near."""
@@ -153,4 +154,5 @@ def feed(
         config=RolloutConfig(**(settings | changes)),  # type: ignore[arg-type]
         exploits_all=exploits_all,
         watched=watched,
+        chosen=chosen,
     )

@@ -1,0 +1,128 @@
+"""The best of n answers: a model answers, a reward model chooses. It costs no training, so it is what reinforcement
+learning must beat. Keeps no record beside what it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ModelError, Problem
+from burnish.models.arithmetic import settle
+from burnish.models.load import pick_dtype
+from burnish.pipeline.reward import load_reward
+from burnish.pipeline.talk import opened
+from burnish.pipeline.training import MODEL
+from burnish.records.durable import write_jsonl
+from burnish.records.formats import read_prompts
+from burnish.release.clauses import number
+from burnish.rewards.model import LearnedReward
+from burnish.stats.best_of import best_of_each, kl_of_best
+from burnish.types import Completion, Estimate, Generator, Progress, Prompt, Reward, Sampling
+
+MICRO_TOKENS = 2048
+AT_ONCE = 32
+"""Prompts answered together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What choosing among so many answers is worth."""
+
+    n: int
+    score: Estimate
+    """Of the answer that is chosen, by the reward that chooses: it flatters itself, the more so the larger n is."""
+    kl: float
+    """From the model's own answers, at most, in nats an answer."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {"n": self.n, "score": self.score.as_json(), "kl_at_most": self.kl}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """The best answers, and what each smaller n would have been worth."""
+
+    rows: list[dict[str, Any]]
+    """One a prompt: `prompt` and `completion`, as sft reads them; `score`, `stop`; all `answers`, best first."""
+    sizes: list[Size]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"rows": len(self.rows), "sizes": [size.as_json() for size in self.sizes]}
+
+    def as_text(self) -> str:
+        lines = ["    n  score of the best (95% interval over prompts)   KL at most"]
+        for size in self.sizes:
+            ends = f"{number(size.score.value)} ({number(size.score.low)} to {number(size.score.high)})"
+            lines.append(f"{size.n:>5}  {ends:<47}  {size.kl:.2f} nats")
+        return "\n".join(lines)
+
+
+def choose(
+    model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
+) -> Chosen:
+    """`best_of_n` for a model and a reward model as a user names them, of a file of prompts into another file."""
+    asked, chooser = read_prompts(prompts), learned_reward(reward)
+    found = best_of_n(opened(model, progress), chooser, asked, sampling, n)
+    write_jsonl(out, found.rows)
+    return found
+
+
+def learned_reward(folder: Path) -> Reward:
+    """The reward model in a sealed folder, or in a run's. Raises ModelError where there is none, DataError where it was
+    changed."""
+    inside = folder / "reward" / MODEL
+    folder = inside if inside.is_dir() else folder
+    if not (folder / "normalisation.json").is_file():
+        found = "holds no reward model"
+        raise ModelError(Problem(str(folder), found, "Give the run that burnish reward made, or its reward/model."))
+    settle()
+    scorer = load_reward(folder, pick_dtype("auto"))
+    return LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(folder)), micro_tokens=MICRO_TOKENS)
+
+
+def best_of_n(generator: Generator, reward: Reward, prompts: Sequence[Prompt], sampling: Sampling, n: int) -> Chosen:
+    """Answer each prompt n times and choose. What is scored is text: it is what goes out, and a generator may have
+    another tokenizer than the reward model, or say no ids at all."""
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(prompts), AT_ONCE):
+        asked = prompts[start : start + AT_ONCE]
+        said = generator.generate([prompt.messages for prompt in asked], sampling, n=n)
+        rows += _scored(reward, asked, said)
+    scores = [[float(answer["score"]) for answer in row["answers"]] for row in rows]
+    sizes = sorted({2**power for power in range(n.bit_length())} | {n})
+    found = best_of_each([(each, each) for each in scores], sizes, seed=sampling.seed)
+    return Chosen(
+        rows=rows,
+        sizes=[Size(n=size, score=score, kl=kl_of_best(size)) for size, score in zip(sizes, found, strict=True)],
+    )
+
+
+def _scored(reward: Reward, asked: Sequence[Prompt], said: Sequence[Sequence[Completion]]) -> Iterator[dict[str, Any]]:
+    pairs = [(prompt, replace(each, ids=())) for prompt, row in zip(asked, said, strict=True) for each in row]
+    rated = reward.score([prompt for prompt, _ in pairs], [each for _, each in pairs])
+    answers: list[dict[str, Any]] = [
+        {
+            "text": each.text,
+            "stop": each.stop.value,
+            "score": rated.scores[place],
+            "parts": {name: values[place] for name, values in rated.parts.items()},
+        }
+        for place, (_, each) in enumerate(pairs)
+    ]
+    following = iter(answers)
+    for prompt, row in zip(asked, said, strict=True):
+        own = sorted(islice(following, len(row)), key=lambda answer: -float(answer["score"]))
+        yield {
+            "id": prompt.id,
+            "prompt": [message.as_json() for message in prompt.messages],
+            "completion": own[0]["text"],
+            "score": own[0]["score"],
+            "stop": own[0]["stop"],
+            "answers": own,
+        }

@@ -1,0 +1,77 @@
+"""The best of n answers: who is chosen, what is written, and what smaller n would have been worth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from burnish.cli import code_of
+from burnish.models.tiny import write_tiny
+from burnish.pipeline.best_of_n import best_of_n
+from burnish.records.formats import read_examples
+from burnish.types import Completion, Message, Prompt, Rated, Sampling, Stop
+
+PROMPTS = [Prompt(id=f"q{k}", messages=(Message(role="user", content=f"question {k}"),)) for k in range(40)]
+
+
+class Counting:
+    """Says "0", "1", … to every prompt."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def generate(
+        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+    ) -> list[list[Completion]]:
+        self.asked.append(len(prompts))
+        return [[Completion(text=str(k), stop=Stop.EOS, ids=(k,)) for k in range(n)] for _ in prompts]
+
+
+class Tens:
+    """Likes answers near 2, and reads text alone."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
+        assert all(each.ids == () for each in completions)
+        scores = [-abs(float(each.text) - 2) for each in completions]
+        return Rated(scores=scores, parts={"near": scores})
+
+
+def test_the_best_answer_is_a_row_to_learn_from(tmp_path: Path) -> None:
+    generator = Counting()
+    found = best_of_n(generator, Tens(), PROMPTS, Sampling(), 4)
+    assert generator.asked == [32, 8]
+    assert [row["id"] for row in found.rows] == [prompt.id for prompt in PROMPTS]
+    first = found.rows[0]
+    assert (first["completion"], first["score"], first["stop"]) == ("2", 0.0, "eos")
+    assert [answer["text"] for answer in first["answers"]] == ["2", "1", "3", "0"]
+    assert first["answers"][-1]["parts"] == {"near": -2.0}
+    path = tmp_path / "best.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in found.rows))
+    learned = read_examples(path)
+    assert [message.content for message in learned[3].messages] == ["question 3", "2"]
+
+
+def test_smaller_n_are_worth_what_their_subsets_say() -> None:
+    """Scores -2, -1, 0, -1. Of pairs: the best is 0 in 3 of 6, -1 in 3. Of three: 0 in 3 of 4, -1 in 1."""
+    found = best_of_n(Counting(), Tens(), PROMPTS, Sampling(), 4)
+    assert [size.n for size in found.sizes] == [1, 2, 4]
+    assert [size.score.value for size in found.sizes] == pytest.approx([-1.0, -0.5, 0.0])
+    assert [round(size.kl, 3) for size in found.sizes] == [0.0, 0.193, 0.636]
+    three = best_of_n(Counting(), Tens(), PROMPTS, Sampling(), 3).sizes
+    assert [size.n for size in three] == [1, 2, 3]
+    lines = found.as_text().splitlines()
+    assert lines[3].split()[:2] == ["4", "0"]
+    assert lines[3].endswith("0.64 nats")
+
+
+def test_what_is_no_reward_model_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tiny(tmp_path / "model")
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "hello"}\n')
+    words = ["best-of-n", str(tmp_path / "model"), "--prompts", str(tmp_path / "prompts.jsonl")]
+    code = code_of([*words, "--reward", str(tmp_path / "model"), "--out", str(tmp_path / "best.jsonl")])
+    assert code == 2
+    assert "holds no reward model. Give the run that burnish reward made" in capsys.readouterr().err
+    assert not (tmp_path / "best.jsonl").exists()
