@@ -242,8 +242,7 @@ def bench(
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
     rows = compare.compare(f"bench {kind}", found, rounds, progress())
-    said = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
-    _told_and_kept(said, report.as_text(rows, model), out, json)
+    _told_and_kept(report.as_json(rows, model, data, max_length), report.as_text(rows, model), out, json)
 
 
 @app.command()
