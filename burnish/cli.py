@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -27,11 +27,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
 )
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
-bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is.")
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
-app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
@@ -229,30 +227,32 @@ def doctor(
     raise typer.Exit(0 if found.passed else 4)
 
 
-@bench.command("train")
-def bench_train(
+@app.command()
+def bench(
+    kind: Annotated[Literal["train", "rl"], typer.Argument(help="Training, or reinforcement learning and sampling.")],
     model: Model = "smollm2-135m",
     data: Annotated[str | None, typer.Option(help="As for recipes. Without it: a few short rows of our own.")] = None,
-    works: Annotated[str, typer.Option(help="What to time, with commas.")] = "sft,sft-lora,dpo,reward,reward-k4",
-    batch: Annotated[int, typer.Option(min=1, help="Rows of a step; rankings of 4: half of them.")] = 8,
+    works: Annotated[str | None, typer.Option(help="What to time, with commas. Without it: all.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows of a step (8), or prompts of a rollout (64).")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed steps of each side, in turn.")] = 3,
-    max_length: Annotated[int, typer.Option(min=8, help="Leave out rows of more tokens.")] = 512,
+    max_length: Annotated[int, typer.Option(min=8, help="Leave out rows of more tokens, answers included.")] = 512,
     micro_tokens: Annotated[int, typer.Option(min=16, help="Token budget of our micro-batches.")] = 2048,
-    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time TRL too, at its best setting.")] = True,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Most of a sampled answer.")] = 64,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time others too, at their best settings.")] = True,
     out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
     json: Json = False,
 ) -> None:
-    """Time training beside TRL's, step by step in turn, and against what this machine can do at all."""
+    """Time burnish beside others, step by step in turn, and against what this machine can do at all."""
     _writable(out, "bench.json")
     from burnish.pipeline.sources import data_path
-    from burnish.proof.bench.compare import Plan, compare
-    from burnish.proof.bench.report import as_text
+    from burnish.proof.bench import compare, reinforcement, report, training
 
-    names = [name.strip() for name in works.split(",")]
-    plan = Plan(works=names, batch=batch, rounds=rounds, max_length=max_length, micro_tokens=micro_tokens, peer=peer)
-    rows = compare(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
-    found = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
-    _told_and_kept(found, as_text(rows, model), out, json)
+    plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
+    contests = training.contests if kind == "train" else reinforcement.contests
+    found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
+    rows = compare.compare(f"bench {kind}", found, rounds, progress())
+    said = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
+    _told_and_kept(said, report.as_text(rows, model), out, json)
 
 
 @label.command()

@@ -126,8 +126,11 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("release",), "nothing was trained that could be released", f"Add one of {', '.join(POLICIES)}."
     if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
-    if evaluate and evaluate.rubric is None and not reward:
-        yield ("evaluate",), "there is no evaluate.rubric and no reward model to compare answers by", "Add a rubric."
+    if evaluate and evaluate.rubric is None and evaluate.rewards is None and not reward:
+        found = "there is no evaluate.rubric and no reward model to compare answers by"
+        yield ("evaluate",), found, "Add a rubric, or rewards."
+    if evaluate and any(term.of_this_run for term in evaluate.rewards or ()) and not reward:
+        yield ("evaluate.rewards",), "evaluate is to ask a reward model that this recipe does not train", "Add reward."
     if collect and collect.by == "panel" and collect.rubric is None:
         yield ("collect",), "a simulated panel needs collect.rubric", "Add rubric, or say by: people."
 
