@@ -39,6 +39,7 @@ SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a s
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
@@ -80,14 +81,13 @@ ALONE = {
 def _alone(verb: str) -> None:
     stage, preset, text = ALONE[verb]
 
-    @app.command(verb, help=text)
     def alone(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
         from burnish.pipeline.recipe_file import stage_alone
 
         settings = stage_alone(stage, model, data, out.resolve().name, (*preset, *(overrides or ())))
         _work(settings, Path(), out, None, json)
 
-    del alone
+    app.command(verb, help=text)(alone)
 
 
 for _each in ALONE:
@@ -132,8 +132,7 @@ def verify(
     from burnish.release.verify import verify_any
 
     found = verify_any(path)
-    text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
-    emit(found, text, json)
+    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
 
 
 @app.command()
@@ -176,9 +175,8 @@ def sample(
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
 
-    asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, asked, sampling, n, progress())
+    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress())
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
@@ -255,17 +253,56 @@ def bench(
     _told_and_kept(said, report.as_text(rows, model), out, json)
 
 
+@app.command()
+def gold(
+    recipe: RecipeFile = Path("recipes/goldreward.yaml"),
+    out: Out = Path("runs/goldreward"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 1 on.")] = 5,
+    json: Json = False,
+) -> None:
+    """Pay policies by reward models of few and many labels: where their true worth peaks, and where the watch stops."""
+    from burnish.pipeline.gold.study import Plan, publish
+
+    emit(*publish(recipe, out, Plan(seeds=range(1, seeds + 1)), progress()), json)
+
+
 @label.command()
 def serve(
-    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    place: Database,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
-    """Serve the labelling page; prints a one-time link."""
+    """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import store_in
+    from burnish.pipeline.run_folder import database
 
-    serve_pages(store_in(place), host=host, port=port)
+    serve_pages(database(place), host=host, port=port)
+
+
+@label.command()
+def invite(
+    place: Database,
+    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
+    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+) -> None:
+    """Make a link that lets one person in, once, within a week."""
+    from burnish.label.app import link
+    from burnish.pipeline.run_folder import opened
+
+    with opened(place) as store:
+        print(link(store, role, languages, port))
+
+
+@label.command("backup")
+def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
+    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
+    from burnish.pipeline.run_folder import opened
+    from burnish.store.backup import backup
+
+    with opened(place) as store:
+        lines, head = backup(store, out)
+    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()
@@ -346,25 +383,16 @@ def root(
 def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
     signal.signal(signal.SIGTERM, _terminated)
-    several = {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
-    argv = sys.argv[1:]
-    if not several:
-        sys.exit(code_of(argv))
-    from burnish.torchrun import take_part
-
-    try:
-        sys.exit(take_part(argv, code_of))
-    except Exception as error:  # noqa: BLE001 (our own bugs, as in `code_of`)
+    if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
         from burnish.crash import admit
+        from burnish.torchrun import take_part
 
-        code = admit(error, argv)
-        sys.stderr.flush()
-        os._exit(code)  # as there: torch's threads must not have the last word
+        sys.exit(take_part(sys.argv[1:], code_of, admit))
+    sys.exit(code_of(sys.argv[1:]))
 
 
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
-
     try:
         return _told(app(argv, standalone_mode=False) or 0)
     except BurnishError as error:
