@@ -83,10 +83,6 @@ class Batch:
     def tokens(self) -> int:
         return self.ids_T.numel()
 
-    def to(self, device: torch.device | str) -> Batch:
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name[-2:-1] == "_"}
-        return replace(self, **moved, extra={name: value.to(device) for name, value in self.extra.items()})
-
     def with_extra(self, **tensors: Tensor) -> Batch:
         return replace(self, extra={**self.extra, **tensors})
 

@@ -131,7 +131,7 @@ class TreeAttention:
             if given is torch.bfloat16:
                 q, k, v = q.float(), k.float(), v.float()
         parts = (x.split(self._sizes, dim=2) for x in (q, shared_heads(q, k), shared_heads(q, v)))
-        masks, sinks = self._of(rule.window, q.dtype), rule.sinks(1, -1, 1, 1)
+        masks, sinks = self._of(rule.window, q), rule.sinks(1, -1, 1, 1)
         attended = [attention(q_d, k_d, v_d, rule, m, sinks) for q_d, k_d, v_d, m in zip(*parts, masks, strict=True)]
         return torch.cat(attended, dim=2).to(given).transpose(1, 2)
 
@@ -143,18 +143,18 @@ class TreeAttention:
     def _blocks(self) -> list[blocks.Block]:
         return blocks.blocks(self._batch)
 
-    def _of(self, window: int | None, dtype: torch.dtype) -> list[Tensor | None]:
+    def _of(self, window: int | None, like: Tensor) -> list[Tensor | None]:
         """A mask for each document; None where the plain causal rule says it. Made once for all layers of a window."""
-        if (window, dtype) not in self._masks:
-            self._masks[window, dtype] = [self._mask(number, window, dtype) for number in range(len(self._spans))]
-        return self._masks[window, dtype]
+        if (window, like.dtype) not in self._masks:
+            self._masks[window, like.dtype] = [self._mask(number, window, like) for number in range(len(self._spans))]
+        return self._masks[window, like.dtype]
 
-    def _mask(self, number: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
+    def _mask(self, number: int, window: int | None, like: Tensor) -> Tensor | None:
         span, bites = self._spans[number], window is not None and self._last[number] >= window
         if not self._branched[number] and not bites:
             return None
         seen_TT = self._batch.visible_TT(span)
-        return hiding(seen_TT & near(self._batch.positions_T[span], window) if bites else seen_TT, dtype)
+        return hiding(seen_TT & near(self._batch.positions_T[span], window) if bites else seen_TT, like.dtype).to(like)
 
 
 class DenseAttention:
@@ -165,7 +165,7 @@ class DenseAttention:
         self._positions_T = batch.positions_T
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
-        mask_TT = hiding(self._visible_TT & near(self._positions_T, rule.window), torch.float32)
+        mask_TT = hiding(self._visible_TT & near(self._positions_T, rule.window), torch.float32).to(q.device)
         keys, values = shared_heads(q, k).float(), shared_heads(q, v).float()
         return written_out(q.float(), keys, values, rule, mask_TT, rule.sinks(1, -1, 1, 1)).to(q.dtype).transpose(1, 2)
 

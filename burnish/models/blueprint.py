@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from burnish.models import folder as folders
+from burnish.models.arithmetic import device
 from burnish.models.attention import NAME, register
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Layout, Trainable
@@ -18,6 +19,7 @@ from burnish.models.load import assembled
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.memory import keep_freed
 from burnish.models.probe import use_own_attention
+from burnish.models.processor import limit_threads
 from burnish.models.quiet import quiet
 
 
@@ -43,8 +45,9 @@ def blueprint(module: Trainable) -> dict[str, Any]:
 
 
 def built(plan: dict[str, Any]) -> Trainable:
-    """A module of this blueprint, its weights whatever they are, in evaluation mode."""
+    """A module of this blueprint on this process's device, its weights whatever they are, in evaluation mode."""
     keep_freed()
+    limit_threads()
     register()
     config = folders.CONFIG_MAPPING[plan["config"]["model_type"]].from_dict(plan["config"])
     heads = {name: name in plan["heads"] for name in ("lm", "value", "score")}
@@ -62,4 +65,5 @@ def built(plan: dict[str, Any]) -> Trainable:
     if module.layout is Layout.ROWS:
         use_own_attention(module)
     module.chunk = plan["chunk"]
+    module.to(device())
     return (WithCritic(module, built(plan["critic"])) if plan["critic"] else module).eval()

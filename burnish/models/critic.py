@@ -31,7 +31,7 @@ class WithCritic(Trainable):
 def critic_of(reward: Trainable, mean: float, std: float) -> Trainable:
     """A critic that begins with a reward model's weights: its values are scores, shifted and scaled as those are."""
     assert reward.score is not None, "a reward model has a score head"
-    value = scalar_head(reward.score.in_features, std=0.0)
+    value = scalar_head(reward.score.in_features, std=0.0).to(reward.device)
     with torch.no_grad():
         value.weight.copy_(reward.score.weight / std)
         value.bias.copy_((reward.score.bias - mean) / std)

@@ -1,6 +1,9 @@
 """The one trainable module: a backbone, its LM head where tokens are predicted, and scalar heads. Beside the generation
 engine the only place that calls a backbone or an LM head. Knows packed trees; knows no loss and no method.
 
+And the only place beside it that knows a device. Batches lie on the CPU, and so does what a forward pass gives, a few
+numbers a target: feeds, objectives and their figures are the same on a GPU, and cost one transfer a pass.
+
 Suffixes as in batches: T tokens, N targets, B answers; C hidden width.
 """
 
@@ -18,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 from burnish.batches import Batch
 from burnish.errors import DataError, Problem
 from burnish.losses.tokens import entropy, target_logprobs
-from burnish.models.attention import Attend, TreeAttention
+from burnish.models.attention import Attend
+from burnish.models.flex import tree_attention
 
 CHUNK = 512
 """Rows of logits that exist at once: 512 x 49,152 fp32 is 100 MB."""
@@ -37,7 +41,7 @@ class Layout(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a forward pass gives; None where the module has no such head."""
+    """What a forward pass gives, on the CPU; None where the module has no such head."""
 
     logprobs_N: Tensor | None = None
     entropy_N: Tensor | None = None
@@ -46,7 +50,7 @@ class Output:
     scores_B: Tensor | None = None
     logits: Callable[[slice], Tensor] | None = None
     """Of a slice of the targets the whole distribution's logits, temperature included, when asked: all at once they
-    would be too many to hold."""
+    would be too many to hold. They stay where the weights are."""
 
 
 class Trainable(nn.Module):
@@ -72,47 +76,55 @@ class Trainable(nn.Module):
         self.longest = _longest(getattr(backbone, "config", None))
         """Most tokens of a sequence, prompt and answer, where more would change the sequences beside it; else None."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.backbone.parameters()).device
+
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
-        source_NC = hidden_TC[batch.source_N]
+        source_NC = hidden_TC[batch.source_N.to(hidden_TC.device)]
         logprobs_N = entropy_N = values_N = scores_B = None
         if self.lm is not None and batch.source_N.numel():
             logprobs_N, entropy_N = self._predict(source_NC, batch)
         if self.value is not None:
             values_N = self.value(source_NC.float()).squeeze(-1)
         if self.score is not None:
-            scores_B = self.score(hidden_TC[batch.last_B].float()).squeeze(-1)
+            scores_B = self.score(hidden_TC[batch.last_B.to(hidden_TC.device)].float()).squeeze(-1)
 
         def logits(rows: slice) -> Tensor:
             return self._logits(source_NC[rows], batch.temperature)
 
         return Output(
-            logprobs_N=logprobs_N,
-            entropy_N=entropy_N,
-            values_N=values_N,
-            scores_B=scores_B,
+            logprobs_N=_home(logprobs_N),
+            entropy_N=_home(entropy_N),
+            values_N=_home(values_N),
+            scores_B=_home(scores_B),
             logits=None if self.lm is None else logits,
         )
 
     def hidden(self, batch: Batch, attend: Attend | None = None) -> Tensor:
-        """Hidden states after the last norm. `attend` replaces the tree's attention. Shape T, C."""
+        """Hidden states after the last norm, where the weights are. `attend` replaces the tree's attention.
+        Shape T, C."""
         if self.longest is not None:
             _check_lengths(batch, self.longest)
-        if self.layout is Layout.TREE:
-            output: Any = self.backbone(
-                input_ids=batch.ids_T[None],
-                position_ids=batch.positions_T[None],
-                attend=attend or TreeAttention(batch),
-                use_cache=False,
-            )
-            return output.last_hidden_state[0]
-        return self._hidden_by_rows(batch)
+        if self.layout is Layout.ROWS:
+            return self._hidden_by_rows(batch)
+        output: Any = self.backbone(
+            input_ids=batch.ids_T[None].to(self.device),
+            position_ids=batch.positions_T[None].to(self.device),
+            attend=attend or tree_attention(batch, self.device),
+            use_cache=False,
+        )
+        return output.last_hidden_state[0]
 
     def _hidden_by_rows(self, batch: Batch) -> Tensor:
         found: list[Tensor | None] = [None] * batch.tokens
         for path in batch.paths():
             output: Any = self.backbone(
-                input_ids=batch.ids_T[path][None], position_ids=batch.positions_T[path][None], use_cache=False
+                input_ids=batch.ids_T[path][None].to(self.device),
+                position_ids=batch.positions_T[path][None].to(self.device),
+                use_cache=False,
             )
             for index, state_C in zip(path.tolist(), output.last_hidden_state[0], strict=True):
                 if found[index] is None:
@@ -120,7 +132,8 @@ class Trainable(nn.Module):
         return torch.stack([state_C for state_C in found if state_C is not None])
 
     def _predict(self, source_NC: Tensor, batch: Batch) -> tuple[Tensor, Tensor | None]:
-        chunks = list(zip(source_NC.split(self.chunk), batch.target_N.split(self.chunk), strict=True))
+        target_N = batch.target_N.to(source_NC.device)
+        chunks = list(zip(source_NC.split(self.chunk), target_N.split(self.chunk), strict=True))
         if torch.is_grad_enabled():
             if len(chunks) <= KEPT:
                 parts = [self._logprobs(*chunk, batch.temperature) for chunk in chunks]
@@ -142,6 +155,10 @@ class Trainable(nn.Module):
         assert self.lm is not None
         logits_NV = self.lm(rows_NC)
         return logits_NV if temperature == 1.0 else logits_NV.float() / temperature
+
+
+def _home(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.cpu()
 
 
 def _longest(config: Any) -> int | None:

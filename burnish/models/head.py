@@ -62,7 +62,7 @@ def check(model: PreTrainedModel, module: Trainable) -> None:
     assert module.lm is not None
     ids = [1, 2, 3, 4]
     with one_at_a_time(module):
-        wanted: Any = model.eval()(input_ids=torch.tensor([ids]), use_cache=False)
+        wanted: Any = model.eval()(input_ids=torch.tensor([ids], device=module.device), use_cache=False)
         ours_TV = module.lm(module.hidden(pack([Document(row="", ids=ids)]))).float()
     wanted_TV = wanted.logits[0].float()
     difference = float((ours_TV - wanted_TV).abs().max() / wanted_TV.abs().max())

@@ -18,12 +18,14 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, ModelError, Problem
 from burnish.models import folder as folders
 from burnish.models import weights
+from burnish.models.arithmetic import device, gains_from_bfloat16
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
 from burnish.models.head import check, lm_head
 from burnish.models.memory import give_back, keep_freed
 from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
+from burnish.models.processor import limit_threads
 from burnish.models.quiet import quiet
 from burnish.models.sources import resolve
 
@@ -47,7 +49,8 @@ def load_trainable(
     score: bool = False,
     layers: int | None = None,
 ) -> Trainable:
-    """A model folder's weights with the heads asked for, in evaluation mode, on the CPU.
+    """A model folder's weights with the heads asked for, in evaluation mode, on the device that
+    `burnish.models.arithmetic.settle` chose: the CPU where nothing was.
 
     Heads are restored from the folder where it has them; a new value head is zero, a new score head is drawn from
     torch's global generator. `layers` keeps the first so many decoder layers. Warnings go to this module's log.
@@ -55,10 +58,12 @@ def load_trainable(
     """
     keep_freed()
     give_back()
+    limit_threads()
     found = folders.read(folder)
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     module = assembled(model, lm=lm, value=value, score=score)
     restore_heads(module, folder)
+    module.to(device())
     _choose_layout(module)
     if lm:
         _check_head(model, module)
@@ -120,23 +125,16 @@ def restore_heads(module: Trainable, folder: Path) -> None:
 
 
 def pick_dtype(setting: DType) -> torch.dtype:
-    """The type that weights are computed in. `auto`: bfloat16 where the machine has instructions for it."""
+    """The type that weights are computed in. `auto`: bfloat16 where the chosen device is faster in it."""
     match setting:
         case "bfloat16":
             return torch.bfloat16
         case "float32":
             return torch.float32
         case "auto":
-            return torch.bfloat16 if _has_bfloat16() else torch.float32
+            return torch.bfloat16 if gains_from_bfloat16() else torch.float32
         case _:
             raise ConfigError(Problem("dtype", f"{setting!r}; auto, bfloat16 and float32 are known"))
-
-
-def _has_bfloat16() -> bool:
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    able = getattr(torch.cpu, "get_capabilities", dict[str, Any])()  # old torch cannot say
-    return any(able.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers: int | None) -> PreTrainedModel:

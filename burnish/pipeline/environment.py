@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import sqlite3
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ def environment() -> dict[str, Any]:
         "cores_allowed": _allowed(),
         "threads": os.environ.get("OMP_NUM_THREADS", "one a core"),
         "memory_gib": _memory(),
-        "gpu": _gpu(),
+        "gpus": _gpus(),
         "sqlite": sqlite3.sqlite_version,
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
     }
@@ -57,8 +59,11 @@ def _memory() -> float | None:
     return round(int(total[0]) / 2**20, 1) if total else None
 
 
-def _gpu() -> str | None:
-    """The first GPU that the driver names."""
-    folders = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    lines = folders[0].read_text().splitlines() if folders else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("Model")), None)
+def _gpus() -> list[str]:
+    """Model, memory and driver of each GPU, as NVIDIA's own program says them; none where there is no such program."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return said.stdout.splitlines() if said.returncode == 0 else []

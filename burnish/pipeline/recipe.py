@@ -16,6 +16,7 @@ from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import (
+    Device,
     DType,
     Kept,
     Lora,
@@ -236,8 +237,11 @@ class Recipe(Strict):
     """A built-in alias (smollm2-135m), a Hub id, a folder or a GGUF file."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Every draw of the run is a function of it."""
+    device: Device = "auto"
+    """Where models are computed. auto: a GPU where there is one, else the CPU; a stage that was begun goes on where it
+    began. Never changes the result but for rounding."""
     dtype: DType = "auto"
-    """Numbers of the weights. auto: what the machine is fast at."""
+    """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""

@@ -16,8 +16,8 @@ REFERENCES = ".references"
 
 def referenced(context: Context, feed: DatasetFeed, untrained: Trainable, *, save_every: int, label: str) -> Feed:
     """The feed, with what the reference said: that is the module itself, before any step."""
-    dtype = str(next(untrained.parameters()).dtype)
-    key = durable.digest_value([folder_content(tuned_model(context)), dtype, feed.digest()])
+    numbers = f"{next(untrained.parameters()).dtype} on {untrained.device.type}"
+    key = durable.digest_value([folder_content(tuned_model(context)), numbers, feed.digest()])
     folder = context.run / REFERENCES / key[:16]
     reference = reference_logprobs(
         untrained, feed, folder, save_every=save_every, progress=context.progress, label=label

@@ -12,6 +12,7 @@ from burnish.types import Sampling
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "linear", "cosine"]
 

@@ -86,10 +86,10 @@ def imported(module: str) -> Work:
 
 
 def computed(module: str) -> Work:
-    """As `imported`, for a stage that computes with torch: threads and determinism are settled first."""
+    """As `imported`, for a stage that computes with torch: how it does is settled first."""
 
     def run(context: Context) -> Facts:
-        import_module("burnish.models.arithmetic").settle()
-        return imported(module)(context)
+        settled: Callable[[Context], Context] = import_module("burnish.pipeline.computing").settled
+        return imported(module)(settled(context))
 
     return run

@@ -14,6 +14,7 @@ from burnish.data.order import draw
 from burnish.data.packing import require_fit
 from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
+from burnish.models.arithmetic import choose
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -141,8 +142,9 @@ def follow() -> None:
     with partings():
         while (told := shared(None)[0]) is not None:
             recipe, lesson, plan = told
-            make = partial(built, plan)
-            _fit(Recipe.model_validate_json(recipe), Lesson(**lesson), make, None, None, Quiet(), Silent(), "")
+            settings = Recipe.model_validate_json(recipe)
+            choose(settings.device)
+            _fit(settings, Lesson(**lesson), partial(built, plan), None, None, Quiet(), Silent(), "")
         leave()
 
 

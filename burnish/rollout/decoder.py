@@ -124,7 +124,6 @@ class Recomputed:
     def __init__(self, module: Trainable) -> None:
         self.tokens = 0
         self._module = module
-        self._device = next(module.backbone.parameters()).device
         self._rows: list[list[int]] = []
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -142,5 +141,5 @@ class Recomputed:
 
     def _last(self, rows: Sequence[list[int]]) -> Tensor:
         self.tokens += sum(map(len, rows))
-        batches = (pack([Document(row="", ids=row)]).to(self._device) for row in rows)
+        batches = (pack([Document(row="", ids=row)]) for row in rows)
         return torch.stack([self._module.hidden(batch)[-1] for batch in batches])

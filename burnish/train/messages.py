@@ -25,9 +25,13 @@ _GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|
 
 
 def join(place: str = "env://", rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
-    """Meet the other processes at `place`, by gloo: models are trained on CPUs as yet. The environment says who they
-    are (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT), as torchrun sets it; at tcp://HOST:PORT the first one listens."""
-    dist.init_process_group("gloo", place, timeout=patience, rank=rank, world_size=size)
+    """Meet the other processes at `place`. The environment says who they are (RANK, WORLD_SIZE, MASTER_ADDR,
+    MASTER_PORT), as torchrun sets it; at tcp://HOST:PORT the first one listens.
+
+    What lies on the CPU goes by gloo, messages and batches always; weights and gradients on GPUs go by nccl.
+    """
+    ways = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "cpu:gloo"
+    dist.init_process_group(ways, place, timeout=patience, rank=rank, world_size=size)
 
 
 def leave() -> None:

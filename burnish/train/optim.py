@@ -140,6 +140,5 @@ class Optimizer:
         for (name, _), master in zip(self._named, self._masters, strict=True):
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
             if keys:
-                self._adam.state[master] = {
-                    key: self._ranks.part(tensors[f"{key}.{name}"].clone(), master) for key in keys
-                }
+                moments = {key: tensors[f"{key}.{name}"].to(master.device, copy=True) for key in keys}
+                self._adam.state[master] = {key: self._ranks.part(each, master) for key, each in moments.items()}

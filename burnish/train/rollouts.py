@@ -234,7 +234,7 @@ def full_kl(own: Output, reference: Output) -> Tensor:
     assert reference.logits is not None
     count = _given(own.logprobs_N).numel()
     rows = [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]
-    return torch.cat([policy.full_kl(own.logits(each), reference.logits(each)) for each in rows])
+    return torch.cat([policy.full_kl(own.logits(each), reference.logits(each)).cpu() for each in rows])
 
 
 def _standing_for(absent: Sequence[Group], batches: list[Batch]) -> list[Batch]:

@@ -256,7 +256,7 @@ ENVIRONMENT = {
     "python": "3.11.9",
     "processor": "a processor with 2 cores",
     "threads": "2",
-    "gpu": None,
+    "gpus": [],
     "packages": {"torch": "2.13.0", "numpy": "2.3.0"},
 }
 RECIPE = """# The recipe as this run reads it: every setting, overrides included.

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+import torch
+
 STEP, END = "step", "end"
 
 
@@ -59,10 +61,12 @@ def turns() -> Generator[Turns]:
 
 
 def peak_mb() -> float:
-    """The most memory that this process had in its hands, in megabytes (10⁶ bytes).
+    """The most memory that this process had in its hands, in megabytes (10⁶ bytes): of its GPU where it used one.
 
-    The kernel's own count for this program alone: what `getrusage` says may be the parent's.
+    Of main memory it is the kernel's own count for this program alone: what `getrusage` says may be the parent's.
     """
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated() / 1e6
     status = Path("/proc/self/status")
     if status.is_file():
         kilobytes = next(line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
