@@ -40,5 +40,16 @@ def set_apart(keys: Sequence[str], share: float, seed: int) -> list[bool]:
     return [key in chosen for key in keys]
 
 
+def resampled(keys: Sequence[str], seed: int) -> list[int]:
+    """Row numbers of a bootstrap sample: as many keys as there are different ones, drawn with replacement, each with
+    all of its rows."""
+    rows: dict[str, list[int]] = {}
+    for row, key in enumerate(keys):
+        rows.setdefault(key, []).append(row)
+    distinct = list(rows)
+    drawn = (draw(seed, "resampled", place) % len(distinct) for place in range(len(distinct)))
+    return [row for number in drawn for row in rows[distinct[number]]]
+
+
 def _permutation(epoch: int, rows: int, seed: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(draw(seed, "order", epoch))).permutation(rows)

@@ -34,6 +34,7 @@ TEXT = About(
     unit="score",
     bounds=None,
 )
+REWARDS = About(name="reward", title="Reward", says="Weighted sum of what the rewards say.", unit="score", bounds=None)
 REWARD = About(name="reward", title="Reward", says="Mean score by the reward model.", unit="score", bounds=None)
 WATCHER = About(
     name="held_out_reward",
@@ -78,10 +79,12 @@ def evaluate_by_score(
     scores: Mapping[str, Sequence[float]],
     seed: int = 0,
     beside: Sequence[Measure] = (),
+    *,
+    about: About = REWARD,
 ) -> Evaluation:
-    """Mean score, win rates by score, how answers end, and what was measured `beside`."""
+    """Mean score, win rates by score, how answers end, and what was measured `beside`. `about`: whose score it is."""
     by_model = {model: _by_id(cases, given) for model, given in scores.items()}
-    return _assemble(cases, answers, [Measure(about=REWARD, by_model=by_model), *beside], scores, seed)
+    return _assemble(cases, answers, [Measure(about=about, by_model=by_model), *beside], scores, seed)
 
 
 def grade(rubric: Rubric, cases: Sequence[Case], answers: Sequence[Completion]) -> list[Grade]:

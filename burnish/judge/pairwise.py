@@ -14,10 +14,11 @@ from burnish.judge.rubric import Rubric
 from burnish.types import Generator, Message, Prompt, Sampling
 
 INSTRUCTION = (
-    "You compare two answers to the same customer. Judge whether the question is answered, whether the facts are right "
-    "for the customer's region, and whether the tone is warm and brief. Length is no merit, nor is the order in which "
-    "the answers are shown. Reply with exactly one word: A, B or tie."
+    "You compare two answers to the same user. What makes an answer good: {criteria} Length is no merit, nor is the "
+    "order in which the answers are shown. Reply with exactly one word: A, B or tie."
 )
+CRITERIA = "the question is answered, the facts are right for the customer's region, and the tone is warm and brief."
+"""Of an assistant that answers customers."""
 
 
 class Reply(Enum):
@@ -54,20 +55,31 @@ def compare_totals(a: float, b: float) -> Comparison:
 
 
 def compare_by_model(
-    judge: Generator, pairs: Sequence[tuple[Prompt, str, str]], sampling: Sampling | None = None
+    judge: Generator,
+    pairs: Sequence[tuple[Prompt, str, str]],
+    sampling: Sampling | None = None,
+    *,
+    criteria: str = CRITERIA,
 ) -> list[Comparison]:
     """Each (prompt, a, b) put to the judge twice, a first and b first. Greedy unless told otherwise."""
     sampling = sampling or Sampling(temperature=0.0, max_new_tokens=4)
-    questions = [question(prompt, *order) for prompt, a, b in pairs for order in ((a, b), (b, a))]
+    questions = [question(prompt, *order, criteria) for prompt, a, b in pairs for order in ((a, b), (b, a))]
     replies = [parse(answers[0].text) for answers in judge.generate(questions, sampling)]
     return [_combine(forward, backward) for forward, backward in zip(replies[::2], replies[1::2], strict=True)]
 
 
-def question(prompt: Prompt, first: str, second: str) -> list[Message]:
+def question(prompt: Prompt, first: str, second: str, criteria: str = CRITERIA) -> list[Message]:
     """The judge's messages. Answers are quoted as text: what they say cannot end the quotation's frame."""
-    turns = "\n".join(f"{turn.role}: {_quoted(turn.content)}" for turn in prompt.messages)
-    body = f"Conversation:\n{turns}\n\nAnswer A:\n{_quoted(first)}\n\nAnswer B:\n{_quoted(second)}\n\nBetter answer:"
-    return [Message(role="system", content=INSTRUCTION), Message(role="user", content=body)]
+    shown = f"Answer A:\n{quoted(first)}\n\nAnswer B:\n{quoted(second)}\n\nBetter answer:"
+    return [
+        Message(role="system", content=INSTRUCTION.format(criteria=criteria)),
+        Message(role="user", content=f"Conversation:\n{told(prompt)}\n\n{shown}"),
+    ]
+
+
+def told(prompt: Prompt) -> str:
+    """A conversation for a judge to read."""
+    return "\n".join(f"{turn.role}: {quoted(turn.content)}" for turn in prompt.messages)
 
 
 def parse(reply: str) -> Reply:
@@ -83,7 +95,8 @@ def _combine(forward: Reply, backward: Reply) -> Comparison:
     return Comparison(outcome=(ours + theirs) / 2, consistent=readable and ours == theirs, readable=readable)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """Text that no line of its own can be taken for the frame around it."""
     return "\n".join(f"> {line}" for line in text.splitlines() or [""])
 
 

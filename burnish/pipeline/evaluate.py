@@ -1,15 +1,16 @@
 """The evaluate stage: base model and trained ones answer the same cases, and the answers are graded and compared.
 
-By the gold rule where the recipe names one; else by the reward model, whose figures say what PPO was rewarded for and
-not whether that is good. Beside that: the scores of the reward model that watches, where there is one, and how well
-each model predicts texts, where the recipe names some. A model's answers are kept whole: a killed stage asks only the
-models that had not finished.
+By the gold rule where the recipe names one; else by the rewards that it lists; else by the reward model, whose figures
+say what PPO was rewarded for and not whether that is good. Beside that: what each of the rewards says, the scores of
+the reward model that watches, where there is one, and how well each model predicts texts, where the recipe names some.
+A model's answers are kept whole: a killed stage asks only the models that had not finished.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,22 +20,26 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.report import Evaluation
-from burnish.evals.run import TEXT, WATCHER, collect, evaluate, evaluate_by_score, grade
-from burnish.evals.task import Measure, Scores
+from burnish.evals.run import REWARDS, TEXT, WATCHER, collect, evaluate, evaluate_by_score, grade
+from burnish.evals.task import About, Measure, Scores
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
+from burnish.pipeline.payment import weighed
 from burnish.pipeline.perplexity import losses
 from burnish.pipeline.ranked import scores_of
 from burnish.pipeline.recipe import POLICIES, Evaluate
 from burnish.pipeline.reward import load_reward, load_watcher
+from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.sources import cases as cases_of
 from burnish.pipeline.sources import texts as texts_of
-from burnish.pipeline.speaker import base_model, speaker
+from burnish.pipeline.speaker import base_model, speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import write_json
 from burnish.rewards.model import EnsembleReward
-from burnish.types import Completion, Prompt
+from burnish.types import Completion, Prompt, Rated
 
+MICRO_TOKENS = 2048
+"""Token budget of one forward pass of a reward model."""
 Answers = Mapping[str, Sequence[Completion]]
 
 
@@ -45,9 +50,16 @@ def run(context: Context) -> Facts:
     cases = cases_of(context)
     rubric = Rubric.load(context.path(settings.rubric)) if settings.rubric else None
     answers = {name: _answers(context, settings, rubric, name, model, cases) for name, model in _models(context)}
-    beside, seed = _on_texts(context, settings) + _by_watcher(context, cases, answers), context.recipe.seed
+    rewarded = _rewarded(context, settings, cases, answers)
+    beside = (
+        _on_texts(context, settings) + _by_watcher(context, cases, answers) + _by_rewards(settings, cases, rewarded)
+    )
+    seed = context.recipe.seed
     if rubric:
         found = evaluate(rubric, cases, answers, seed, beside)
+    elif rewarded:
+        scores = {name: rated.scores for name, rated in rewarded.items()}
+        found = evaluate_by_score(cases, answers, scores, seed, beside, about=REWARDS)
     else:
         scores = _scored(context, cases, answers, load_reward)
         found = evaluate_by_score(cases, answers, scores, seed, beside)
@@ -97,6 +109,38 @@ def _by_watcher(context: Context, cases: Sequence[Prompt], answers: Answers) -> 
         name: {case.id: score for case, score in zip(cases, scores, strict=True)} for name, scores in scored.items()
     }
     return [Measure(about=WATCHER, by_model=by_model)]
+
+
+def _rewarded(context: Context, settings: Evaluate, cases: Sequence[Prompt], answers: Answers) -> dict[str, Rated]:
+    """What the rewards that the recipe lists say of each model's answers, which are read as their text."""
+    if settings.rewards is None:
+        return {}
+    renderer = Renderer(Tokenizer.load(tuned_model(context)))
+    reward = weighed(context, settings.rewards, cases, renderer, pick_dtype(context.recipe.dtype), MICRO_TOKENS)
+    said = {
+        name: [replace(each, ids=tuple(renderer.answer(each.text))) for each in given]
+        for name, given in answers.items()
+    }
+    return {name: reward.score(cases, given) for name, given in said.items()}
+
+
+def _by_rewards(settings: Evaluate, cases: Sequence[Prompt], rewarded: Mapping[str, Rated]) -> list[Measure]:
+    """Each reward's part, on the cases of which it says something for every model."""
+    found: list[Measure] = []
+    for term in settings.rewards or ():
+        parts = {name: rated.parts[term.label] for name, rated in rewarded.items()}
+        kept = [place for place in range(len(cases)) if all(part[place] is not None for part in parts.values())]
+        by_model = {name: {cases[place].id: part[place] or 0.0 for place in kept} for name, part in parts.items()}
+        if kept:
+            found.append(Measure(about=_about(term), by_model=by_model))
+    return found
+
+
+def _about(term: RewardTerm) -> About:
+    says = f"Mean of what the reward {term.label} says of an answer."
+    if term.rule:
+        return About(name=term.label, title=term.label, says=says, unit=term.rule.scale)
+    return About(name=term.label, title=term.label, says=says, unit="score", bounds=None)
 
 
 def _scored(

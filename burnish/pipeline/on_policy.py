@@ -166,6 +166,8 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
     }
     if settings.watch and settings.watch.stop:
         facts |= watched(rows, settings.watch)
+    if settings.rewards:
+        facts["paid_by"] = ", ".join(f"{term.weight:g} × {term.label}" for term in settings.rewards)
     drifted = [row for row in rows if row.get("objective/kl") is not None]
     if drifted:
         facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}

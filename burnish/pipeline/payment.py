@@ -13,11 +13,13 @@ from burnish.errors import DataError, ModelError, Problem
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
+from burnish.pipeline.speaker import answering
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
 from burnish.rewards.checked import by_rule
 from burnish.rewards.combination import HELD_OUT, Weighted
 from burnish.rewards.function import FunctionReward, load_function
+from burnish.rewards.judged import JudgedReward
 from burnish.rewards.model import EnsembleReward, LearnedReward
 from burnish.types import Prompt, Reward
 
@@ -27,34 +29,52 @@ OWN = (RewardTerm(model=Learned()),)
 
 def paid_by(
     context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, dtype: torch.dtype
-) -> Reward:
-    """The reward that the settings name, checked against the prompts that it will be asked about.
+) -> Weighted:
+    """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing.
 
-    Where a model watches, it is a term that pays nothing. Raises DataError with every problem of the prompts' columns,
-    and what the kinds raise for their files.
+    Raises as `weighed` does.
     """
     terms = settings.rewards or (OWN if settings.paid else ())
+    paid = weighed(context, terms, prompts, renderer, dtype, settings.micro_tokens)
+    if settings.watch is None or not settings.watch.held_out:
+        return paid
+    watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
+    seen = LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens, name=HELD_OUT)
+    return Weighted((*paid.terms, (0.0, seen)))
+
+
+def weighed(
+    context: Context,
+    terms: Sequence[RewardTerm],
+    prompts: Sequence[Prompt],
+    renderer: Renderer,
+    dtype: torch.dtype,
+    micro_tokens: int,
+) -> Weighted:
+    """The terms as one reward, checked against the prompts that it will be asked about.
+
+    Raises DataError with every problem of the prompts' columns, and what the kinds raise for their files.
+    """
     require_packages(terms)
     problems = unfit(terms, context.base, prompts)
     if problems:
         raise DataError(*problems)
 
-    def learned(scorer: EnsembleReward, name: str) -> Reward:
-        return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=settings.micro_tokens, name=name)
-
     def one(term: RewardTerm) -> Reward:
+        name = term.label
         if term.model:
-            return learned(_scorer(context, term.model, renderer, dtype), term.label)
+            scorer = _scorer(context, term.model, renderer, dtype)
+            return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)
+        if term.judge:
+            judge = answering(term.judge.model, context)
+            return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
             file = context.path(term.python.file)
-            return FunctionReward(call=load_function(file, term.python.function), file=file, name=term.label)
+            return FunctionReward(call=load_function(file, term.python.function), file=file, name=name)
         assert term.rule is not None
-        return by_rule(term.kind, term.rule, context.base, term.label)
+        return by_rule(term.kind, term.rule, context.base, name)
 
-    paid = [(term.weight, one(term)) for term in terms]
-    if settings.watch and settings.watch.held_out:
-        paid.append((0.0, learned(load_watcher(context.inputs["reward"] / MODEL, dtype), HELD_OUT)))
-    return Weighted(tuple(paid))
+    return Weighted(tuple((term.weight, one(term)) for term in terms))
 
 
 def _scorer(context: Context, settings: Learned, renderer: Renderer, dtype: torch.dtype) -> EnsembleReward:

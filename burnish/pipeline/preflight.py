@@ -8,7 +8,7 @@ from typing import Any
 
 from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
-from burnish.pipeline.recipe import Recipe, resolve
+from burnish.pipeline.recipe import Evaluate, Recipe, resolve
 from burnish.pipeline.recipe_file import paths
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward_terms import check_file, require_packages, unfit
@@ -30,8 +30,9 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
-    for name, section in recipe.on_policy().items():
-        problems += _sampled(section, base, counts) if name in sections else ()
+    for name, section in {**recipe.on_policy(), "evaluate": recipe.evaluate}.items():
+        if section and name in sections:
+            problems += _answered(section, base, counts)
     if problems:
         raise DataError(*problems)
     return counts
@@ -68,20 +69,22 @@ def _prompts(path: Path) -> int:
     return len(read_prompts(path))
 
 
-def _sampled(section: OnPolicy, base: Path, counts: dict[str, int]) -> Sequence[Problem]:
+def _answered(section: OnPolicy | Evaluate, base: Path, counts: dict[str, int]) -> Sequence[Problem]:
     """Problems of what is answered and of what answers are paid by; the prompts are counted.
 
     Without a file of prompts, those of rankings are held against the rewards when the stage begins.
     """
     terms = section.rewards or ()
     require_packages(terms)
-    prompts: Sequence[Prompt] = ()
+    files = section.cases if isinstance(section, Evaluate) else [section.prompts] if section.prompts else []
+    prompts: list[Prompt] = []
     try:
         for term in terms:
             check_file(term, base)
-        if section.prompts is not None:
-            prompts = read_prompts(resolve(section.prompts, base), section.prompt_column)
-            counts[section.prompts] = len(prompts)
+        for written in files:
+            rows = read_prompts(resolve(written, base), section.prompt_column)
+            counts[written] = len(rows)
+            prompts += rows
     except (DataError, ConfigError) as error:
         return error.problems
     return unfit(terms, base, prompts)
@@ -108,7 +111,6 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "online_dpo.ptx_data": _beside,
     "ppo.ptx_data": _beside,
     "grpo.ptx_data": _beside,
-    "evaluate.cases": _prompts,
     "evaluate.texts": _texts,
     "evaluate.rubric": _rubric,
 }

@@ -15,6 +15,7 @@ from pydantic import Field
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import (
     Device,
     DType,
@@ -47,7 +48,8 @@ STAGES = (
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
-_OF_REWARDS = tuple(f"rewards.*.{name}" for name in ("model.folder", "json_schema.file", "rubric.file", "python.file"))
+_FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.file", "python.file")
+_OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
 PATHS = {
     "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric"),
@@ -56,7 +58,7 @@ PATHS = {
     "kto": ("data", "eval_data"),
     "distill": ("prompts", "ptx_data", *_OF_REWARDS, "teacher", "data"),
     **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *_OF_REWARDS)),
-    "evaluate": ("cases", "rubric", "texts"),
+    "evaluate": ("cases", "rubric", "texts", *_OF_REWARDS),
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
 instead of their names."""
@@ -160,6 +162,9 @@ class RewardModel(Ranked):
     watcher: Share | None = None
     """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
     that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
+    bootstrap: bool | None = None
+    """Let each member learn from a sample of the prompts, drawn with replacement: they differ more, where data are few.
+    Absent: all learn from all."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
 
@@ -196,12 +201,17 @@ class Evaluate(Strict):
 
     cases: tuple[str, ...] = ()
     """JSONL files of cases; absent: the held-out prompts of the rankings."""
+    prompt_column: str | None = Field(default=None, min_length=1)
+    """The column of those files that holds the prompt. Absent: `messages` or `prompt`."""
+    rewards: RewardTerms | None = None
+    """What else is measured of each answer, each by its name; their weighted sum compares models where there is no
+    rubric."""
     limit: Positive | None = None
     """Take at most so many cases of each file."""
     texts: tuple[str, ...] | None = None
     """Files of text (`text` in JSONL, or .txt) on which perplexity is measured: what training made a model forget."""
     rubric: str | None = None
-    """The gold rule (YAML). Absent: answers are compared by the reward model, length and end-of-text share."""
+    """The gold rule (YAML). Absent: answers are compared by `rewards`, or by the reward model."""
     sampling: SamplingSettings = SamplingSettings(temperature=0.0)
     """How the answers are drawn."""
 

@@ -125,8 +125,11 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("release",), "nothing was trained that could be released", f"Add one of {', '.join(POLICIES)}."
     if evaluate and not evaluate.cases and not (reward or dpo):
         yield ("evaluate",), "there are no evaluate.cases and no rankings to hold prompts out from", "Add cases."
-    if evaluate and evaluate.rubric is None and not reward:
-        yield ("evaluate",), "there is no evaluate.rubric and no reward model to compare answers by", "Add a rubric."
+    if evaluate and evaluate.rubric is None and evaluate.rewards is None and not reward:
+        found = "there is no evaluate.rubric and no reward model to compare answers by"
+        yield ("evaluate",), found, "Add a rubric, or rewards."
+    if evaluate and any(term.of_this_run for term in evaluate.rewards or ()) and not reward:
+        yield ("evaluate.rewards",), "evaluate is to ask a reward model that this recipe does not train", "Add reward."
     if collect and collect.by == "panel" and collect.rubric is None:
         yield ("collect",), "a simulated panel needs collect.rubric", "Add rubric, or say by: people."
 
@@ -149,6 +152,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if learner and learner.rankings is None:
             yield from _of_others(name, learner, "collect" if collect else "reward")
+    if reward and reward.bootstrap and reward.members == 1:
+        found = "bootstrap is set, and there is one member, which would only learn from less"
+        yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
     for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
         if preference:
             yield from _unread(name, preference)
@@ -235,7 +241,9 @@ def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
 
 
 def _elsewhere(setting: str, name: str) -> bool:
-    """Whether what is no path here may be a name of the Hub's, or of a built-in model."""
+    """Whether what is no path here may be a name of the Hub's, of a built-in model or of a server."""
+    if setting.endswith(".judge.model"):
+        return True
     if name.startswith((".", "/", "~")):
         return False
     slashes = name.partition(":")[0].count("/")

@@ -115,7 +115,7 @@ class OnPolicy(Kept):
     def needs_reward_model(self) -> bool:
         """Whether there is nothing to pay answers by, or to begin the critic from, without the run's reward model."""
         terms = self.rewards if self.paid else self.rewards or ()
-        return terms is None or self.own_critic or any(term.model and term.model.folder is None for term in terms)
+        return terms is None or self.own_critic or any(term.of_this_run for term in terms)
 
 
 class Ppo(OnPolicy):

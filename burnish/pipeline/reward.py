@@ -18,7 +18,7 @@ from pydantic import JsonValue
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.order import draw, set_apart
+from burnish.data.order import draw, resampled, set_apart
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -164,6 +164,8 @@ def _member_folder(first: Path, number: int) -> Path:
 def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
+    if settings.bootstrap:
+        train = train.part(resampled(train.prompts, draw(context.recipe.seed, "bootstrap", number)))
     return _merged(context, settings, train, _member_folder(context.folder, number), label, number)
 
 

@@ -17,7 +17,7 @@ from burnish.rewards.function import required_columns
 from burnish.rewards.rules import RULES, Exact, Format, Gold, JsonSchema, Language, Length, Maths, Pattern, Rule
 from burnish.types import Prompt
 
-KINDS = ("model", "python", *RULES)
+KINDS = ("model", "judge", "python", *RULES)
 _PACKAGES = {"math": "math_verify", "json_schema": "jsonschema"}
 """What a kind imports beyond burnish's own needs."""
 
@@ -40,6 +40,18 @@ class Learned(Strict):
         return self
 
 
+class Judge(Strict):
+    """A model that is asked how good an answer is."""
+
+    model: str = Field(min_length=1)
+    """A built-in alias, a Hub id, a folder, or the address of a server."""
+    criteria: str = Field(min_length=1)
+    """What makes an answer good, in a sentence that the judge is told."""
+    by: Literal["grade", "comparison"] = "grade"
+    """A grade from 0 to 10, divided by 10, of each answer by itself; or the share that it wins of comparisons with the
+    prompt's other answers, each asked in both orders."""
+
+
 class Function(Strict):
     """A Python function of yours, `f(prompts, completions, **columns)`, which returns a number or None an answer."""
 
@@ -52,6 +64,7 @@ class RewardTerm(Strict):
     """One of the things that answers are paid by. Exactly one kind is named."""
 
     model: Learned | None = None
+    judge: Judge | None = None
     exact: Exact | None = None
     math: Maths | None = None
     format: Format | None = None
@@ -86,6 +99,11 @@ class RewardTerm(Strict):
     @property
     def label(self) -> str:
         return self.name or (self.python.function if self.python else self.kind)
+
+    @property
+    def of_this_run(self) -> bool:
+        """Whether it is the reward model that this recipe trains."""
+        return self.model is not None and self.model.folder is None
 
     @property
     def rule(self) -> Rule | None:

@@ -104,7 +104,7 @@ def cases(context: Context) -> list[Prompt]:
     assert evaluate is not None
     if not evaluate.cases:
         return distinct(rankings(context).heldout)[: evaluate.limit]
-    files = [read_prompts(context.path(name))[: evaluate.limit] for name in evaluate.cases]
+    files = [read_prompts(context.path(name), evaluate.prompt_column)[: evaluate.limit] for name in evaluate.cases]
     return _distinct_ids("evaluate.cases", [case for file in files for case in file])
 
 

@@ -161,12 +161,14 @@ _CLAUSES = {
     "ppo": (
         "{episodes:count} sampled answers",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
-        "reward model's score {reward_start:number} → {reward_end:number}",
+        "answers paid by {paid_by}",
+        "reward {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",
         *_WATCHED,
     ),
     "grpo": (
         "loss {loss}",
+        "answers paid by {paid_by}",
         "{episodes:count} sampled answers",
         "{groups_without_advantage:some} prompts whose answers all had the same score",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",

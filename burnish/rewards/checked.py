@@ -8,6 +8,7 @@ import sys
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,8 @@ class _Child:
 def _end(process: subprocess.Popen[str], errors: Any) -> None:
     for stream in (process.stdin, process.stdout, errors):
         assert stream is not None
-        stream.close()
+        with suppress(BrokenPipeError):  # what a process had not read when it was stopped
+            stream.close()
     process.wait()
 
 

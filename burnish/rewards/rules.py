@@ -30,6 +30,9 @@ class OfAnswer(Strict):
     endless: ClassVar[bool] = False
     """Whether one answer may keep the rule busy for ever: then it is asked in a process that can be stopped."""
 
+    scale: ClassVar[Literal["share", "grade"]] = "share"
+    """Whether it says 0 or 1, or what lies between them too."""
+
     @property
     def columns(self) -> Sequence[str]:
         """What every prompt's row must say."""
@@ -149,6 +152,7 @@ class Format(Pattern):
 class Length(OfAnswer):
     """1 where the answer is neither too short nor too long. For a target, `least` and `most` are the same."""
 
+    scale: ClassVar[Literal["share", "grade"]] = "grade"
     unit: Literal["words", "tokens", "characters"] = "words"
     least: int | None = Field(default=None, ge=0)
     most: int | None = Field(default=None, ge=0)
@@ -213,6 +217,7 @@ class Gold(OfAnswer):
     """The total, from 0 to 1, of the gold rule over a shop's table of truth."""
 
     endless: ClassVar[bool] = True
+    scale: ClassVar[Literal["share", "grade"]] = "grade"
     file: str = Field(min_length=1)
     """The table (YAML)."""
 

@@ -165,15 +165,27 @@ def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> N
         *("iterations=2", "prompts_per_iteration=3", "num_generations=2", "max_new_tokens=8", "micro_tokens=4096"),
         *("prompt_column=question", f"rewards=[{{exact: {{compare: last_number}}}}, {brevity}]"),
     )
+    measured = (
+        f"cases=[{place / 'sums.jsonl'}]",
+        "prompt_column=question",
+        "rewards=[{exact: {compare: last_number}}, {length: {most: 3}}]",
+    )
     command = ("grpo", "--model", place / "model", "--data", place / "sums.jsonl", "--out", place / "counted")
     words = [word for setting in settings for word in ("--set", f"grpo.{setting}")]
+    words += [word for setting in measured for word in ("--set", f"evaluate.{setting}")]
     found = burnish(*command, *words, "--json")
     assert found.returncode == 0, found.stderr
+    assert said(found)["stages"]["grpo"]["facts"]["paid_by"] == "1 × exact, 0.01 × brevity"
     samples = [json.loads(line) for line in (place / "counted" / "grpo" / "samples.jsonl").read_text().splitlines()]
     for each in samples:
         parts, cut = each["parts"], each["stop"] == "length"
         assert parts["brevity"] == -len(each["text"])
         assert each["score"] == pytest.approx(parts["exact"] + 0.01 * parts["brevity"] - cut)
+    suites = json.loads((place / "counted" / "evaluate" / "evaluation.json").read_text())["suites"]
+    assert suites["exact"]["unit"] == "share"
+    assert suites["length"]["figures"].keys() >= {"base", "grpo", "grpo-base"}
+    added = suites["exact"]["figures"]["grpo"]["value"] + suites["length"]["figures"]["grpo"]["value"]
+    assert suites["reward"]["figures"]["grpo"]["value"] == pytest.approx(added)
 
 
 def test_problems_name_the_option(place: Path) -> None:

@@ -36,6 +36,7 @@ collect:
 reward:
   epochs: 1
   members: 2
+  bootstrap: true
   watcher: 0.3
   batch_size: 4
   lr: 1e-3

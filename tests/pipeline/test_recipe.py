@@ -89,6 +89,7 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
         (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
+        ("reward: {rankings: rows.jsonl, bootstrap: true}", "there is one member"),
         ("kto: {data: rows.jsonl, patience: 2}", "patience is set, and nothing is evaluated"),
         ("kto: {data: rows.jsonl, lora: {dropout: 0.1}}", "this stage trains without dropout"),
         ("dpo: {rankings: rows.jsonl, keep: best}", "keep is set, and nothing is evaluated"),
@@ -274,12 +275,13 @@ def test_a_copy_elsewhere_names_the_same_files(tmp_path: Path) -> None:
     [
         ("support", [name for name in STAGES if name not in ("dpo", "kto", "distill", "rft", "online_dpo", "grpo")]),
         ("harmless", ["sft", "reward", "ppo", "evaluate"]),
+        ("arithmetic", ["sft", "grpo", "evaluate"]),
     ],
 )
 def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     path = ROOT / "recipes" / f"{name}.yaml"
     data = "support/prompts.jsonl"  # the real data of harmless are given by the user
-    overrides = [] if name == "support" else [f"reward.rankings={data}"]
+    overrides = [] if name != "harmless" else [f"reward.rankings={data}"]
     recipe = load_recipe(path, overrides)
     assert recipe.name == name
     assert recipe.stages() == stages

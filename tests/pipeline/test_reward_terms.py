@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,8 @@ from burnish.pipeline.preflight import check_files
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 
+ROOT = Path(__file__).parents[2]
+JUDGES = {"alias": "smollm2-135m", "folder": "mine", "hub": "owner/name", "server": "http://127.0.0.1:8000/v1"}
 ROWS = [{"question": "2 + 3?", "answer": "5"}, {"question": "9 - 4?", "answer": "= 5"}]
 BASE = "name: sums\nmodel: smollm2-135m\ngrpo:\n  prompts: sums.jsonl\n  prompt_column: question\n  rewards:\n"
 EXACT = "    - {exact: {compare: last_number}}\n"
@@ -24,6 +28,7 @@ BREVITY = "    - {python: {file: mine.py, function: brevity}, weight: 0.1}\n"
 def write(folder: Path, *terms: str, rows: list[dict[str, object]] | None = None, head: str = BASE) -> Path:
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows or ROWS))
     (folder / "mine.py").write_text("def brevity(completions, **_):\n    return [0.0 for _ in completions]\n")
+    (folder / "mine").mkdir(exist_ok=True)
     (folder / "recipe.yaml").write_text(head + "".join(terms))
     return folder / "recipe.yaml"
 
@@ -77,7 +82,7 @@ def test_a_key_holds_what_the_files_say_and_not_where_they_lie(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("terms", "says"),
     [
-        ("    - {weight: 1}\n", "one kind of reward is wanted, of model, python, exact, math"),
+        ("    - {weight: 1}\n", "one kind of reward is wanted, of model, judge, python, exact"),
         ("    - {exact: {}, math: {}}\n", "found exact and math"),
         (EXACT + EXACT, 'two rewards are called "exact"; give one of them a name'),
         ("    - {exact: {}, weight: 0}\n", "all weights are 0, so that nothing is paid for"),
@@ -128,6 +133,40 @@ def test_rules_without_prompts_have_nothing_to_answer(tmp_path: Path) -> None:
         "nothing to answer: there are no rankings and no grpo.prompts. Add prompts.",
         "prompt_column is set, and the prompts are those of the rankings. Add grpo.prompts, or remove prompt_column.",
     ]
+
+
+def test_evaluate_measures_by_rewards_without_a_reward_model(tmp_path: Path) -> None:
+    head = "name: sums\nmodel: smollm2-135m\nevaluate:\n  cases: [sums.jsonl]\n  prompt_column: question\n  rewards:\n"
+    path = write(tmp_path, EXACT, head=head)
+    assert check_files(load_recipe(path), tmp_path, ["evaluate"]) == {"sums.jsonl": 2}
+    write(tmp_path, EXACT.replace("{compare", "{column: anwser, compare"), head=head)
+    with pytest.raises(BurnishError, match="which the reward exact reads"):
+        check_files(load_recipe(path), tmp_path, ["evaluate"])
+    path = write(tmp_path, "    - {model: {}}\n", head=head)
+    assert "a reward model that this recipe does not train" in problems(path)[0]
+
+
+def test_a_judge_is_a_model_by_any_name(tmp_path: Path) -> None:
+    terms = [f"    - {{judge: {{model: {name}, criteria: short}}, name: {label}}}\n" for label, name in JUDGES.items()]
+    path = write(tmp_path, *terms)
+    assert load_recipe(path).grpo is not None
+    assert moved(load_recipe(path), tmp_path, tmp_path / "run")["grpo"]["rewards"][1]["judge"]["model"] == "../mine"
+
+
+def test_the_shipped_sums_are_what_their_script_writes(tmp_path: Path) -> None:
+    """Every right answer was computed, and no question is asked twice."""
+    folder = ROOT / "recipes" / "arithmetic"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import problems, pathlib; problems.write(pathlib.Path({str(tmp_path)!r}))"],
+        cwd=folder,
+        env={"PYTHONDONTWRITEBYTECODE": "1"},
+        check=False,
+    )
+    assert done.returncode == 0
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {path.name: path.read_bytes() for path in folder.glob("*.jsonl")}
+    asked = [json.loads(line)["prompt"] for text in found.values() for line in text.splitlines()]
+    assert len(asked) == len(set(asked)) == 760
 
 
 def test_a_critic_of_its_own_begins_as_a_reward_model_whatever_is_paid(tmp_path: Path) -> None:

@@ -44,6 +44,29 @@ def test_an_ensemble_is_the_mean_of_normalised_scores() -> None:
     assert EnsembleReward(members[:1]).scores(BATCH).tolist() == members[0].scores(BATCH).tolist()
 
 
+def test_an_ensemble_may_be_as_sure_as_its_least_sure_member() -> None:
+    """Members say 0 and 2, 1 and 1, 3 and -1: means 1, spreads 1, 0 and 2."""
+    members = (ModelReward(Fixed(0.0, 1.0, 3.0)), ModelReward(Fixed(2.0, 1.0, -1.0)))
+    assert EnsembleReward(members, "worst").scores(BATCH).tolist() == [0.0, 1.0, -1.0]
+    assert EnsembleReward(members, "mean_less_spread").scores(BATCH).tolist() == [0.0, 1.0, -1.0]
+    assert EnsembleReward(members, "mean_less_spread", 0.5).scores(BATCH).tolist() == [0.5, 1.0, 0.0]
+    assert EnsembleReward(members[:1], "mean_less_spread").scores(BATCH).tolist() == [0.0, 1.0, 3.0]
+
+
+def test_what_each_member_says_is_a_part() -> None:
+    members = (ModelReward(Fixed(0.0, 1.0, 3.0)), ModelReward(Fixed(2.0, 1.0, -1.0)))
+    reward = LearnedReward(scorer=EnsembleReward(members, "worst"), ids=Marked(), micro_tokens=100, name="rm")
+    prompts = [Prompt(id="a", messages=(Message(role="user", content="a"),))] * 3
+    rated = reward.score(prompts, [Completion(text="?", stop=Stop.EOS, ids=(n, 9)) for n in range(3)])
+    assert rated.scores == [0.0, 1.0, -1.0]
+    assert rated.parts == {
+        "rm": rated.scores,
+        "rm/1": [0.0, 1.0, 3.0],
+        "rm/2": [2.0, 1.0, -1.0],
+        "rm/spread": [1.0, 0.0, 2.0],
+    }
+
+
 class Marked:
     """A prompt is its first character's code; token 9 ends an answer."""
 

@@ -1,0 +1,92 @@
+"""Rewards made from settings, with a small reward model that another run left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ModelError
+from burnish.models.load import load_trainable, save_trainable
+from burnish.models.tiny import write_tiny
+from burnish.pipeline.payment import weighed
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.reward import load_reward
+from burnish.pipeline.reward_terms import RewardTerm
+from burnish.pipeline.stage import Context
+from burnish.records import durable
+from burnish.rewards.model import LearnedReward
+from burnish.types import Completion, Message, Prompt, Silent, Stop
+
+PROMPTS = [Prompt(id="a", messages=(Message(role="user", content="Where is it?"),), meta={"answer": "It left."})] * 2
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy, and two reward models that were made from it."""
+    folder = tmp_path_factory.mktemp("payment")
+    write_tiny(folder / "policy")
+    tokenizer = Tokenizer.load(folder / "policy")
+    with durable.folder(folder / "scored") as aside:
+        for number, inside in enumerate((aside, aside / "member-02")):
+            torch.manual_seed(number)
+            module = load_trainable(folder / "policy", dtype=torch.float32, lm=False, score=True)
+            inside.mkdir(exist_ok=True)
+            save_trainable(module, inside, tokenizer, dtype=torch.float32)
+            durable.write_json(inside / "normalisation.json", {"mean": 0.5, "std": 2.0})
+    return folder
+
+
+def context(place: Path) -> Context:
+    recipe = Recipe.model_validate({"name": "paid", "model": "policy", "dtype": "float32"})
+    return Context(
+        recipe=recipe,
+        key="",
+        run=place / "run",
+        folder=place / "run" / "grpo",
+        inputs={},
+        base=place,
+        store=place / "none.db",
+        progress=Silent(),
+    )
+
+
+def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None:
+    renderer = Renderer(Tokenizer.load(place / "policy"))
+    said = [Completion(text=text, stop=Stop.EOS, ids=tuple(renderer.answer(text))) for text in ("It left.", "No.")]
+    terms = [
+        RewardTerm.model_validate({"model": {"folder": "scored", "combine": "worst"}, "weight": -2.0, "name": "rm"}),
+        RewardTerm.model_validate({"exact": {}}),
+    ]
+    rated = weighed(context(place), terms, PROMPTS, renderer, torch.float32, 256).score(PROMPTS, said)
+    alone = LearnedReward(scorer=load_reward(place / "scored", torch.float32), ids=renderer, micro_tokens=256)
+    parts = alone.score(PROMPTS, said).parts
+    worst = [min(one, other) for one, other in zip(parts["model/1"], parts["model/2"], strict=True)]  # type: ignore[type-var]  # of a model no part is None
+    assert rated.parts["rm"] == worst
+    assert rated.parts["exact"] == [1.0, 0.0]
+    assert rated.scores == pytest.approx([-2 * worst[0] + 1, -2 * worst[1]])
+    assert rated.parts.keys() == {"rm", "rm/1", "rm/2", "rm/spread", "exact"}
+
+
+def test_a_reward_model_that_reads_other_tokens_is_refused(place: Path) -> None:
+    renderer = Renderer(Tokenizer.load(place / "policy"))
+    (place / "other").mkdir()
+    for path in (place / "policy").iterdir():
+        (place / "other" / path.name).write_bytes(path.read_bytes())
+    template = place / "other" / "chat_template.jinja"
+    template.write_text(template.read_text() + "\n")
+    term = RewardTerm.model_validate({"model": {"folder": "other"}})
+    with pytest.raises(ModelError, match="its tokenizer or chat template is not the policy's"):
+        weighed(context(place), [term], PROMPTS, renderer, torch.float32, 256)
+
+
+def test_a_judge_is_asked_with_the_model_that_it_names(place: Path) -> None:
+    """A random model's replies are no grades: it says nothing of any answer, and nothing is paid."""
+    renderer = Renderer(Tokenizer.load(place / "policy"))
+    term = RewardTerm.model_validate({"judge": {"model": "policy", "criteria": "it is right."}})
+    said = [Completion(text=text, stop=Stop.EOS) for text in ("It left.", "No.")]
+    rated = weighed(context(place), [term], PROMPTS, renderer, torch.float32, 256).score(PROMPTS, said)
+    assert (rated.scores, rated.parts) == ([0.0, 0.0], {"judge": [None, None]})
