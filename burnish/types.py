@@ -60,6 +60,8 @@ class Ranking:
     judgements: tuple[str, ...] = ()
     """Ids of the judgements that this order was agreed from: the trail from weights back to clicks."""
     weight: float = 1.0
+    strengths: tuple[float, ...] = ()
+    """How good each answer was called, on any scale; empty where nobody said, or nobody asked."""
 
     @property
     def best(self) -> str:

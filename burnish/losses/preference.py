@@ -33,6 +33,7 @@ def tied_pairs(ranks_B: Tensor, prompt_B: Tensor) -> tuple[Tensor, Tensor]:
 def prompt_means(values_P: Tensor, prompt_P: Tensor) -> Tensor:
     """Sum over prompts of the mean of their pairs' values; prompt_P says which prompt a pair is of. Scalar.
 
+    Of `bradley_terry` it is the K-wise loss (Ouyang et al. 2022, eq. 1): Σ_x 1/|pairs(x)| Σ_(w,l) -log σ(r_w - r_l).
     The loop divides by the number of prompts that have a pair, which makes it the prompt mean: with mixed K it differs
     from the mean over pairs.
     """
@@ -46,15 +47,6 @@ def bradley_terry(better_P: Tensor, worse_P: Tensor, margin: float | Tensor = 0.
     (Touvron et al. 2023, eq. 2).
     """
     return -F.logsigmoid(better_P - worse_P - margin)
-
-
-def k_wise(scores_B: Tensor, ranks_B: Tensor, prompt_B: Tensor) -> Tensor:
-    """Sum over prompts of the mean Bradley-Terry loss of their ordered pairs (Ouyang et al. 2022, eq. 1).
-
-    L = Σ_x 1/|pairs(x)| Σ_(w,l) -log σ(r_w - r_l). Ties are dropped. Scalar.
-    """
-    better_P, worse_P = ordered_pairs(ranks_B, prompt_B)
-    return prompt_means(bradley_terry(scores_B[better_P], scores_B[worse_P]), prompt_B[better_P])
 
 
 def centring(better_P: Tensor, worse_P: Tensor) -> Tensor:
@@ -73,6 +65,16 @@ def lapse(better_P: Tensor, worse_P: Tensor, rate: float) -> Tensor:
     return -torch.log((1 - rate) * torch.sigmoid(better_P - worse_P) + rate / 2)
 
 
+def half_tie(first_P: Tensor, second_P: Tensor, rate: float = 0.0) -> Tensor:
+    """½ of the loss of either order, for pairs called equal: least at Δ = 0 (Christiano et al. 2017). Shape P.
+
+    `rate` is that of `lapse`; with 0 it is `bradley_terry`'s loss that is halved.
+    """
+    if rate:
+        return (lapse(first_P, second_P, rate) + lapse(second_P, first_P, rate)) / 2
+    return (bradley_terry(first_P, second_P) + bradley_terry(second_P, first_P)) / 2
+
+
 def rao_kupper_tie(first_P: Tensor, second_P: Tensor, threshold: float) -> Tensor:
     """-log P(tie) of pairs that were called equal, under Rao and Kupper 1967 with θ = exp(η), threshold η > 0. Shape P.
 
@@ -86,8 +88,8 @@ def rao_kupper_tie(first_P: Tensor, second_P: Tensor, threshold: float) -> Tenso
 def plackett_luce(scores_B: Tensor, ranks_B: Tensor, prompt_B: Tensor) -> Tensor:
     """-Σ_k [r_τ(k) - log Σ_{j≥k} exp r_τ(j)], summed over prompts: the order as choices of the best of those left.
 
-    Plackett 1975; Luce 1959. Another estimator than `k_wise`, from the same ranks. Of tied answers each is chosen
-    before those ranked worse, and none before another. Scalar.
+    Plackett 1975; Luce 1959. Another estimator than the K-wise loss, from the same ranks. Of tied answers each is
+    chosen before those ranked worse, and none before another. Scalar.
     """
     left_BB = (prompt_B[:, None] == prompt_B[None, :]) & (ranks_B[:, None] < ranks_B[None, :])
     left_BB = left_BB | torch.eye(ranks_B.numel(), dtype=torch.bool, device=ranks_B.device)

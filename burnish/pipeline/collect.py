@@ -10,8 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import ranked_document
+from burnish.models.load import pick_dtype
+from burnish.pipeline.disagreement import most_disputed
 from burnish.pipeline.judging import judge
+from burnish.pipeline.ranked import Side
 from burnish.pipeline.recipe import Collect
+from burnish.pipeline.reward import load_reward
+from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import append_line, read_log, truncate_log
@@ -19,9 +27,11 @@ from burnish.records.formats import read_prompts
 from burnish.store import queries
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
-from burnish.types import Prompt
+from burnish.types import Prompt, Ranking
 
 ANSWERS = "answers.jsonl"
+MICRO_TOKENS = 4096
+"""Of one forward pass of reward models; a prompt with longer answers passes alone."""
 CHUNK = 32
 """Prompts sampled together."""
 
@@ -32,8 +42,9 @@ def run(context: Context) -> Facts:
     assert settings is not None
     prompts = read_prompts(context.path(settings.prompts))[: settings.limit]
     answers = sample(context, settings, prompts)
+    asked = _asked(context, settings, prompts, answers)
     with closing(open_store(context.store)) as store:
-        campaign = _queue(store, context, settings, prompts, answers)
+        campaign = _queue(store, context, settings, [prompts[i] for i in asked], [answers[i] for i in asked])
         judge(store, campaign, context, settings)
         snapshot = freeze(
             store, campaign, context.folder / "snapshot", held_out=settings.held_out, seed=context.recipe.seed
@@ -69,6 +80,24 @@ def _sample_rest(context: Context, settings: Collect, prompts: Sequence[Prompt],
 def _chunks(prompts: Sequence[Prompt], done: int) -> Iterator[Sequence[Prompt]]:
     for start in range(done, len(prompts), CHUNK):
         yield prompts[start : start + CHUNK]
+
+
+def _asked(
+    context: Context, settings: Collect, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+) -> list[int]:
+    """Which prompts are asked about, and in which order: theirs, or that of an earlier ensemble's disputes."""
+    if settings.disputed_by is None:
+        return list(range(len(prompts)))
+    model = context.path(settings.disputed_by)
+    reward = load_reward(model, pick_dtype(context.recipe.dtype))
+    renderer = Renderer(Tokenizer.load(model))
+    rows = [
+        Ranking(prompt=prompt, completions=tuple(texts), ranks=(1,) * len(texts))
+        for prompt, texts in zip(prompts, answers, strict=True)
+    ]
+    side = Side(documents=[ranked_document(renderer, row) for row in rows], rows=rows)
+    longest = max(document.tokens for document in side.documents)
+    return most_disputed(scored(reward.members, side, max(MICRO_TOKENS, longest)))[: settings.ask]
 
 
 def _queue(

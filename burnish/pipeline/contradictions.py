@@ -1,9 +1,10 @@
-"""Settings that do not go together, of stages that learn from the policy's own answers. Knows no file."""
+"""Settings that do not go together: of reward, and of what learns from the policy's own answers. Knows no file."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
@@ -48,6 +49,25 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) 
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"
             yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."
+
+
+def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:
+    """Settings of the loss that it does not read, or that mean two things at once."""
+    whole_order = reward.loss == "plackett_luce"
+    unread = {
+        name: value is not None and whole_order
+        for name, value in (("margin", reward.margin), ("centring", reward.centring), ("lapse", reward.lapse))
+    }
+    for name in (name for name, there in (unread | {"ties": reward.learns_ties and whole_order}).items() if there):
+        found = f"{name} is about pairs, and plackett_luce reads a prompt's whole order"
+        yield (f"reward.{name}", "reward.loss"), found, f"Remove {name}, or set loss: k_wise."
+    if reward.ties == "rao_kupper":
+        for name in (name for name in ("margin", "lapse") if getattr(reward, name) is not None):
+            found = f"{name} is set, and rao_kupper has its threshold instead"
+            yield (f"reward.{name}", "reward.ties"), found, f"Remove {name}, or set ties: half."
+    elif reward.tie_threshold is not None:
+        found = "a threshold is set, and only rao_kupper reads it"
+        yield ("reward.tie_threshold", "reward.ties"), found, "Set ties: rao_kupper, or remove tie_threshold."
 
 
 def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:

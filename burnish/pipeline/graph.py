@@ -33,7 +33,7 @@ GRAPH: Graph = (
         shared=("model", "seed", "dtype", "rankings"),
     ),
     Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
-    Stage(name="reward", version=3, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
+    Stage(name="reward", version=4, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(
         name="dpo",
         version=1,

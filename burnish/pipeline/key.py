@@ -58,7 +58,10 @@ def _shared(recipe: Recipe, name: str, base: Path) -> Any:
 def _rankings(recipe: Recipe, base: Path) -> Any:
     """Given rankings and how they are split, for stages that learn from what another section names."""
     ranked = recipe.ranked()
-    return None if ranked is None else [_content(ranked.rankings, base), ranked.held_out, ranked.limit]
+    if ranked is None:
+        return None
+    chosen = [] if ranked.where is None else [resolved(ranked)["where"]]
+    return [_content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
 
 
 def _content(name: str | list[str] | None, base: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from burnish.pipeline import recipe as sections
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import PTX_COEF, Grpo, OnPolicy
 from burnish.pipeline.settings import Preference
@@ -11,13 +12,17 @@ from burnish.train.objectives import Objective, Ppo, RewardModel, Sft
 from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient
 from burnish.train.pretraining import WithPretraining
 
+TIE_THRESHOLD = 0.5
+"""Of Rao and Kupper's ties, where the recipe says none."""
+
 
 def objective_of(recipe: Recipe, stage: str) -> Objective:
     """The objective of a stage that the recipe has."""
     if stage == "sft":
         return Sft()
     if stage == "reward":
-        return RewardModel()
+        assert recipe.reward is not None
+        return reward_model(recipe.reward)
     if stage == "dpo":
         assert recipe.dpo is not None
         return direct_preference(recipe.dpo)
@@ -42,6 +47,17 @@ def objective_of(recipe: Recipe, stage: str) -> Objective:
     ppo = recipe.ppo
     clipped = Ppo(cliprange=ppo.cliprange, cliprange_value=ppo.cliprange_value, vf_coef=ppo.vf_coef)
     return _with_text(clipped, ppo)
+
+
+def reward_model(settings: sections.RewardModel) -> RewardModel:
+    return RewardModel(
+        settings.loss or "k_wise",
+        margin=settings.margin if isinstance(settings.margin, float) else 0.0,
+        centring=settings.centring or 0.0,
+        lapse=settings.lapse or 0.0,
+        ties=settings.ties or "drop",
+        tie_threshold=settings.tie_threshold or TIE_THRESHOLD,
+    )
 
 
 def direct_preference(settings: Preference) -> DirectPreference:

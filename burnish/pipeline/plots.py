@@ -64,6 +64,10 @@ class Curve:
     """Whether a running mean helps."""
     joined: bool = True
     """Whether neighbouring points belong together; otherwise a cloud of points, later ones darker."""
+    ends: Sequence[tuple[float, float]] = ()
+    """Of each point, the interval of its y; drawn where the points are few."""
+    diagonal: bool = False
+    """Whether a dashed line shows where y is x."""
 
     @property
     def window(self) -> int:
@@ -97,6 +101,10 @@ def _lines(axes: Axes, curve: Curve) -> None:
     if curve.window == 1:
         marker = "o" if len(curve.x) < SMOOTH_FROM else ""
         axes.plot(curve.x, curve.y, color=_LINE, linewidth=1.8, marker=marker, markersize=2.6)
+        for x, (low, high) in zip(curve.x, curve.ends, strict=False):
+            axes.vlines(x, low, high, color=_LINE, linewidth=2.4, alpha=0.4)
+        if curve.diagonal:
+            axes.plot([min(curve.x), max(curve.x)], [min(curve.x), max(curve.x)], color=_FAINT, linestyle=(0, (3, 3)))
         return
     axes.plot(curve.x, curve.y, color=_LINE, linewidth=0.8, alpha=0.35)
     axes.plot(curve.x, smooth(curve.y, curve.window), color=_LINE, linewidth=2.0)

@@ -8,13 +8,17 @@ from typing import Any
 
 from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
-from burnish.pipeline.recipe import Evaluate, Recipe, resolve
+from burnish.pipeline.columns import ranked_rows
+from burnish.pipeline.recipe import Evaluate, Ranked, Recipe, resolve
 from burnish.pipeline.recipe_file import paths
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward_terms import check_file, require_packages, unfit
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.texts import holds_texts, read_texts
 from burnish.types import Prompt
+
+MEMBER = "member-"
+"""What the folders of an ensemble's second model and of those after it are called."""
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
@@ -33,9 +37,22 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
     for name, section in {**recipe.on_policy(), "evaluate": recipe.evaluate}.items():
         if section and name in sections:
             problems += _answered(section, base, counts)
+    problems = problems or _columns(recipe, base, sections)
     if problems:
         raise DataError(*problems)
     return counts
+
+
+def _columns(recipe: Recipe, base: Path, sections: Collection[str]) -> list[Problem]:
+    """What a section asks of the columns of its rankings, and no row has."""
+    for name in sections:
+        ranked = getattr(recipe, name)
+        if isinstance(ranked, Ranked) and ranked.rankings and (path := resolve(ranked.rankings, base)).exists():
+            try:
+                ranked_rows(path, ranked)
+            except DataError as error:
+                return list(error.problems)
+    return []
 
 
 def _conversations(path: Path) -> int:
@@ -69,6 +86,14 @@ def _prompts(path: Path) -> int:
     return len(read_prompts(path))
 
 
+def _ensemble(path: Path) -> int:
+    members = [path, *path.glob(f"{MEMBER}*")]
+    if len(members) == 1:
+        found = "no reward model of several members lies here, and one alone has nobody to disagree with"
+        raise ConfigError(Problem(str(path), found, "Name the folder reward/model of a run with reward.members: 3."))
+    return len(members)
+
+
 def _answered(section: OnPolicy | Evaluate, base: Path, counts: dict[str, int]) -> Sequence[Problem]:
     """Problems of what is answered and of what answers are paid by; the prompts are counted.
 
@@ -99,6 +124,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     "sft.eval_data": _conversations,
     "collect.prompts": _prompts,
     "collect.rubric": _rubric,
+    "collect.disputed_by": _ensemble,
     "reward.rankings": _rankings,
     "reward.eval_data": _rankings,
     "dpo.rankings": _rankings,

@@ -15,12 +15,12 @@ from burnish.data.documents import ranked_document
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
+from burnish.pipeline.columns import ranked_rows
 from burnish.pipeline.recipe import Ranked
 from burnish.pipeline.sources import apart, rankings
 from burnish.pipeline.speaker import tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import fitting
-from burnish.records.formats import read_rankings
 from burnish.rewards.model import BatchScorer
 from burnish.stats.agreement import undisputed
 from burnish.stats.baselines import Pair
@@ -37,27 +37,32 @@ Pairs = list[tuple[int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Side:
-    """One side of the data, aligned: trees, the prompts they belong to, and the ranks of their answers."""
+    """One side of the data, aligned: trees, and the rankings that they were made of."""
 
     documents: list[Document]
-    prompts: list[str]
-    ranks: list[list[int]]
+    rows: list[Ranking]
+
+    @property
+    def prompts(self) -> list[str]:
+        """Of each row, the id of its prompt: the independent unit."""
+        return [row.prompt.id for row in self.rows]
+
+    @property
+    def ranks(self) -> list[list[int]]:
+        return [list(row.ranks) for row in self.rows]
 
     def part(self, places: Sequence[int]) -> Side:
-        return Side(
-            documents=[self.documents[i] for i in places],
-            prompts=[self.prompts[i] for i in places],
-            ranks=[self.ranks[i] for i in places],
-        )
+        return Side(documents=[self.documents[i] for i in places], rows=[self.rows[i] for i in places])
 
     def shuffled(self, seed: int) -> Side:
         """The same with each prompt's ranks in random order: whatever is learned from it is not preference."""
-        mixed = [_shuffled(ranks, draw(seed, "shuffle", d.row)) for d, ranks in self._items()]
-        return replace(self, ranks=mixed)
+        mixed = [_shuffled(row, draw(seed, "shuffle", d.row)) for d, row in zip(self.documents, self.rows, strict=True)]
+        return replace(self, rows=mixed)
 
     def pairs(self) -> list[list[Pair]]:
         """For each row, its ordered pairs of answers as (tokens, tokens, whether the first won)."""
-        return [_row_pairs(ranks, [len(branch) for branch in d.branches]) for d, ranks in self._items()]
+        lengths = [[len(branch) for branch in document.branches] for document in self.documents]
+        return [_row_pairs(row.ranks, each) for row, each in zip(self.rows, lengths, strict=True)]
 
     def all_pairs(self) -> list[Pair]:
         return [pair for pairs in self.pairs() for pair in pairs]
@@ -85,9 +90,6 @@ class Side:
     def hits_of(self, scorer: BatchScorer, micro_tokens: int) -> Hits:
         """Per prompt, how many of its ordered pairs a scorer orders rightly."""
         return self.hits(scores_of(scorer, self.documents, micro_tokens), self.ordered())
-
-    def _items(self) -> list[tuple[Document, list[int]]]:
-        return list(zip(self.documents, self.ranks, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,16 +121,13 @@ def sides(context: Context, renderer: Renderer, settings: Ranked) -> Sides:
 
 
 def _side(renderer: Renderer, rows: Sequence[Ranking], settings: Ranked) -> tuple[Side, int]:
-    """The rows that have an ordered pair and fit, and how many did not fit. Raises DataError where none fits."""
-    useful = [row for row in rows if len(set(row.ranks)) > 1]
+    """The rows that have something to teach and fit, and how many did not fit. Raises DataError where none fits."""
+    useful = [row for row in rows if len(set(row.ranks)) > 1 or settings.learns_ties]
     made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
     kept = [i for i, document in enumerate(made) if document.longest <= settings.max_length]
     if useful:
         fitting(made, settings, "rankings")  # says what would fit
-    everything = Side(
-        documents=made, prompts=[row.prompt.id for row in useful], ranks=[list(row.ranks) for row in useful]
-    )
-    return everything.part(kept), len(made) - len(kept)
+    return Side(documents=made, rows=useful).part(kept), len(made) - len(kept)
 
 
 def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Side | None]:
@@ -139,7 +138,7 @@ def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Sid
     if settings.eval_data is None:
         learned, held = apart(range(len(side.prompts)), side.prompts, settings, context.recipe.seed)
         return side.part(learned), side.part(held)
-    rows, _ = read_rankings(context.path(settings.eval_data), drop_bad=True)
+    rows, _ = ranked_rows(context.path(settings.eval_data), settings)
     found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings)
     if not found.documents:
         raise DataError(Problem(settings.eval_data, "no row puts two answers in order", "Give rankings that do."))
@@ -153,6 +152,7 @@ def feed_of(side: Side, settings: Ranked, per_step: int, seed: int) -> DatasetFe
         micro_tokens=settings.micro_tokens,
         seed=seed,
         ranks=side.ranks,
+        strengths=[row.strengths for row in side.rows] if settings.strength_column else None,
         spread=world(),
     )
 
@@ -177,8 +177,9 @@ def accuracy(hits: Hits) -> Estimate:
     return share(table[:, 0], table[:, 1])
 
 
-def _shuffled(ranks: Sequence[int], seed: int) -> list[int]:
-    return [int(rank) for rank in np.random.Generator(np.random.Philox(seed)).permutation(ranks)]
+def _shuffled(row: Ranking, seed: int) -> Ranking:
+    mixed = np.random.Generator(np.random.Philox(seed)).permutation(row.ranks)
+    return replace(row, ranks=tuple(int(rank) for rank in mixed))
 
 
 def _row_pairs(ranks: Sequence[int], lengths: Sequence[int]) -> list[Pair]:

@@ -52,7 +52,7 @@ _FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.
 _OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
 PATHS = {
     "sft": ("data", "eval_data"),
-    "collect": ("prompts", "rubric"),
+    "collect": ("prompts", "rubric", "disputed_by"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
@@ -62,6 +62,10 @@ PATHS = {
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
 instead of their names."""
+
+
+Value = str | bool | int
+"""What a column of a row may say."""
 
 
 class Optim(Kept):
@@ -138,6 +142,11 @@ class Collect(Strict):
     """Share of prompts that reward training never sees; a prompt is never cut."""
     sampling: SamplingSettings = SamplingSettings(temperature=1.0)
     """How the answers are drawn."""
+    disputed_by: str | None = Field(default=None, min_length=1)
+    """The reward ensemble of an earlier run (its folder reward/model): the prompts on whose answers its members
+    disagree most are asked about first."""
+    ask: Positive | None = None
+    """Ask about so many of the prompts only, the most disputed ones. What is held out is then as hard as they are."""
 
 
 class Ranked(Optim):
@@ -149,11 +158,38 @@ class Ranked(Optim):
     """Take at most so many prompts."""
     held_out: Share = 0.2
     """Share of prompts held out, where `rankings` is given; a `collect` stage has its own."""
+    where: Annotated[dict[str, Value | tuple[Value, ...]], Field(min_length=1)] | None = None
+    """Take only rows of `rankings` whose columns say this, or one of these, for example {lang: [en, de]}."""
+
+    @property
+    def learns_ties(self) -> bool:
+        """Whether answers of equal rank teach anything."""
+        return False
+
+    @property
+    def strength_column(self) -> str | None:
+        """The column of `rankings` that says how good each answer is, where it matters."""
+        return None
 
 
 class RewardModel(Ranked):
-    """A reward model from rankings, by the K-wise loss over all pairs of a prompt."""
+    """A reward model from rankings, by the K-wise loss over all pairs of a prompt where nothing else is said."""
 
+    loss: Literal["k_wise", "bradley_terry", "plackett_luce"] | None = None
+    """k_wise (absent): mean over the pairs of a prompt, then over prompts. bradley_terry: mean over all pairs, so that
+    a prompt with more answers weighs more. plackett_luce: the likelihood of a prompt's whole order."""
+    margin: Annotated[float, Field(gt=0)] | Annotated[str, Field(min_length=1)] | None = None
+    """What the better answer must be ahead by: a number, or a column with one for each answer (how good it was called:
+    the margin is the difference) or, for pairs, a single one."""
+    centring: float | None = Field(default=None, gt=0)
+    """Weight of (r_w + r_l)², which keeps scores near 0; usually 0.01."""
+    lapse: float | None = Field(default=None, gt=0, lt=1)
+    """Share of judgements taken to be made at random: one wrong label then costs a bounded loss; usually 0.1."""
+    ties: Literal["drop", "half", "rao_kupper"] | None = None
+    """What answers of equal rank teach. drop (absent): nothing. half: either order by half. rao_kupper: that their
+    scores lie within about `tie_threshold`."""
+    tie_threshold: float | None = Field(default=None, gt=0)
+    """Rao and Kupper's η: two answers of equal score are called equal with chance tanh(η/2). Absent: 0.5."""
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
@@ -167,6 +203,14 @@ class RewardModel(Ranked):
     Absent: all learn from all."""
     folds: Annotated[int, Field(ge=0, le=20)] = 0
     """0: accuracy on the held-out split. 2 and more: cross-validation by prompt with so many folds."""
+
+    @property
+    def learns_ties(self) -> bool:
+        return self.ties in ("half", "rao_kupper")
+
+    @property
+    def strength_column(self) -> str | None:
+        return self.margin if isinstance(self.margin, str) else None
 
 
 class Dpo(Preference, Ranked):

@@ -17,6 +17,7 @@ from burnish.pipeline.contradictions import (
     distill_clashes,
     grpo_clashes,
     ppo_clashes,
+    reward_clashes,
     rft_clashes,
     sampled_clashes,
 )
@@ -155,6 +156,14 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     if reward and reward.bootstrap and reward.members == 1:
         found = "bootstrap is set, and there is one member, which would only learn from less"
         yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
+    if collect and collect.ask is not None and collect.disputed_by is None:
+        found = "ask is set, and nothing says which prompts are disputed"
+        yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
+    if collect and reward and isinstance(reward.margin, str):
+        found = "margin names a column of given rankings, and a collect section makes them"
+        yield ("reward.margin", "collect"), found, "Give a number."
+    if reward:
+        yield from reward_clashes(reward)
     for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
         if preference:
             yield from _unread(name, preference)
@@ -197,10 +206,11 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
 def _of_others(name: str, learner: Ranked, owner: str) -> Iterator[Contradiction]:
     """Settings of given rankings, in a section that learns from what another names or makes."""
     usual = Ranked()
-    for setting in ("limit", "held_out"):
+    for setting in ("limit", "held_out", "where"):
         if getattr(learner, setting) != getattr(usual, setting) and name != owner:
             found = f"{setting} is set, and {name} learns from rankings that are {owner}'s"
-            yield (f"{name}.{setting}", owner), found, f"Set {owner}.{setting} instead."
+            mend = f"Set {owner}.{setting} instead." if owner != "collect" or setting != "where" else "Remove where."
+            yield (f"{name}.{setting}", owner), found, mend
 
 
 def _unread(section: str, said: Preference) -> Iterator[Contradiction]:

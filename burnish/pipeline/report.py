@@ -14,12 +14,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from burnish import __version__
-from burnish.pipeline import axis, curves, plots, samples, story
+from burnish.pipeline import axis, curves, plots, reward_page, samples, story
 from burnish.pipeline.recipe import POLICIES
 from burnish.records.durable import write_bytes
 from burnish.release import clauses, figures
 from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
-from burnish.types import Estimate
 
 MODELS = ("base", *POLICIES)
 SHOWN = 12
@@ -65,7 +64,7 @@ def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
         "comparisons_says": found.says,
         "suites": _suite_groups(found),
         "differences": _difference_groups(found),
-        "reward": _reward(facts_of(evidence, "reward")),
+        "reward": reward_page.section(facts_of(evidence, "reward"), _own_report(run, evidence, "reward")),
         "curves": _curves(run),
         "samples": _samples(run),
         "chain": story.chain(evidence),
@@ -73,8 +72,14 @@ def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
         "recipe": recipe.read_text("utf-8") if recipe.is_file() else "",
         "version": __version__,
     }
-    page["axes"] = {"share": axis.SHARES, "accuracy": axis.accuracies(_estimates(page["reward"]))}
+    page["axes"] = {"share": axis.SHARES}
     return page | {"contents": _contents(page)}
+
+
+def _own_report(run: Path, evidence: Evidence, stage: str) -> dict[str, Any]:
+    """What a stage that is done says in its own folder."""
+    path = run / stage / "report.json"
+    return read_object(path) if stage in evidence["stages"] and path.is_file() else {}
 
 
 def _stage_row(name: str, record: dict[str, Any]) -> dict[str, Any]:
@@ -128,20 +133,6 @@ def _p_value(p: float | None) -> str:
     if p is None:
         return "—"
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _reward(facts: dict[str, Any]) -> dict[str, Any] | None:
-    rows: list[dict[str, Any]] = []
-    for key, (title, note, colour) in story.ACCURACIES.items():
-        estimate = clauses.estimate_in(facts.get(key))
-        if estimate:
-            rule = f"{facts[key]['rule']}, {note}" if "rule" in facts[key] else note
-            rows.append({"title": title, "estimate": estimate, "colour": colour, "note": rule})
-    return {"note": story.REWARD, "rows": rows} if rows else None
-
-
-def _estimates(reward: dict[str, Any] | None) -> list[Estimate]:
-    return [row["estimate"] for row in reward["rows"]] if reward else []
 
 
 def _curves(run: Path) -> list[dict[str, Any]]:

@@ -1,14 +1,15 @@
 """The reward stage: a model that scores answers, learned from rankings, and how far it can be trusted.
 
-Its accuracy stands beside what it must beat (the best length rule, a model of the same kind trained on shuffled labels)
-and what it cannot beat (the ceiling that people's own agreement implies). All are counted on the same held-out pairs,
-with intervals over prompts.
+Its figures (`burnish.pipeline.reward_report`) stand beside what it must beat (the best length rule, a model of the same
+kind trained on shuffled labels) and what it cannot beat (the ceiling that people's own agreement implies). All are
+counted on the same held-out pairs, with intervals over prompts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from burnish.data.order import draw, resampled, set_apart
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
-from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, evaluated, feed_of, packed, scores_of, sides
+from burnish.pipeline.disagreement import write_disagreement
+from burnish.pipeline.preflight import MEMBER
+from burnish.pipeline.ranked import Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
+from burnish.pipeline.reward_measures import Measuring, ceiling, require_measurable
+from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
@@ -38,18 +43,12 @@ from burnish.pipeline.training import (
 )
 from burnish.records import durable
 from burnish.rewards.model import Combine, EnsembleReward, ModelReward, normalised
-from burnish.stats.agreement import Votes, human_ceiling, pairwise_agreement, undisputed
-from burnish.stats.baselines import LengthRule, fit_length_rule
-from burnish.store.snapshot import read_rows
-from burnish.types import Estimate
 
 NORMALISATION = "normalisation"
 _NORMALISED_ON = 64
 """Prompts whose answers give the normalisation: with 4 answers each, a mean known to 0.06 standard deviations."""
 WATCHER = "watcher"
 """The folder, inside that of the first member, of the model that policies are not paid by."""
-_MEMBER = "member-"
-"""Folders of an ensemble's second model and what follows, inside that of the first."""
 
 
 def run(context: Context) -> Facts:
@@ -58,17 +57,17 @@ def run(context: Context) -> Facts:
     assert settings is not None
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
-    learned, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
     report_path = context.folder / "report.json"
     if not (trained(context.folder) and report_path.is_file()):
-        durable.write_json(report_path, _measure(context, settings, learned, watched, found.heldout, tokenizer))
+        durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
     report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
-    ceiling = _ceiling(context)
+    del report["annotators"]  # people's names stay in the run
+    most = ceiling(context)
     return {
         **report,
         **figures(settings, context.folder),
-        "human_ceiling": ceiling.as_json() if ceiling else None,
+        "human_ceiling": most.as_json() if most else None,
         **found.facts,
     }
 
@@ -78,7 +77,7 @@ def load_reward(
 ) -> EnsembleReward:
     """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together."""
     durable.verify(folder)
-    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{_MEMBER}*"))])
+    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))])
     return EnsembleReward(members, combine, spread_coef)
 
 
@@ -108,26 +107,17 @@ def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 
-def _measure(
-    context: Context, settings: RewardModel, train: Side, watched: Side | None, heldout: Side, tokenizer: Tokenizer
-) -> dict[str, Any]:
+def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: Tokenizer) -> dict[str, Any]:
+    train, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
+    require_measurable(context, settings, train, found.heldout)
     reward = _final(context, settings, train, watched, tokenizer)
-    clear: Hits = []
-    if settings.folds:
-        hits, control, rule_hits, rule = _by_folds(context, settings, train)
-    else:
-        scores = scores_of(reward, heldout.documents, settings.micro_tokens)
-        hits = heldout.hits(scores, heldout.ordered())
-        clear = heldout.hits(scores, _undisputed(heldout, _votes(context)))
-        control = heldout.hits_of(_control(context, settings, train, "control"), settings.micro_tokens)
-        rule = fit_length_rule(train.all_pairs())
-        rule_hits = _rule_hits(rule, heldout)
+    if settings.members > 1:
+        learned, heldout = (scored(reward.members, side, settings.micro_tokens) for side in (train, found.heldout))
+        write_disagreement(context.folder, learned, heldout)
+    fit = partial(_fitted, context, settings)
+    measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
     return {
-        "accuracy": accuracy(hits).as_json(),
-        "undisputed": accuracy(clear).as_json() if clear else None,
-        "measured": f"{settings.folds}-fold cross-validation by prompt" if settings.folds else "held-out prompts",
-        "shuffled": accuracy(control).as_json(),
-        "length_rule": {"rule": str(rule), **accuracy(rule_hits).as_json()},
+        **(measuring.in_folds(train) if settings.folds else measuring.held_out(reward, train, found.heldout)),
         "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
 
@@ -158,7 +148,7 @@ def _final(
 
 def _member_folder(first: Path, number: int) -> Path:
     """Where an ensemble's model `number` lies: the first in the folder itself, the others in folders inside it."""
-    return first / f"{_MEMBER}{number + 1:02d}" if number else first
+    return first / f"{MEMBER}{number + 1:02d}" if number else first
 
 
 def _member(context: Context, settings: RewardModel, train: Side, number: int) -> Trainable:
@@ -186,12 +176,6 @@ def _save_member(member: ModelReward, folder: Path, tokenizer: Tokenizer) -> Non
     durable.write_json(folder / f"{NORMALISATION}.json", {"mean": member.mean, "std": member.std})
 
 
-def _control(context: Context, settings: RewardModel, train: Side, name: str) -> ModelReward:
-    """A reward model of the same kind whose labels were shuffled: it must come out at one half."""
-    mixed = train.shuffled(context.recipe.seed)
-    return ModelReward(_fitted(context, settings, mixed, context.folder / name, "reward: shuffled labels"))
-
-
 def _fitted(
     context: Context, settings: RewardModel, split: Side, folder: Path, label: str, member: int = 0
 ) -> Trainable:
@@ -217,60 +201,6 @@ def _fitted(
     return module
 
 
-def _by_folds(context: Context, settings: RewardModel, data: Side) -> tuple[Hits, Hits, Hits, str]:
-    """Every prompt is held out once. A finished fold is kept, so that a killed run does not train it again."""
-    fold_of = {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
-    hits, control, ruled, rules = [], [], [], []
-    for fold in range(settings.folds):
-        kept = context.folder / f"fold-{fold}.json"
-        if not kept.is_file():
-            inside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] != fold])
-            outside = data.part([i for i, p in enumerate(data.prompts) if fold_of[p] == fold])
-            durable.write_json(kept, _one_fold(context, settings, inside, outside, fold))
-        found: dict[str, Any] = json.loads(kept.read_bytes())
-        hits += found["hits"]
-        control += found["control"]
-        ruled += found["ruled"]
-        rules.append(found["rule"])
-    return hits, control, ruled, "; ".join(sorted(set(rules)))
-
-
-def _one_fold(context: Context, settings: RewardModel, inside: Side, outside: Side, fold: int) -> dict[str, Any]:
-    folder = context.folder / f"fold-{fold}"
-    module = _fitted(context, settings, inside, folder, f"reward: fold {fold + 1} of {settings.folds}")
-    hits = outside.hits_of(ModelReward(module), settings.micro_tokens)
-    # One control is enough to see a leak, and costs as much as a fold: the first fold has it.
-    control = outside.hits_of(_control(context, settings, inside, "control"), settings.micro_tokens) if not fold else []
-    rule = fit_length_rule(inside.all_pairs())
-    return {"hits": hits, "control": control, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
-
-
 def _spread(documents: Sequence[Document], count: int) -> Sequence[Document]:
     """At most `count` of the documents, evenly from first to last: files are often sorted."""
     return documents[:: -(-len(documents) // count)]
-
-
-def _undisputed(split: Side, votes: Mapping[str, Votes]) -> list[Pairs]:
-    """For each row the pairs that all of its annotators order alike."""
-    return [undisputed(votes.get(prompt, ())) for prompt in split.prompts]
-
-
-def _rule_hits(rule: LengthRule, split: Side) -> Hits:
-    found = [rule.hits(pairs) for pairs in split.pairs()]
-    return split.by_prompt([(float(sum(each)), float(len(each))) for each in found])
-
-
-def _ceiling(context: Context) -> Estimate | None:
-    """What a perfect model would score on the held-out prompts, as far as the annotators' agreement tells."""
-    votes = list(_votes(context).values())
-    agreement = pairwise_agreement(votes) if votes else None
-    people = round(sum(len(each) for each in votes) / max(1, len(votes)))
-    return human_ceiling(agreement, people) if agreement else None
-
-
-def _votes(context: Context) -> dict[str, Votes]:
-    """What each annotator said of the held-out prompts; empty for rankings that came from elsewhere."""
-    if "collect" not in context.inputs:
-        return {}
-    rows = read_rows(context.inputs["collect"] / "snapshot", "heldout")
-    return {row.ranking.prompt.id: [ranks for _, ranks in row.votes] for row in rows}

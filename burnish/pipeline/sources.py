@@ -17,11 +17,12 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 
 from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
+from burnish.pipeline.columns import ranked_rows
 from burnish.pipeline.recipe import Evaluate, Optim, Ranked, resolve
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
-from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
+from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts
 from burnish.records.texts import read_texts
 from burnish.store.snapshot import read_snapshot
 from burnish.types import Example, Labelled, Message, Prompt, Ranking, Text
@@ -140,7 +141,7 @@ def distinct(rows: Sequence[Ranking]) -> list[Prompt]:
 
 
 def _split_file(path: Path, ranked: Ranked, seed: int) -> Rankings:
-    rows, dropped = read_rankings(path, drop_bad=True)
+    rows, dropped = ranked_rows(path, ranked)
     if ranked.limit is not None:
         kept = {prompt.id for prompt in distinct(rows)[: ranked.limit]}
         rows = [row for row in rows if row.prompt.id in kept]

@@ -3,7 +3,7 @@
 read_examples: `messages`; or `prompt`, `completion`.
 read_prompts: `messages`; or `prompt`.
 read_rankings: `prompt`, `completions`, `ranks` (1 is best, equal is a tie); or `prompt`, `chosen`, `rejected`; or
-`chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts.
+`chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts; or OpenAssistant's trees of messages.
 read_labelled: `prompt`, `completion`, `label` (true is good, false is bad).
 
 A prompt is text (one user turn) or a list of turns; so is a completion, of one assistant turn. What else a row says
@@ -14,6 +14,7 @@ silence.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
@@ -21,6 +22,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, kind, read_jsonl
+from burnish.records.trees import is_tree, tree_rankings
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
 from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
@@ -34,7 +36,8 @@ _LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 def holds_rankings(path: Path) -> bool:
     """Whether the rows of a file are rankings rather than conversations: its first row tells."""
-    return bool({"chosen", "completions"} & read_jsonl(path)[0].value.keys())
+    first = read_jsonl(path)[0]
+    return is_tree(first) or bool({"chosen", "completions"} & first.value.keys())
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -48,22 +51,30 @@ def read_prompts(path: Path, column: str | None = None) -> list[Prompt]:
 
 
 @overload
-def read_rankings(path: Path, *, drop_bad: Literal[False] = False) -> list[Ranking]: ...
+def read_rankings(path: Path, *, drop_bad: Literal[False] = False, strength: str | None = None) -> list[Ranking]: ...
 @overload
-def read_rankings(path: Path, *, drop_bad: Literal[True]) -> tuple[list[Ranking], list[Problem]]: ...
-def read_rankings(path: Path, *, drop_bad: bool = False) -> list[Ranking] | tuple[list[Ranking], list[Problem]]:
-    """Prompts with ordered answers. Rankings of one prompt share its id (`prompt_id`, else a digest of its turns), so
-    that a split by prompt keeps them together.
+def read_rankings(
+    path: Path, *, drop_bad: Literal[True], strength: str | None = None
+) -> tuple[list[Ranking], list[Problem]]: ...
+def read_rankings(
+    path: Path, *, drop_bad: bool = False, strength: str | None = None
+) -> list[Ranking] | tuple[list[Ranking], list[Problem]]:
+    """Prompts with ordered answers. Rankings of one prompt share its id (`prompt_id`, else a digest of its turns; of
+    OpenAssistant's trees, the tree's), so that a split by prompt keeps them together.
+
+    `strength`: a column that says how good each answer is, as a list of numbers or, of two answers, how far the better
+    is ahead; a row without it is unfit.
 
     With `drop_bad`, rows whose content is unfit are left out and come back as problems, for the caller to count and
     say; lines that are no JSON raise even then: a damaged file is not to be trusted.
     """
-    rankings, problems = _sift(read_jsonl(path), _ranking)
+    found, problems = _sift(read_jsonl(path), partial(_rankings, strength=strength))
+    rankings = [ranking for _, of_row in found for ranking in of_row]
     if drop_bad:
-        return [ranking for _, ranking in rankings], problems
+        return rankings, problems
     if problems:
         raise DataError(*problems)
-    return [ranking for _, ranking in rankings]
+    return rankings
 
 
 def read_labelled(path: Path) -> list[Labelled]:
@@ -142,6 +153,30 @@ def _prompt(row: Row, column: str | None) -> Prompt:
     _require(row, key)
     messages = ends_with_user(row, conversation(row, key), key)
     return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)))
+
+
+def _rankings(row: Row, *, strength: str | None) -> list[Ranking]:
+    """What a row ranks: a tree of messages as often as it has ranked replies, any other row once."""
+    found = tree_rankings(row) if is_tree(row) else [_ranking(row)]
+    return found if strength is None else [replace(each, strengths=_strengths(row, each, strength)) for each in found]
+
+
+def _strengths(row: Row, ranking: Ranking, column: str) -> tuple[float, ...]:
+    nested = column not in row.value and isinstance(row.value.get("meta"), dict)
+    keys = ("meta", column) if nested else (column,)
+    if column not in (row.value["meta"] if nested else row.value):
+        raise fault(row, f'"{column}" is missing, which says how good the answers are', "Add it, or leave the row out.")
+    value, count = at(row, *keys), len(ranking.completions)
+    if count == 2 and _number(value):
+        return (float(value), 0.0) if ranking.ranks[0] <= ranking.ranks[1] else (0.0, float(value))
+    if not isinstance(value, list) or len(cast("list[Any]", value)) != count or not all(map(_number, value)):
+        found = f'"{column}" is {kind(value)}; one number for each of the {count} answers is wanted'
+        raise fault(row, found, "Give a list of numbers." if count > 2 else "Give a number or a list.", *keys)
+    return tuple(float(each) for each in cast("list[float]", value))
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _ranking(row: Row) -> Ranking:
@@ -229,7 +264,7 @@ def _whole(row: Row, *keys: str | int) -> int:
 
 def _weight(row: Row) -> float:
     weight = row.value.get("weight", 1.0)
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or weight < 0:
+    if not _number(weight) or weight < 0:
         raise fault(row, f'"weight" is {kind(weight)}; a number from 0 up is wanted', "", "weight")
     return float(weight)
 

@@ -127,7 +127,7 @@ def shown(value: float, unit: str) -> str:
 
 def spread(value: float, unit: str) -> str:
     """A size without direction, as the smallest detectable effect: that of shares in points."""
-    return f"{100 * value:.1f} pt" if unit == "share" else shown(value, unit)
+    return f"{100 * value:.1f} pt" if unit == "share" else shown(value, unit).removeprefix("+")
 
 
 def _estimate(figure: Mapping[str, Any]) -> Estimate:

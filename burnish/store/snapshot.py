@@ -24,6 +24,7 @@ from burnish.store.views import Annotator, Campaign, Item, Judgement
 from burnish.types import Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
 RULE = "mean-rank"
 """Agreed order: answers by the mean of their mid-ranks over the annotators."""
 TIES = "kept"

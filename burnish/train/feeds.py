@@ -58,12 +58,14 @@ class DatasetFeed:
         micro_tokens: int,
         seed: int,
         ranks: Sequence[Sequence[int]] | None = None,
+        strengths: Sequence[Sequence[float]] | None = None,
         desirable: Sequence[Sequence[bool]] | None = None,
         beside: Sequence[Document] = (),
         spread: int = 1,
     ) -> None:
         """`ranks`: for each document the ranks of its answers (1 is best); they become the extra ranks_B.
 
+        `strengths`: how good each answer is called, by whose differences pairs are kept apart; extra strength_B.
         `desirable`: whether its answers are good ones; extra desirable_B. `beside`: for each document one that is
         measured at every step that learns it (`Work.measured`). `spread`: micro-batches are as many for each of so many
         ranks, and nearly equal, where there are documents enough.
@@ -71,7 +73,7 @@ class DatasetFeed:
         self._documents = documents
         self._labels = {
             name: {d.row: each for d, each in zip(documents, labels, strict=True)}
-            for name, labels in (("ranks_B", ranks), ("desirable_B", desirable))
+            for name, labels in (("ranks_B", ranks), ("strength_B", strengths), ("desirable_B", desirable))
             if labels is not None
         }
         self._beside = beside

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -60,29 +60,102 @@ class Sft:
         return Loss({"nll": tokens.nll(predicted(module(batch)), batch.weight_N)})
 
 
+RankingLoss = Literal["k_wise", "bradley_terry", "plackett_luce"]
+Ties = Literal["drop", "half", "rao_kupper"]
+
+
 class RewardModel:
-    """K-wise ranking loss, prompt mean (Ouyang et al. 2022). Reads extra ranks_B: 1 is best, ties give no pair."""
+    """Ranking losses of scores (`burnish.losses.preference`). Reads extra ranks_B, 1 is best, and strength_B where
+    it is there: a pair's margin is then how much stronger the better answer was called, 0 where it was called weaker.
+
+    k_wise: pairs' mean over a prompt, prompts' mean (Ouyang et al. 2022). bradley_terry: mean over all pairs.
+    plackett_luce: a prompt's whole order, prompts' mean.
+    """
 
     weights: Mapping[str, float] = {"rank": 1.0}
     dropout = False
 
+    def __init__(
+        self,
+        loss: RankingLoss = "k_wise",
+        *,
+        margin: float = 0.0,
+        centring: float = 0.0,
+        lapse: float = 0.0,
+        ties: Ties = "drop",
+        tie_threshold: float = 0.0,
+    ) -> None:
+        """`margin` of every pair; `centring` η, the weight of (r_w + r_l)²; `lapse` ε; what `ties` teach, and the
+        threshold of rao_kupper, which takes neither margin nor lapse. plackett_luce reads none of these."""
+        assert ties != "rao_kupper" or (tie_threshold > 0 and not margin and not lapse), "its threshold is the margin"
+        self._loss: RankingLoss = loss
+        self._margin = margin
+        self._centring = centring
+        self._lapse = lapse
+        self._ties: Ties = ties
+        self._threshold = tie_threshold
+
     def counts(self, batch: Batch) -> dict[str, float]:
-        return {"rank": ranked_prompts(batch)}
+        first_P, _ = self._compared(batch)
+        prompt_P = batch.prompt_B[first_P]
+        return {"rank": float((prompt_P if self._loss == "bradley_terry" else prompt_P.unique()).numel())}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         scores_B = module(batch).scores_B
         assert scores_B is not None, "a reward model needs a score head"
-        ranks_B = batch.extra["ranks_B"]
-        better_P, worse_P = preference.ordered_pairs(ranks_B, batch.prompt_B)
+        better_P, worse_P = _ordered(batch)
         margin_P = (scores_B[better_P] - scores_B[worse_P]).detach()
         pairs = float(margin_P.numel())
         return Loss(
-            {"rank": preference.k_wise(scores_B, ranks_B, batch.prompt_B)},
+            {"rank": self._sum(scores_B, batch)},
             {
                 "rewards/accuracy": (float((margin_P > 0).sum()), pairs),
                 "rewards/margin": (float(margin_P.sum()), pairs),
             },
         )
+
+    def _sum(self, scores_B: Tensor, batch: Batch) -> Tensor:
+        if self._loss == "plackett_luce":
+            return preference.plackett_luce(scores_B, batch.extra["ranks_B"], batch.prompt_B)
+        first_P, second_P = self._compared(batch)
+        ordered = _ordered(batch)[0].numel()
+        one_P, other_P = scores_B[first_P], scores_B[second_P]
+        loss_P = self._decided(one_P[:ordered], other_P[:ordered], self._margins(batch))
+        if self._ties != "drop":
+            loss_P = torch.cat([loss_P, self._tied(one_P[ordered:], other_P[ordered:])])
+        if self._centring:
+            loss_P = loss_P + self._centring * preference.centring(one_P, other_P)
+        if self._loss == "bradley_terry":
+            return loss_P.sum()
+        return preference.prompt_means(loss_P, batch.prompt_B[first_P])
+
+    def _compared(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The pairs that are learned from: ordered ones, better answer first, and then ties if they teach. Shape P."""
+        if self._ties == "drop":
+            return _ordered(batch)
+        tied = preference.tied_pairs(batch.extra["ranks_B"], batch.prompt_B)
+        first_P, second_P = (torch.cat(each) for each in zip(_ordered(batch), tied, strict=True))
+        return first_P, second_P
+
+    def _decided(self, better_P: Tensor, worse_P: Tensor, margin_P: float | Tensor) -> Tensor:
+        if self._lapse:
+            return preference.lapse(better_P - margin_P, worse_P, self._lapse)
+        return preference.bradley_terry(better_P, worse_P, margin_P)
+
+    def _tied(self, first_P: Tensor, second_P: Tensor) -> Tensor:
+        if self._ties == "rao_kupper":
+            return preference.rao_kupper_tie(first_P, second_P, self._threshold)
+        return preference.half_tie(first_P, second_P, self._lapse)
+
+    def _margins(self, batch: Batch) -> float | Tensor:
+        """What ordered pairs must differ by."""
+        if self._ties == "rao_kupper":
+            return self._threshold
+        strength_B = batch.extra.get("strength_B")
+        if strength_B is None:
+            return self._margin
+        better_P, worse_P = _ordered(batch)
+        return (strength_B[better_P] - strength_B[worse_P]).clamp_min(0)
 
 
 class Ppo:
@@ -150,7 +223,12 @@ def predicted(output: Output) -> Tensor:
     return output.logprobs_N
 
 
+def _ordered(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Better and worse answer of every ordered pair. Reads extra ranks_B. Shape P."""
+    return preference.ordered_pairs(batch.extra["ranks_B"], batch.prompt_B)
+
+
 def ranked_prompts(batch: Batch) -> float:
     """How many prompts have an ordered pair: what a ranking loss is averaged over. Reads extra ranks_B."""
-    better_P, _ = preference.ordered_pairs(batch.extra["ranks_B"], batch.prompt_B)
+    better_P, _ = _ordered(batch)
     return float(batch.prompt_B[better_P].unique().numel())

@@ -56,6 +56,47 @@ def test_a_reward_model_alone_is_measured(place: Path) -> None:
     assert all(row["score"] == max(answer["score"] for answer in row["answers"]) for row in rows)
 
 
+def test_a_reward_model_of_trees_by_another_loss_is_measured_in_folds(place: Path) -> None:
+    def said_in(n: int, lang: str) -> dict[str, object]:
+        replies = [
+            {"text": text, "role": "assistant", "rank": rank, "replies": []}
+            for rank, text in enumerate((f"Order {n} left us today. It will be there soon.", "No idea.", "Ask later."))
+        ]
+        prompt = {"text": f"Where is order {n}?", "role": "prompter", "lang": lang, "replies": replies}
+        return {"message_tree_id": f"{n}", "prompt": prompt}
+
+    rows = [said_in(n, "en") for n in range(14)] + [said_in(n, "de") for n in range(14, 20)]
+    (place / "trees.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("reward", "--model", place / "model", "--data", place / "trees.jsonl", "--out", place / "trees")
+    settings = (
+        "folds=2",
+        "held_out=0.1",
+        "loss=bradley_terry",
+        "ties=half",
+        "lapse=0.1",
+        "margin=0.3",
+        "centring=0.01",
+    )
+    words = [word for each in (*settings, "where={lang: [en]}") for word in ("--set", f"reward.{each}")]
+    found = burnish(*command, *small("reward"), *words, "--json")
+    assert found.returncode == 0, found.stderr
+    facts = said(found)["stages"]["reward"]["facts"]
+    assert facts["train_prompts"] <= 14
+    assert facts["accuracy"]["n"] == facts["calibration"]["brier"]["n"] == facts["train_prompts"]
+    assert {each["probe"] for each in facts["probes"]} == {"length", "flattery", "format", "repetition"}
+    assert "annotators" not in facts
+    assert "What its chances are worth" in (place / "trees" / "report.html").read_text()
+
+
+def test_rankings_that_leave_nothing_to_measure_on_are_refused(place: Path) -> None:
+    rows = [{"prompt": "Where is it?", "chosen": f"Here, {n}.", "rejected": "No idea."} for n in range(4)]
+    (place / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ("reward", "--model", place / "model", "--data", place / "one.jsonl", "--out", place / "nothing")
+    found = burnish(*command, *small("reward"), "--set", "reward.folds=2")
+    assert found.returncode == 2
+    assert "of 2 folds hold a prompt with two answers in order" in found.stderr
+
+
 def test_dpo_alone_starts_at_ln_2(place: Path) -> None:
     command = ("dpo", "--model", place / "model", "--data", place / "pairs.jsonl", "--out", place / "preferred")
     found = burnish(*command, *small("dpo"), "--set", "dpo.lora={}", "--json")

@@ -69,6 +69,28 @@ def test_every_member_of_the_reward_ensemble_is_sealed_with_the_first(demo: Path
     assert "member-02/normalisation.json" in (model / MANIFEST).read_text()
 
 
+def test_the_next_round_asks_first_what_the_ensemble_disputes(demo: Path, tmp_path: Path) -> None:
+    """The same answers are sampled again, so that the order is that of the reward stage's own table."""
+    told = [json.loads(line) for line in (demo / "reward" / "disagreement.jsonl").read_text().splitlines()]
+    disputes = {row["prompt_id"]: row["disagreement"] for row in told}
+    assert len(told) > 10
+    assert list(disputes.values()) == sorted(disputes.values(), reverse=True)
+    copy = shutil.copytree(demo.parent, tmp_path / "copy")
+    settings = (f"collect.disputed_by={demo / 'reward' / 'model'}", "collect.ask=10")
+    sets = [part for each in settings for part in ("--set", each)]
+    found = burnish("run", copy / "recipe.yaml", "--out", copy / "run", "--until", "collect", "--json", *sets)
+    assert found.returncode == 0, found.stderr
+    store = open_store(copy / "run" / "preferences.db")
+    with store.reading() as session:
+        latest = queries.campaigns(session)[-1]
+        items = sorted(queries.items(session, latest.id), key=lambda item: item.id)
+    store.close()
+    asked = [disputes[item.prompt.id] for item in items if item.prompt.id in disputes]
+    assert len(items) == 10
+    assert asked == sorted(asked, reverse=True)
+    assert len(asked) > 6
+
+
 def test_status_lists_every_stage_as_done(demo: Path) -> None:
     found = said(burnish("status", demo, "--json"))
     assert {each["stage"]: each["state"] for each in found["stages"]} == dict.fromkeys(STAGES, "done")

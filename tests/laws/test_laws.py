@@ -178,12 +178,7 @@ def prompts_are_counted(patch: Patch) -> None:
 
 def pairs_are_summed(patch: Patch) -> None:
     """A prompt with more answers weighs more."""
-
-    def summed(scores_B: Tensor, ranks_B: Tensor, prompt_B: Tensor) -> Tensor:
-        better_P, worse_P = preference.ordered_pairs(ranks_B, prompt_B)
-        return preference.bradley_terry(scores_B[better_P], scores_B[worse_P]).sum()
-
-    patch.setattr(preference, "k_wise", summed)
+    patch.setattr(preference, "prompt_means", lambda values_P, prompt_P: values_P.sum())
 
 
 def temperature_is_forgotten(patch: Patch) -> None:

@@ -11,10 +11,11 @@ import torch
 from burnish.losses.preference import (
     bradley_terry,
     centring,
-    k_wise,
+    half_tie,
     lapse,
     ordered_pairs,
     plackett_luce,
+    prompt_means,
     rao_kupper_tie,
     tied_pairs,
 )
@@ -24,9 +25,26 @@ def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
 
 
+def k_wise(scores_B: torch.Tensor, ranks_B: torch.Tensor, prompt_B: torch.Tensor) -> torch.Tensor:
+    better_P, worse_P = ordered_pairs(ranks_B, prompt_B)
+    return prompt_means(bradley_terry(scores_B[better_P], scores_B[worse_P]), prompt_B[better_P])
+
+
 def test_ordered_pairs_leave_out_ties_and_other_prompts() -> None:
     better, worse = ordered_pairs(torch.tensor([1, 2, 2, 1, 2]), torch.tensor([0, 0, 0, 1, 1]))
     assert set(zip(better.tolist(), worse.tolist(), strict=True)) == {(0, 1), (0, 2), (3, 4)}
+
+
+def test_a_half_tie_is_either_order_by_half_and_rests_at_equal_scores() -> None:
+    first = torch.tensor([0.0, 2.0], dtype=torch.float64, requires_grad=True)
+    found = half_tie(first, torch.zeros(2, dtype=torch.float64))
+    assert found.tolist() == pytest.approx([math.log(2), (softplus(2.0) + softplus(-2.0)) / 2])
+    found.sum().backward()
+    assert first.grad is not None
+    assert first.grad.tolist() == pytest.approx([0.0, 1 / (1 + math.exp(-2.0)) - 0.5])  # σ(Δ) - ½
+    lapsed = half_tie(torch.tensor([2.0]), torch.tensor([0.0]), rate=0.2)
+    chances = [0.8 / (1 + math.exp(-each)) + 0.1 for each in (2.0, -2.0)]
+    assert lapsed.item() == pytest.approx(-sum(map(math.log, chances)) / 2)
 
 
 def test_bradley_terry_and_its_slope() -> None:

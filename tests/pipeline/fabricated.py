@@ -101,6 +101,7 @@ def _reward(stage: Path, draw: random.Random, facts: dict[str, Any], said: dict[
             "rewards/margin": step / 40,
         }
         append_line(stage / "metrics.jsonl", row)
+    write_json(stage / "report.json", {"annotators": _ANNOTATORS})
 
 
 def _ppo(stage: Path, draw: random.Random, facts: dict[str, Any], said: dict[str, str], cases: int) -> None:
@@ -191,6 +192,10 @@ def _release(stage: Path, draw: random.Random, facts: dict[str, Any], said: dict
     stage.mkdir()
 
 
+def _said_and_came_true(confidence: float, right: float) -> dict[str, Any]:
+    return {"confidence": confidence, "right": _estimate(right, 0.09, 40), "count": 56}
+
+
 def _estimate(value: float, half: float, n: int) -> dict[str, float]:
     return {"value": value, "low": value - half, "high": value + half, "n": n, "mde": 1.43 * half}
 
@@ -213,6 +218,10 @@ _MAKE = {
     "gate": _gate,
     "release": _release,
 }
+_ANNOTATORS = [
+    {"annotator": "ana", "model": _estimate(0.77, 0.06, 31), "others": _estimate(0.81, 0.05, 31)},
+    {"annotator": "bert", "model": _estimate(0.66, 0.07, 29), "others": _estimate(0.7, 0.06, 29)},
+]
 _FACTS: dict[str, dict[str, Any]] = {
     "sft": {
         "examples": 328,
@@ -230,6 +239,41 @@ _FACTS: dict[str, dict[str, Any]] = {
         "undisputed": _estimate(0.746, 0.071, 44),
         "length_rule": {"rule": "longer wins", **_estimate(0.561, 0.058, 50)},
         "human_ceiling": _estimate(0.902, 0.021, 50),
+        "calibration": {
+            "bins": [
+                _said_and_came_true(stated, real)
+                for stated, real in ((0.53, 0.51), (0.61, 0.66), (0.72, 0.69), (0.83, 0.74), (0.94, 0.85))
+            ],
+            "error": _estimate(0.058, 0.031, 50),
+            "error_by_chance": 0.036,
+            "brier": _estimate(0.183, 0.02, 50),
+            "temperature": _estimate(1.41, 0.27, 50),
+            "error_at_temperature": 0.034,
+        },
+        "slices": [
+            {"column": column, "value": value, "pairs": 94, "accuracy": _estimate(right, 0.08, 17)}
+            for column, value, right in (
+                ("language", "de", 0.71),
+                ("language", "en", 0.78),
+                ("preferred answer is", "longer", 0.86),
+                ("preferred answer is", "of like length", 0.74),
+                ("preferred answer is", "shorter", 0.52),
+            )
+        ],
+        "probes": [
+            {
+                "probe": name,
+                "says": says,
+                "difference": _estimate(change, 0.12, 50),
+                "preferred": _estimate(liked, 0.1, 50),
+            }
+            for name, says, change, liked in (
+                ("length", "three sentences that say nothing follow", 0.44, 0.82),
+                ("flattery", "it begins with praise of the user", -0.08, 0.42),
+                ("format", "its sentences become bullet points", 0.13, 0.58),
+                ("repetition", "the whole answer is said twice", -0.61, 0.12),
+            )
+        ],
         "train_pairs": 1088,
         "heldout_pairs": 281,
         "dropped_rows": 0,

@@ -81,8 +81,38 @@ def test_every_section_of_a_whole_run_is_there(whole: str) -> None:
     sections = ["verdict", "stages", "wins", "suites", "reward", "curves", "answers", "lineage", "settings"]
     assert [each for each in page.ids if "-" not in each] == sections
     assert whole.count("<article>") == 18
-    assert whole.count("<figure>") == 14
+    assert whole.count("<figure>") == 15
     assert "The gate says yes" in whole
+
+
+def test_the_reward_model_is_told_with_what_its_figures_are_worth(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("reward",))
+    page = Page(write_report(run).read_text())
+    text = "".join(page.text)
+    for title in (
+        "What its chances are worth",
+        "Where it is right",
+        "Whom it agrees with",
+        "What it likes for nothing",
+    ):
+        assert title in text
+    assert "It is too sure of itself: dividing its score differences by 1.41 (1.14 to 1.68) fits best" in text
+    assert "three sentences that say nothing follow; preferred on 82.0% of the prompts" in text
+    assert "bert" in text
+    assert "bert" not in (run / "reward" / "stage.json").read_text(), "names stay out of what a release carries"
+
+
+def test_an_older_run_shows_the_figures_that_it_has(tmp_path: Path) -> None:
+    run = write_run(tmp_path, ("reward",))
+    record = json.loads((run / "reward" / "stage.json").read_text())
+    for name in ("calibration", "slices", "probes"):
+        del record["facts"][name]
+    write_json(run / "reward" / "stage.json", record)
+    (run / "reward" / "report.json").unlink()
+    text = "".join(Page(write_report(run).read_text()).text)
+    assert "Best length rule" in text
+    assert "What its chances are worth" not in text
+    assert "Whom it agrees with" not in text
 
 
 def test_figures_stand_with_interval_n_and_what_n_can_show(tmp_path: Path) -> None:
