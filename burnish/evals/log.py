@@ -43,7 +43,7 @@ def _row(case: Case, answer: Completion, grade: Grade | None) -> dict[str, Any]:
         "id": case.id,
         "messages": [message.as_json() for message in case.messages],
         "meta": dict(case.meta),
-        "text": answer.text,
+        "text": answer.text.replace("\0", "\N{REPLACEMENT CHARACTER}"),  # a model may say NUL; no reader takes it
         "stop": answer.stop.value,
         "ids": list(answer.ids),
         "version": answer.version,

@@ -112,13 +112,14 @@ def _by_watcher(context: Context, cases: Sequence[Prompt], answers: Answers) -> 
 
 
 def _rewarded(context: Context, settings: Evaluate, cases: Sequence[Prompt], answers: Answers) -> dict[str, Rated]:
-    """What the rewards that the recipe lists say of each model's answers, which are read as their text."""
+    """What the rewards that the recipe lists say of each model's answers: by their ids, or their text where there are
+    none."""
     if settings.rewards is None:
         return {}
     renderer = Renderer(Tokenizer.load(tuned_model(context)))
     reward = weighed(context, settings.rewards, cases, renderer, pick_dtype(context.recipe.dtype), MICRO_TOKENS)
     said = {
-        name: [replace(each, ids=tuple(renderer.answer(each.text))) for each in given]
+        name: [replace(each, ids=each.ids or tuple(renderer.answer(each.text))) for each in given]
         for name, given in answers.items()
     }
     return {name: reward.score(cases, given) for name, given in said.items()}

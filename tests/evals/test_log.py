@@ -7,6 +7,7 @@ import pytest
 from burnish.errors import DataError
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.run import evaluate, grade
+from burnish.types import Completion, Stop
 
 from . import speakers
 
@@ -21,6 +22,13 @@ def test_answers_come_back_whole(tmp_path: Path, rubric):
     assert [answer for _, answer in back] == answers
     again = evaluate(rubric, [case for case, _ in back], {"base": [answer for _, answer in back]})
     assert again.as_json() == evaluate(rubric, asked, {"base": answers}).as_json()
+
+
+def test_an_answer_with_a_nul_can_be_read_again(tmp_path: Path):
+    asked = [speakers.case(0, "facts")]
+    path = tmp_path / "a.jsonl"
+    write_answers(path, asked, [Completion(text="a\0b", stop=Stop.EOS)])
+    assert [answer.text for _, answer in read_answers(path)] == ["a\ufffdb"]
 
 
 def test_rows_name_the_grade(tmp_path: Path, rubric):
