@@ -30,18 +30,19 @@ $(READY): pyproject.toml requirements/lock.txt
 	  || $(PIP) install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu' \
 	  || $(PIP) install -q 'torch==$(TORCH)'; \
 	fi
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres]'
 	@touch $@
 
 $(PEERS): $(READY)
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,bench]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres,bench]'
 	@touch $@
 
 demo: $(READY) ## the whole loop on a small model: runs/demo/report.html, runs/demo/release
 	$(BIN)/burnish run recipes/support.yaml --out runs/demo
 
-bench: $(PEERS) ## our speed beside TRL's, and the share of what this machine can do: runs/bench.json
+bench: $(PEERS) ## our speed beside others', and the share of what this machine can do: runs/bench*.json
 	$(BIN)/burnish bench train --data '$(DATA)' --out runs/bench.json
+	$(BIN)/burnish bench rl --data '$(DATA)' --out runs/bench-rl.json
 
 test: lint types unit ## everything that must hold, with few repetitions
 

@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -27,11 +27,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
 )
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
-bench = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="How fast it is.")
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
-app.add_typer(bench, name="bench")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
@@ -41,6 +39,7 @@ SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a s
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
@@ -82,14 +81,13 @@ ALONE = {
 def _alone(verb: str) -> None:
     stage, preset, text = ALONE[verb]
 
-    @app.command(verb, help=text)
     def alone(model: Model, data: Data, out: Out, overrides: Set = None, json: Json = False) -> None:
         from burnish.pipeline.recipe_file import stage_alone
 
         settings = stage_alone(stage, model, data, out.resolve().name, (*preset, *(overrides or ())))
         _work(settings, Path(), out, None, json)
 
-    del alone
+    app.command(verb, help=text)(alone)
 
 
 for _each in ALONE:
@@ -134,8 +132,7 @@ def verify(
     from burnish.release.verify import verify_any
 
     found = verify_any(path)
-    text = f"{path}: {len(found['files'])} files, every byte as it was written (digest {str(found['digest'])[:16]})"
-    emit(found, text, json)
+    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
 
 
 @app.command()
@@ -178,9 +175,8 @@ def sample(
     from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
 
-    asked = read_prompts(prompts)
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, asked, sampling, n, progress())
+    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress())
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
@@ -229,43 +225,84 @@ def doctor(
     raise typer.Exit(0 if found.passed else 4)
 
 
-@bench.command("train")
-def bench_train(
+@app.command()
+def bench(
+    kind: Annotated[Literal["train", "rl"], typer.Argument(help="Training, or reinforcement learning and sampling.")],
     model: Model = "smollm2-135m",
     data: Annotated[str | None, typer.Option(help="As for recipes. Without it: a few short rows of our own.")] = None,
-    works: Annotated[str, typer.Option(help="What to time, with commas.")] = "sft,sft-lora,dpo,reward,reward-k4",
-    batch: Annotated[int, typer.Option(min=1, help="Rows of a step; rankings of 4: half of them.")] = 8,
+    works: Annotated[str | None, typer.Option(help="What to time, with commas. Without it: all.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Rows of a step (8), or prompts of a rollout (64).")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed steps of each side, in turn.")] = 3,
-    max_length: Annotated[int, typer.Option(min=8, help="Leave out rows of more tokens.")] = 512,
+    max_length: Annotated[int, typer.Option(min=8, help="Leave out rows of more tokens, answers included.")] = 512,
     micro_tokens: Annotated[int, typer.Option(min=16, help="Token budget of our micro-batches.")] = 2048,
-    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time TRL too, at its best setting.")] = True,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Most of a sampled answer.")] = 64,
+    peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time others too, at their best settings.")] = True,
     out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
     json: Json = False,
 ) -> None:
-    """Time training beside TRL's, step by step in turn, and against what this machine can do at all."""
+    """Time burnish beside others, step by step in turn, and against what this machine can do at all."""
     _writable(out, "bench.json")
     from burnish.pipeline.sources import data_path
-    from burnish.proof.bench.compare import Plan, compare
-    from burnish.proof.bench.report import as_text
+    from burnish.proof.bench import compare, reinforcement, report, training
 
-    names = [name.strip() for name in works.split(",")]
-    plan = Plan(works=names, batch=batch, rounds=rounds, max_length=max_length, micro_tokens=micro_tokens, peer=peer)
-    rows = compare(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
-    found = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
-    _told_and_kept(found, as_text(rows, model), out, json)
+    plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
+    contests = training.contests if kind == "train" else reinforcement.contests
+    found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
+    rows = compare.compare(f"bench {kind}", found, rounds, progress())
+    said = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
+    _told_and_kept(said, report.as_text(rows, model), out, json)
+
+
+@app.command()
+def gold(
+    recipe: RecipeFile = Path("recipes/goldreward.yaml"),
+    out: Out = Path("runs/goldreward"),
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 1 on.")] = 5,
+    json: Json = False,
+) -> None:
+    """Pay policies by reward models of few and many labels: where their true worth peaks, and where the watch stops."""
+    from burnish.pipeline.gold.study import Plan, publish
+
+    emit(*publish(recipe, out, Plan(seeds=range(1, seeds + 1)), progress()), json)
 
 
 @label.command()
 def serve(
-    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    place: Database,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
-    """Serve the labelling page; prints a one-time link."""
+    """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import store_in
+    from burnish.pipeline.run_folder import database
 
-    serve_pages(store_in(place), host=host, port=port)
+    serve_pages(database(place), host=host, port=port)
+
+
+@label.command()
+def invite(
+    place: Database,
+    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
+    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+) -> None:
+    """Make a link that lets one person in, once, within a week."""
+    from burnish.label.app import link
+    from burnish.pipeline.run_folder import opened
+
+    with opened(place) as store:
+        print(link(store, role, languages, port))
+
+
+@label.command("backup")
+def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
+    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
+    from burnish.pipeline.run_folder import opened
+    from burnish.store.backup import backup
+
+    with opened(place) as store:
+        lines, head = backup(store, out)
+    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()
@@ -346,25 +383,16 @@ def root(
 def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
     signal.signal(signal.SIGTERM, _terminated)
-    several = {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1"
-    argv = sys.argv[1:]
-    if not several:
-        sys.exit(code_of(argv))
-    from burnish.torchrun import take_part
-
-    try:
-        sys.exit(take_part(argv, code_of))
-    except Exception as error:  # noqa: BLE001 (our own bugs, as in `code_of`)
+    if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
         from burnish.crash import admit
+        from burnish.torchrun import take_part
 
-        code = admit(error, argv)
-        sys.stderr.flush()
-        os._exit(code)  # as there: torch's threads must not have the last word
+        sys.exit(take_part(sys.argv[1:], code_of, admit))
+    sys.exit(code_of(sys.argv[1:]))
 
 
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
-
     try:
         return _told(app(argv, standalone_mode=False) or 0)
     except BurnishError as error:

@@ -20,19 +20,23 @@ TRAINING = ("run", "sft", "reward", "dpo", "orpo", "kto", "grpo")
 """Verbs to which several processes are of use."""
 
 
-def take_part(argv: list[str], code_of: Callable[[list[str]], int]) -> int:
+def take_part(
+    argv: list[str], code_of: Callable[[list[str]], int], admit: Callable[[Exception, list[str]], int]
+) -> int:
     """The exit code of this process. When the first ends otherwise than well, the others see that it has gone.
 
-    `code_of` does what a command line says. What an other raises beside BurnishError is our own bug, and let through.
+    `code_of` does what a command line says. What an other raises beside BurnishError is our own bug: `admit` says so.
     """
     first = os.environ["RANK"] == "0"
     if not argv or argv[0] not in TRAINING:
         return code_of(argv) if first else 0
-    join()
     try:
+        join()
         code = code_of(argv) if first else _following()
     except SystemExit as terminated:
         code = int(terminated.code or 0)
+    except Exception as error:  # noqa: BLE001 (here alone can those of a process that has no command line be caught)
+        code = admit(error, argv)
     if code or not first:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -23,6 +23,7 @@ from burnish.models.attention import Attend, DenseAttention, Rule, TreeAttention
 _log = logging.getLogger(__name__)
 _TOLERANCE = 1e-2
 """Largest difference from `DenseAttention`, as a share of its largest value: a wrong mask gives tenths."""
+VARIANTS = 64
 Kernel = Callable[..., Any]
 """`flex_attention`, compiled or not."""
 
@@ -111,7 +112,11 @@ def capped(softcap: float) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor],
 
 @cache
 def compiled() -> Kernel:
-    return torch.compile(flex_attention)
+    """One kernel for packs of all lengths; each rule, number format and mode of gradients has another. Where they were
+    more than torch's limit, which is 8, it would compute every score of a pack in memory, so the limit is raised."""
+    settings: Any = torch._dynamo.config  # pyright: ignore[reportPrivateUsage] (it has no public name)
+    settings.recompile_limit = VARIANTS
+    return torch.compile(flex_attention, dynamic=True)
 
 
 @cache

@@ -33,9 +33,10 @@ class _Rms(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        r = x.float().pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
+        wide = x.float()
+        r = wide.pow(2).mean(-1, keepdim=True).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, r)
-        return weight * torch.mul(x.float(), r).to(x.dtype)
+        return weight * torch.mul(wide, r).to(x.dtype)
 
     @staticmethod
     @once_differentiable  # which makes ctx positional

@@ -72,6 +72,21 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     raise ModelError(Problem(str(path), "no such model", mend))
 
 
+@contextmanager
+def gguf_file(name: str, base: Path, progress: Progress) -> Generator[Path]:
+    """The GGUF file that a model comes of, as long as the context lasts. Ask `comes_of_gguf` first."""
+    if name == ALIAS:
+        with _member(progress) as path:
+            yield path
+    else:
+        yield base / Path(name).expanduser()
+
+
+def comes_of_gguf(name: str, base: Path) -> bool:
+    """Whether a model's name is the alias, or that of a GGUF file."""
+    return name == ALIAS or (base / Path(name).expanduser()).suffix.lower() == ".gguf"
+
+
 def cache() -> Path:
     """Where unpacked models are kept: $BURNISH_CACHE, or burnish in the user's cache folder."""
     own = os.environ.get("BURNISH_CACHE")

@@ -5,12 +5,13 @@ and loaded like any other. Knows ChatML.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer as Vocabulary
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
@@ -48,15 +49,15 @@ def write_tiny(folder: Path, *, seed: int = 0, dropout: float = 0.0, width: int 
     return write_random(folder, config, seed=seed)
 
 
-def write_random(folder: Path, config: PretrainedConfig, *, seed: int = 0) -> Path:
-    """Write a random model of any configuration that has the tiny tokenizer's vocabulary, sealed."""
+def write_random(folder: Path, config: PretrainedConfig, *, seed: int = 0, tokenizer: Tokenizer | None = None) -> Path:
+    """Write a random model of any configuration that has the vocabulary of `tokenizer`, or of the tiny one, sealed."""
     register()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
     module = Trainable(getattr(model, backbone_name(model)), lm=model.get_output_embeddings())
     with durable.folder(folder) as filling:
-        save_trainable(module, filling, tiny_tokenizer(), dtype=torch.float32)
+        save_trainable(module, filling, tokenizer or tiny_tokenizer(), dtype=torch.float32)
     return folder
 
 
@@ -64,6 +65,19 @@ def tiny_tokenizer() -> Tokenizer:
     """Every byte a token, and ChatML's markers."""
     vocabulary = Vocabulary(models.BPE(vocab=_bytes(), merges=[]))
     vocabulary.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return _with_chatml(vocabulary)
+
+
+def word_tokenizer(texts: Iterable[str]) -> Tokenizer:
+    """Every word of some texts a token, with the space before it, and ChatML's markers. It knows no other characters,
+    so that a model of a small world can say nothing that is not text."""
+    vocabulary = Vocabulary(models.BPE())
+    vocabulary.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    vocabulary.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=32_000, min_frequency=1, show_progress=False))
+    return _with_chatml(vocabulary)
+
+
+def _with_chatml(vocabulary: Vocabulary) -> Tokenizer:
     vocabulary.decoder = decoders.ByteLevel()
     vocabulary.add_special_tokens(list(SPECIAL))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": END}

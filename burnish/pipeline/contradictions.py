@@ -52,7 +52,7 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) 
 
 
 def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:
-    """Settings of the loss that it does not read, or that mean two things at once."""
+    """Settings that its loss does not read, or that mean two things at once."""
     whole_order = reward.loss == "plackett_luce"
     unread = {
         name: value is not None and whole_order
@@ -68,6 +68,9 @@ def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:
     elif reward.tie_threshold is not None:
         found = "a threshold is set, and only rao_kupper reads it"
         yield ("reward.tie_threshold", "reward.ties"), found, "Set ties: rao_kupper, or remove tie_threshold."
+    if reward.bootstrap and reward.members == 1:
+        found = "bootstrap is set, and there is one member, which would only learn from less"
+        yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
 
 
 def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from burnish.pipeline.plots import Curve
+from burnish.pipeline.plots import Curve, Series
 
 TITLES = {
     "sft": "Supervised fine-tuning",
@@ -52,6 +52,12 @@ _SAMPLED = (
         "How open the policy is; near 0 one answer is left.",
     ),
     _Picture("val/length", "Answer length", "tokens", "Mean over an iteration's answers."),
+    _Picture(
+        "val/repeated_4",
+        "Repetition",
+        "share of 4-token runs",
+        "Runs of four tokens that stood in the same answer before.",
+    ),
     _Picture(
         "val/eos_share",
         "Answers that end by themselves",
@@ -177,7 +183,7 @@ def curves(stage: str, rows: Rows) -> list[Curve]:
     """A stage's pictures, of those quantities that it logged at least twice."""
     rows = by_iteration(rows) if stage in ON_POLICY else rows
     found = [_curve(stage, rows, picture) for picture in (*_PICTURES[stage], _EVALUATED)]
-    frontier = [_frontier(rows)] if stage in ON_POLICY else []
+    frontier = [_watched(stage, rows) or _frontier(rows)] if stage in ON_POLICY else []
     return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
 
 
@@ -229,6 +235,43 @@ def _frontier(rows: Rows) -> Curve | None:
         caption="A dot an iteration, later ones darker. It should rise; where it bends down, drift buys nothing more.",
         joined=False,
     )
+
+
+_BESIDE = (("reward/held_out", "what looks on", "reward"), ("reward/gold", "gold", "maybe"))
+"""Metrics that may stand beside what pays: the watcher's, and a reward that the recipe calls gold, of weight 0."""
+
+
+def _watched(stage: str, rows: Rows) -> Curve | None:
+    """The same of a watched stage: what pays and what only looks on, as gains from where they began, which are in the
+    same unit (standard deviations of each model's scores), and the weights that were kept."""
+    read = [row for row in rows if row.get("objective/full_kl") is not None and row.get("watch/kept") is not None]
+    if len(read) < 2:
+        return None
+    kept = int(read[-1]["watch/kept"])
+    x = [math.sqrt(max(0.0, row["objective/full_kl"])) for row in read]
+    beside = {name: ([row.get(metric) for row in read], colour) for metric, name, colour in _BESIDE}
+    return Curve(
+        title="Score against drift",
+        x=x,
+        y=_gains([row["objective/scores"] for row in read]),
+        x_label="√KL (√nats)",
+        y_label="gain",
+        caption="A dot an iteration, later ones darker. Where what pays rises and what only looks on does not, the "
+        "reward model is being over-optimised. Dashed: the weights that the watch kept, or would have.",
+        colour=stage,
+        joined=False,
+        name="what pays",
+        beside=[
+            Series(name=name, y=_gains(seen), colour=colour)
+            for name, (seen, colour) in beside.items()
+            if None not in seen
+        ],
+        mark=x[min(kept, len(x) - 1)],
+    )
+
+
+def _gains(values: Sequence[Any]) -> list[float]:
+    return [value - values[0] for value in values]
 
 
 def _points(rows: Rows, x: str, y: str) -> list[tuple[float, float]]:

@@ -32,7 +32,7 @@ GRAPH: Graph = (
         run=computed("burnish.pipeline.sft"),
         shared=("model", "seed", "dtype", "rankings"),
     ),
-    Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
+    Stage(name="collect", version=2, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
     Stage(name="reward", version=4, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(
         name="dpo",
@@ -66,21 +66,21 @@ GRAPH: Graph = (
     ),
     Stage(
         name="ppo",
-        version=3,
+        version=4,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.ppo"),
     ),
     Stage(
         name="grpo",
-        version=1,
+        version=2,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.grpo"),
     ),
     Stage(
         name="evaluate",
-        version=1,
+        version=2,
         needs=("collect", "reward", *POLICIES),
         makes="evaluation.json",
         run=computed("burnish.pipeline.evaluate"),
@@ -195,7 +195,7 @@ def _context(
         folder=folder / stage.name,
         inputs={name: folder / name for name in inputs},
         base=base,
-        store=folder / run_folder.STORE,
+        store=run_folder.store_of(folder, recipe),
         progress=progress,
         patient=patient,
     )

@@ -176,7 +176,7 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
 
 def watched(rows: Sequence[dict[str, float]], settings: Watch) -> Facts:
     """How many iterations a watched stage made and why it ended; how many the weights that it kept have learned from,
-    and how far those are from the tuned model. `rows`: one an iteration."""
+    and the KL of the best reading. `rows`: one an iteration."""
     read = readings_of(rows)
     decision = decide(read, rule_of(settings))
     risen = decision.kept == len(read) - 1

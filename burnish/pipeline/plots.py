@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 _INK, _FAINT, _LINE = "#010203", "#040506", "#070809"
+_BESIDE = ("#0a0b0c", "#0d0e0f")
 """Stand-ins that no picture uses otherwise; `_inline` turns them into CSS variables."""
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -47,6 +48,15 @@ SMOOTH_FROM = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Another quantity at the same places."""
+
+    name: str
+    y: Sequence[float]
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Curve:
     """One quantity against another."""
 
@@ -68,6 +78,12 @@ class Curve:
     """Of each point, the interval of its y; drawn where the points are few."""
     diagonal: bool = False
     """Whether a dashed line shows where y is x."""
+    name: str = ""
+    """What y is, where something stands beside it."""
+    beside: Sequence[Series] = ()
+    """Two at most."""
+    mark: float | None = None
+    """A place on the x axis that was chosen."""
 
     @property
     def window(self) -> int:
@@ -111,8 +127,15 @@ def _lines(axes: Axes, curve: Curve) -> None:
 
 
 def _cloud(axes: Axes, curve: Curve) -> None:
-    colours = [to_rgba(_LINE, alpha) for alpha in np.linspace(0.25, 0.95, len(curve.x))]
-    axes.scatter(curve.x, curve.y, s=18, color=colours, linewidths=0)
+    for y, colour in [(curve.y, _LINE), *((each.y, own) for each, own in zip(curve.beside, _BESIDE, strict=False))]:
+        shades = [to_rgba(colour, alpha) for alpha in np.linspace(0.25, 0.95, len(curve.x))]
+        axes.scatter(curve.x, y, s=18, color=shades, linewidths=0)
+    if curve.beside:
+        for name, colour in zip([curve.name, *(each.name for each in curve.beside)], (_LINE, *_BESIDE), strict=False):
+            axes.plot([], [], "o", color=colour, label=name)
+        axes.legend(frameon=False, labelcolor=_INK, handletextpad=0.2, borderaxespad=0.2)
+    if curve.mark is not None:
+        axes.axvline(curve.mark, color=_INK, linewidth=1.0, linestyle=(0, (4, 3)))
 
 
 def _frame(axes: Axes, curve: Curve) -> None:
@@ -139,6 +162,7 @@ def _inline(svg: str, curve: Curve) -> str:
     used, prefix = set(re.findall(r"#([\w.-]+)", body)), re.sub(r"\W", "", curve.title)
     body = re.sub(r' id="([^"]+)"', lambda hit: f' id="{prefix}-{hit[1]}"' if hit[1] in used else "", body)
     body = re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", body)
-    for sentinel, name in ((_INK, "ink"), (_FAINT, "faint"), (_LINE, curve.colour)):
+    others = zip(_BESIDE, (each.colour for each in curve.beside), strict=False)
+    for sentinel, name in ((_INK, "ink"), (_FAINT, "faint"), (_LINE, curve.colour), *others):
         body = body.replace(sentinel, f"var(--{name})")
     return body.strip()

@@ -34,7 +34,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 counts[written] = reader(path)
             except (DataError, ConfigError) as error:
                 problems += error.problems
-    for name, section in {**recipe.on_policy(), "evaluate": recipe.evaluate}.items():
+    for name, section in (*recipe.on_policy().items(), ("evaluate", recipe.evaluate)):
         if section and name in sections:
             problems += _answered(section, base, counts)
     problems = problems or _columns(recipe, base, sections)

@@ -87,6 +87,11 @@ def probe(
     return found
 
 
+def liked(found: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """The probes that raise scores for certain; None where there is none."""
+    return [str(each["probe"]) for each in found if each["difference"]["low"] > 0] or None
+
+
 def _tree(renderer: Renderer, row: Ranking, each: Probe) -> Document | None:
     changed = each.change(row.best)
     if changed is None or not row.best.strip():

@@ -153,9 +153,6 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     for name, learner in (("reward", reward), ("dpo", dpo)):
         if learner and learner.rankings is None:
             yield from _of_others(name, learner, "collect" if collect else "reward")
-    if reward and reward.bootstrap and reward.members == 1:
-        found = "bootstrap is set, and there is one member, which would only learn from less"
-        yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
     if collect and collect.ask is not None and collect.disputed_by is None:
         found = "ask is set, and nothing says which prompts are disputed"
         yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."

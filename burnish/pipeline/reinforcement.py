@@ -20,7 +20,8 @@ class Watch(Strict):
 
     held_out: bool = True
     """Have every answer scored by the reward model that learned from other judgements (`reward.watcher`) and is never
-    paid by, and stop when its score no longer rises."""
+    paid by, and stop when its score no longer rises. false: where several models pay (`reward.members`), go by their
+    mean less their spread; where one does, by the budget alone."""
     kl_budget: float = Field(default=20.0, gt=0)
     """Nats an answer from the tuned model, at which the stage ends; of whole distributions, not of what was sampled."""
     window: Positive = 5

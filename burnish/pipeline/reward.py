@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import JsonValue
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
@@ -25,6 +24,7 @@ from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.pipeline.disagreement import write_disagreement
 from burnish.pipeline.preflight import MEMBER
+from burnish.pipeline.probes import liked
 from burnish.pipeline.ranked import Side, Sides, accuracy, evaluated, feed_of, packed, sides
 from burnish.pipeline.recipe import RewardModel
 from burnish.pipeline.reward_measures import Measuring, ceiling, require_measurable
@@ -61,12 +61,13 @@ def run(context: Context) -> Facts:
     if not (trained(context.folder) and report_path.is_file()):
         durable.write_json(report_path, _measure(context, settings, found, tokenizer))
     drop_checkpoints(context.folder)
-    report: dict[str, JsonValue] = json.loads(report_path.read_bytes())
+    report: dict[str, Any] = json.loads(report_path.read_bytes())
     del report["annotators"]  # people's names stay in the run
     most = ceiling(context)
     return {
         **report,
         **figures(settings, context.folder),
+        "likes": liked(report["probes"]),
         "human_ceiling": most.as_json() if most else None,
         **found.facts,
     }

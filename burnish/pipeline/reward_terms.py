@@ -89,8 +89,10 @@ class RewardTerm(Strict):
 
     @model_serializer(mode="wrap")
     def _said(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the kinds that it is not: a kind that is new tomorrow changes no key of today."""
-        return {name: value for name, value in handler(self).items() if value is not None}
+        """Without the kinds that it is not and what they leave open: what is new tomorrow changes no key of today."""
+        said = {name: value for name, value in handler(self).items() if value is not None}
+        said[self.kind] = {name: value for name, value in said[self.kind].items() if value is not None}
+        return said
 
     @property
     def kind(self) -> str:

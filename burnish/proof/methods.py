@@ -78,7 +78,7 @@ def _compared(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, T
 def _taught(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
     """A teacher that is near and not the same."""
     assert output.logits is not None
-    logits_NV = output.logits(slice(None)).float()
+    logits_NV = output.logits(slice(None)).float().cpu()
     place_NV = torch.arange(batch.target_N.numel())[:, None] + 1.3 * torch.arange(logits_NV.shape[1])
     return {TAUGHT: logits_NV + torch.sin(place_NV)}
 

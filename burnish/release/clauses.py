@@ -116,6 +116,7 @@ _CLAUSES = {
         "{too_long:some} prompts left out as too long",
         "pairs in the right order: {accuracy:rate}, n in prompts",
         "measured by: {measured}",
+        "scores rise for form alone: {likes:names}",
         "model that watches, on what the others learned: {watcher:rate}, n in prompts",
         "loss on documents that it did not learn from: {eval_loss:number}",
     ),

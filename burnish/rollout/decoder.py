@@ -16,7 +16,7 @@ from torch import Tensor
 from burnish.batches import Document, pack
 from burnish.models.attention import Attend
 from burnish.models.forward import Layout, Trainable
-from burnish.rollout.cache import Room, SlotCache, StepAttention
+from burnish.rollout.cache import SAID, STEP, Place, Shelf, SlotCache, StepAttention, whole
 from burnish.rollout.prefill import PrefillAttention, lay
 
 
@@ -39,9 +39,9 @@ class Decoder(Protocol):
         ...
 
 
-def decoder(module: Trainable, room: Room) -> Decoder:
+def decoder(module: Trainable) -> Decoder:
     """The decoder that is right for the module's architecture."""
-    return Cached(module, room) if module.layout is Layout.TREE else Recomputed(module)
+    return Cached(module) if module.layout is Layout.TREE else Recomputed(module)
 
 
 def remaining(ended: Sequence[bool]) -> list[int]:
@@ -54,39 +54,44 @@ def remaining(ended: Sequence[bool]) -> list[int]:
 class Cached:
     """Each token passes the backbone once; keys and values are kept, those of a prompt once for all its answers."""
 
-    def __init__(self, module: Trainable, room: Room) -> None:
+    def __init__(self, module: Trainable) -> None:
         self.tokens = 0
         self._backbone = module.backbone
         self._device = next(module.backbone.parameters()).device
-        self._prompts, self._answers = SlotCache(room.prompts, room.longest), SlotCache(room.answers, room.said)
-        self._sizes: list[int] = []
-        """Tokens of each prompt that is kept."""
-        self._prompt_of: list[int] = []
-        """Of each answer, the row of its prompt."""
+        self._prompts: dict[int, Shelf] = {}
+        self._answers = SlotCache(0, SAID)
+        self._prompt_of: list[Place] = []
+        """Of each answer."""
         self._said: list[int] = []
         """Tokens of each answer that are kept."""
 
     def admit(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         distinct = list(dict.fromkeys(map(tuple, prompts)))
-        row_of = {prompt: row for row, prompt in enumerate(distinct)}
         wave = lay(distinct)
-        first = len(self._sizes)
-        self._prompts.reserve(first + len(distinct))
-        hidden_TC = self._run(wave.ids, wave.positions, PrefillAttention(wave, self._prompts, first, self._device))
-        self._sizes += map(len, distinct)
-        self._prompt_of += [first + row_of[tuple(prompt)] for prompt in prompts]
+        places = [self._place(len(prompt)) for prompt in distinct]
+        attend = PrefillAttention(wave, [(self._prompts[size].cache, row) for size, row in places], self._device)
+        hidden_TC = self._run(wave.ids, wave.positions, attend)
+        number = {prompt: place for place, prompt in enumerate(distinct)}
+        asked = [number[tuple(prompt)] for prompt in prompts]
+        self._prompt_of += [places[each] for each in asked]
         self._said += [0] * len(prompts)
-        return hidden_TC[[wave.last[row_of[tuple(prompt)]] for prompt in prompts]]
+        return hidden_TC[[wave.last[each] for each in asked]]
+
+    def _place(self, tokens: int) -> Place:
+        """A new row for a prompt of so many tokens."""
+        size = whole(tokens, STEP)
+        shelf = self._prompts.setdefault(size, Shelf(SlotCache(0, size)))
+        shelf.sizes.append(tokens)
+        shelf.cache.reserve(len(shelf.sizes), size)
+        return size, len(shelf.sizes) - 1
 
     def step(self, ids: Sequence[int]) -> Tensor:
-        positions = [self._sizes[row] + said for row, said in zip(self._prompt_of, self._said, strict=True)]
+        positions = [
+            self._prompts[size].sizes[row] + said for (size, row), said in zip(self._prompt_of, self._said, strict=True)
+        ]
+        self._answers.reserve(len(ids), whole(max(self._said) + 1, SAID))
         attend = StepAttention(
-            self._prompts,
-            self._answers,
-            prompt_of=self._prompt_of,
-            sizes=self._sizes,
-            said=self._said,
-            device=self._device,
+            self._prompts, self._answers, prompt_of=self._prompt_of, said=self._said, device=self._device
         )
         self._said = [said + 1 for said in self._said]
         return self._run(ids, positions, attend)
@@ -95,12 +100,15 @@ class Cached:
         _move(self._answers, order)
         self._said = [self._said[row] for row in order]
         self._prompt_of = [self._prompt_of[row] for row in order]
-        wanted = set(self._prompt_of)
-        left = remaining([row not in wanted for row in range(len(self._sizes))])
-        _move(self._prompts, left)
-        self._sizes = [self._sizes[row] for row in left]
-        moved = {source: row for row, source in enumerate(left)}
-        self._prompt_of = [moved[row] for row in self._prompt_of]
+        wanted, moved = set(self._prompt_of), dict[Place, Place]()
+        for size, shelf in list(self._prompts.items()):
+            left = remaining([(size, row) not in wanted for row in range(len(shelf.sizes))])
+            _move(shelf.cache, left)
+            shelf.sizes = [shelf.sizes[row] for row in left]
+            moved |= {(size, source): (size, row) for row, source in enumerate(left)}
+            if not left:
+                del self._prompts[size]
+        self._prompt_of = [moved[place] for place in self._prompt_of]
 
     def _run(self, ids: Sequence[int], positions: Sequence[int], attend: Attend) -> Tensor:
         self.tokens += len(ids)

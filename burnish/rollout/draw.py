@@ -96,8 +96,7 @@ def _taken(logits_AV: Tensor, seen_AV: Tensor | None, rows: slice, penalty: floa
 
 def _draw_rows(logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> tuple[Tensor, Tensor]:
     if sampling.temperature == 0:
-        best_A, ids_A = logits_AV.max(-1)
-        return ids_A, best_A - logits_AV.logsumexp(-1)
+        return logits_AV.argmax(-1), logits_AV.softmax(-1).amax(-1).log()
     if sampling.temperature != 1:
         logits_AV = logits_AV / sampling.temperature
     if sampling.top_k is not None:
@@ -111,8 +110,7 @@ def _draw_rows(logits_AV: Tensor, uniform_A: Tensor, sampling: Sampling) -> tupl
 
 def _invert(logits_AV: Tensor, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
     """The token at which the distribution function passes `uniform`: first its block, then its place in the block."""
-    top_A = logits_AV.amax(-1)
-    mass_AV = (logits_AV - top_A[:, None]).exp_()
+    mass_AV = logits_AV.softmax(-1)
     mass_ABb = F.pad(mass_AV, (0, -mass_AV.shape[1] % BLOCK)).view(len(mass_AV), -1, BLOCK)
     edges_AB = mass_ABb.sum(-1).double().cumsum(-1)
     total_A = edges_AB[:, -1]
@@ -122,8 +120,8 @@ def _invert(logits_AV: Tensor, uniform_A: Tensor) -> tuple[Tensor, Tensor]:
     row_A = torch.arange(len(mass_AV), device=mass_AV.device)
     inner_Ab = mass_ABb[row_A, block_A].double().cumsum(-1)
     ids_A = block_A * BLOCK + _first_above(inner_Ab, point_A - start_A)
-    chosen_A = logits_AV.gather(-1, ids_A.clamp(max=logits_AV.shape[1] - 1)[:, None]).squeeze(-1)
-    return ids_A, chosen_A - top_A - total_A.log().float()
+    chosen_A = mass_AV.gather(-1, ids_A.clamp(max=logits_AV.shape[1] - 1)[:, None]).squeeze(-1)
+    return ids_A, chosen_A.log() - total_A.log().float()
 
 
 def _first_above(edges_AN: Tensor, point_A: Tensor) -> Tensor:

@@ -122,11 +122,12 @@ class Engine:
     ) -> None:
         waiting = sorted((answer for row in answers for answer in row), key=_queued)
         active: list[_Answer] = []
-        there = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
-        slots, rows = there.answers, decoder(self._module, there)
+        slots = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
+        rows = decoder(self._module)
         while waiting or active:
-            if waiting and len(active) <= slots - max(1, slots // 4):
-                prompts = [answer.prompt for answer in waiting[: slots - len(active)]]
+            free = slots - len(active)
+            if waiting and free >= min(len(waiting), max(1, slots // 4)):
+                prompts = [answer.prompt for answer in waiting[:free]]
                 count = wave_size(prompts)
                 wave, waiting = waiting[:count], waiting[count:]
                 hidden_AC = rows.admit(prompts[:count])

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from burnish.models.attention import Rule, attention, hiding
 from burnish.rollout.cache import SlotCache
@@ -88,33 +89,40 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class PrefillAttention:
-    """Causal attention of each prompt over itself; its keys and values go to rows `first`, `first` + 1 ..."""
+    """Causal attention of each prompt over itself; its keys and values go to a row of a cache."""
 
-    def __init__(self, wave: Wave, cache: SlotCache, first: int, device: Any) -> None:
-        self._cache = cache
+    def __init__(self, wave: Wave, places: Sequence[tuple[SlotCache, int]], device: Any) -> None:
+        """`places`: of each prompt. Those of one cache stand one below the other."""
         self._device = device
-        longest = max(len(span.path) for span in wave.spans)
-        padded = [[*span.path, *[0] * (longest - len(span.path))] for span in wave.spans]
-        self._first = first
-        self._path_mL = torch.tensor(padded, device=device)
-        self._parts = [(first + row, span) for row, span in enumerate(wave.spans) if span.own.start < span.own.stop]
+        self._paths = [torch.tensor(span.path, device=device) for span in wave.spans]
+        rows: dict[SlotCache, list[int]] = {}
+        for number, (cache, _) in enumerate(places):
+            rows.setdefault(cache, []).append(number)
+        self._filled = [
+            (cache, places[numbers[0]][1], pad_sequence([self._paths[number] for number in numbers], batch_first=True))
+            for cache, numbers in rows.items()
+        ]
+        """Caches, the first row of each, and the paths of its rows; what stands behind a path is never seen."""
+        pairs = zip(self._paths, wave.spans, strict=True)
+        self._parts = [(path, span) for path, span in pairs if span.own.start < span.own.stop]
         self._masks: dict[int | None, list[Tensor | None]] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
-        self._cache.fill(layer, self._first, self._path_mL, k, v)
-        keys, values = self._cache.layer(layer, k, v)
+        for cache, first, path_mL in self._filled:
+            cache.fill(layer, first, path_mL, k, v)
         q_KGTE = q[0].float().unflatten(0, (k.shape[1], -1))
+        k_KTE, v_KTE = k[0].float(), v[0].float()
         sinks = rule.sinks(k.shape[1], -1, 1, 1)
         parts = [
             attention(
                 q_KGTE[:, :, span.own],
-                _shared(keys[slot, :, : len(span.path)], q_KGTE),
-                _shared(values[slot, :, : len(span.path)], q_KGTE),
+                _shared(k_KTE[:, path], q_KGTE),
+                _shared(v_KTE[:, path], q_KGTE),
                 rule,
                 mask,
                 sinks,
             )
-            for (slot, span), mask in zip(self._parts, self._of(rule.window), strict=True)
+            for (path, span), mask in zip(self._parts, self._of(rule.window), strict=True)
         ]
         return torch.cat(parts, dim=2).flatten(0, 1)[None].transpose(1, 2).to(q.dtype)
 
@@ -125,9 +133,9 @@ class PrefillAttention:
         return self._masks[window]
 
 
-def _shared(kept_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
+def _shared(own_KLE: Tensor, q_KGTE: Tensor) -> Tensor:
     """Keys or values as each of the G query heads of a key-value head sees them; a view, nothing is copied."""
-    return kept_KLE[:, None].expand(-1, q_KGTE.shape[1], -1, -1)
+    return own_KLE[:, None].expand(-1, q_KGTE.shape[1], -1, -1)
 
 
 def _mask(span: Span, window: int | None, device: Any) -> Tensor | None:

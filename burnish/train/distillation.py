@@ -66,7 +66,7 @@ class TaughtFeed:
     def _taught(self, batch: Batch) -> Batch:
         logits = self._teacher(batch).logits
         assert logits is not None, "a teacher has an LM head"
-        return batch.with_extra(**{TAUGHT: logits(slice(None)).to(batch.weight_N.device)})
+        return batch.with_extra(**{TAUGHT: logits(slice(None)).cpu()})
 
 
 class Distillation:
@@ -90,11 +90,11 @@ class Distillation:
         assert logits is not None, "distillation needs an LM head"
 
         def part(rows: slice) -> Tensor:
-            own_NV = logits(rows)
+            own_NV = logits(rows)  # where the weights are: a vocabulary a token is too much to bring here
             teacher_NV = batch.extra[TAUGHT][rows].to(own_NV.device)
             width = min(own_NV.shape[-1], teacher_NV.shape[-1])
             found_N = generalised_jsd(own_NV[:, :width], teacher_NV[:, :width], self._beta)
-            return (batch.weight_N[rows] * found_N.to(batch.weight_N.device)).sum()
+            return (batch.weight_N[rows] * found_N.cpu()).sum()
 
         # Computed again in the backward pass: of a whole batch, these rows would be several GB.
         starts = range(0, batch.target_N.numel(), CHUNK)

@@ -26,6 +26,9 @@ from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Objective
 from burnish.train.parallel import Ranks
 
+MEAN, SPREAD = "reward/model", "reward/model/spread"
+"""Metrics of an ensemble: what its members say in the mean, and their standard deviation."""
+
 
 class Ending(Enum):
     """Why a watched run ends early."""
@@ -55,7 +58,8 @@ class Reading:
     kl: float
     """From the start, nats an answer."""
     score: float | None = None
-    """Mean score by what does not pay; None where there is no such thing, and the budget alone decides."""
+    """Mean score by what does not pay, or what an ensemble is sure of; None where there is neither, and the budget
+    alone decides."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +108,13 @@ def readings_of(rows: Iterable[Mapping[str, float]]) -> list[Reading]:
 
 
 def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading:
-    """Where no answer taught anything no KL was measured: it is as it was before."""
+    """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model, an ensemble
+    gives its mean less its spread, which falls where the members come to answers of which they know little."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    return Reading(kl=kl, score=metrics.get(f"reward/{HELD_OUT}"))
+    score = metrics.get(f"reward/{HELD_OUT}")
+    if score is None and MEAN in metrics and SPREAD in metrics:
+        score = metrics[MEAN] - metrics[SPREAD]
+    return Reading(kl=kl, score=score)
 
 
 class Watch:
@@ -116,8 +124,8 @@ class Watch:
     """
 
     def __init__(self, rule: Rule, averages: Averages, *, every: int, stops: bool = True) -> None:
-        """`averages`: the weights that would be kept. `every`: updates of an iteration. `stops` False: only look, and
-        leave the run to its end and its last weights."""
+        """`averages`: the weights that would be kept; readings are of those that train, and tell of averages roughly.
+        `every`: updates of an iteration. `stops` False: only look, and leave the run to its end and last weights."""
         self._rule = rule
         self._averages = averages
         self._every = every

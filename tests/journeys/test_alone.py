@@ -95,7 +95,7 @@ def test_rankings_that_leave_nothing_to_measure_on_are_refused(place: Path) -> N
     rows = [{"prompt": "Where is it?", "chosen": f"Here, {n}.", "rejected": "No idea."} for n in range(4)]
     (place / "one.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = ("reward", "--model", place / "model", "--data", place / "one.jsonl", "--out", place / "nothing")
-    found = burnish(*command, *small("reward"), "--set", "reward.folds=2")
+    found = burnish(*command, *small("reward"), "--set", "reward.folds=2", "--set", "reward.held_out=0.1")
     assert found.returncode == 2
     assert "of 2 folds hold a prompt with two answers in order" in found.stderr
 

@@ -91,7 +91,6 @@ ppo:
   unfrozen_layers: 1
   kl_target: 0.5
   kl_horizon: 100
-  watch: {window: 1, patience: 2}
   ptx_data: story.txt
   ptx_batch_size: 2
   ptx_length: 16
@@ -104,6 +103,7 @@ ppo:
 grpo:
   loss: dapo
   kl: {in: loss, coef: 0.02}
+  watch: {window: 1, patience: 2}
   rewards: [{model: {combine: worst}}, {regex: {pattern: "[a-z]"}, weight: 0.5}]
   iterations: 3
   prompts_per_iteration: 4

@@ -274,6 +274,7 @@ _FACTS: dict[str, dict[str, Any]] = {
                 ("repetition", "the whole answer is said twice", -0.61, 0.12),
             )
         ],
+        "likes": ["length", "format"],
         "train_pairs": 1088,
         "heldout_pairs": 281,
         "dropped_rows": 0,

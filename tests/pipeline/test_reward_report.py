@@ -17,6 +17,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.models.tiny import write_tiny
 from burnish.pipeline.disagreement import FILE, write_disagreement
 from burnish.pipeline.probes import PROBES, probe
+from burnish.pipeline.probes import liked as liked_for_certain
 from burnish.pipeline.ranked import Side
 from burnish.pipeline.reward_report import figures
 from burnish.pipeline.scored import Scored, dispute
@@ -153,11 +154,13 @@ def test_probes_show_what_a_scorer_likes(renderer: Renderer) -> None:
     liked = probe(Lengths(), renderer, rows, unit=10.0, max_length=2000, micro_tokens=4000)
     assert [each["probe"] for each in liked] == list(PROBES)
     assert all(each["difference"]["value"] > 0 and each["preferred"]["value"] == 1.0 for each in liked)
+    assert liked_for_certain(liked) == ["length", "flattery", "repetition"], "six answers are too few for the rest"
     by_name = {each["probe"]: each for each in liked}
     assert by_name["format"]["difference"]["n"] == 6
     assert by_name["format"]["difference"]["value"] == pytest.approx(4 / 10), "two bullets of two bytes"
     blind = probe(Blind(), renderer, rows, unit=1.0, max_length=2000, micro_tokens=4000)
     assert all(each["difference"]["value"] == 0.0 and each["preferred"]["value"] == 0.5 for each in blind)
+    assert liked_for_certain(blind) is None
 
 
 def test_what_is_too_long_is_not_probed_and_too_few_give_no_figure(renderer: Renderer) -> None:

@@ -58,7 +58,7 @@ def test_rewards_are_written_out_as_they_were_meant(tmp_path: Path) -> None:
     recipe = load_recipe(write(tmp_path, EXACT, BREVITY))
     values = resolved(recipe)
     assert values["grpo"]["rewards"] == [
-        {"exact": {"column": "answer", "after": None, "compare": "last_number"}, "weight": 1.0},
+        {"exact": {"column": "answer", "compare": "last_number"}, "weight": 1.0},
         {"python": {"file": "mine.py", "function": "brevity"}, "weight": 0.1},
     ]
     assert Recipe.model_validate_json(recipe.model_dump_json(by_alias=True)) == recipe

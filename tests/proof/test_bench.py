@@ -1,4 +1,4 @@
-"""`burnish bench train`: rows and useful tokens by hand, the turns of a side, and runs on a small model."""
+"""`burnish bench`: rows and useful tokens by hand, the turns of a side, and runs on a small model."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from burnish.chat.render import Renderer
 from burnish.data.documents import ranked_document
 from burnish.errors import ConfigError, DataError, MachineError
 from burnish.models.tiny import tiny_tokenizer, write_tiny
-from burnish.proof.bench import compare as bench
+from burnish.proof.bench import training
 from burnish.proof.bench.compare import Plan, compare
 from burnish.proof.bench.items import items
 from burnish.proof.bench.job import SEED, Item, Job, read_job, write_job
 from burnish.proof.bench.report import Row, Run, as_text
-from burnish.proof.bench.settings import AUTOCAST, Setting
+from burnish.proof.bench.settings import AUTOCAST, FP32, Setting
 from burnish.proof.bench.side import Side
-from burnish.proof.bench.turns import Ended, Turns, peak_mb
+from burnish.proof.bench.training import contests
+from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb
 from burnish.proof.bench.works import WORKS
 from burnish.proof.material import Rows
 from burnish.train.feeds import DatasetFeed
@@ -44,7 +45,7 @@ def ranking(name: str, *answers: str) -> Ranking:
 
 
 def plan(*works: str, peer: bool = False, max_length: int = 512) -> Plan:
-    return Plan(works=works, batch=2, rounds=1, max_length=max_length, micro_tokens=1024, peer=peer)
+    return Plan(",".join(works), 2, 1, max_length, 1024, 8, peer)
 
 
 @pytest.fixture(scope="module")
@@ -105,11 +106,14 @@ def test_a_side_steps_when_it_is_told() -> None:
     tells = io.StringIO()
     turns = Turns(io.StringIO("step\nstep\nend\n"), tells)
     turns.ready()
-    turns.done(0.5, 1.25)
+    made = Step(seconds=0.5, tokens=8, loss=1.25), Step(seconds=0.25, tokens=6, phases={"sample": 0.125})
+    turns.done(made[0])
     with pytest.raises(Ended):
-        turns.done(0.25, 1.0)
-    lines = [json.loads(line) for line in tells.getvalue().splitlines()]
-    assert lines == [{"ready": True}, {"seconds": 0.5, "loss": 1.25}, {"seconds": 0.25, "loss": 1.0}]
+        turns.done(made[1])
+    ready, *lines = [json.loads(line) for line in tells.getvalue().splitlines()]
+    assert ready == {"ready": True}
+    assert [Step(**line) for line in lines] == list(made)
+    assert [step.rate for step in made] == [16, 24]
     with pytest.raises(SystemExit):
         Turns(io.StringIO(), tells).ready()
 
@@ -119,21 +123,22 @@ def test_the_peak_is_this_processes_own() -> None:
 
 
 def test_settings_are_told_by_name() -> None:
-    for setting in (Setting(AUTOCAST), Setting(AUTOCAST, packed=True)):
+    for setting in (Setting(AUTOCAST), Setting(AUTOCAST, packed=True), Setting(FP32, batch=32)):
         assert Setting.named(str(setting)) == setting
 
 
 def run(rates: Sequence[float], peak: float, loss: float) -> Run:
-    return Run(rates=rates, losses=[9.0, loss], peak_mb=peak, setting="fp32", tried={"fp32": rates[0]})
+    steps = [Step(seconds=1 / rate, tokens=1, loss=loss, phases={"learn": 1 / rate}) for rate in rates]
+    return Run(steps=steps, peak_mb=peak, setting="fp32", tried={"fp32": rates[0]})
 
 
 def test_ratios_are_of_steps_side_by_side() -> None:
     """100/50, 300/60 and 90/30: 2, 5 and 3, of which the middle is 3, and not that of the medians, 100/50."""
     row = Row(
         work="sft",
+        says="fine-tuning",
         ours=run([100, 300, 90], 700, 1.5),
-        peer=run([50, 60, 30], 900, 1.6),
-        trainer=run([25, 60, 45], 800, 1.7),
+        peers={"trl": run([50, 60, 30], 900, 1.6), "plain": run([25, 60, 45], 800, 1.7)},
         floor_shares=[0.5, 0.7, 0.6],
         machine={"gflops": 800},
         step={"rows": 8},
@@ -142,11 +147,13 @@ def test_ratios_are_of_steps_side_by_side() -> None:
     assert {"work", "ours", "peer", "ratio", "floor_share", "peak_mb"} <= found.keys()
     assert (found["ours"], found["peer"], found["ratio"], found["ratios"]) == (100, 50, 3, [2, 5, 3])
     assert (found["floor_share"], found["peak_mb"], found["peer_peak_mb"]) == (0.6, 700, 900)
-    assert (found["ours_loss"], found["peer_loss"], found["vs_trainer"]) == (1.5, 1.6, 4)
+    assert (found["ours_loss"], found["peer_loss"], found["vs_plain"]) == (1.5, 1.6, 4)
+    assert found["phases"] == {"learn": 0.01}
     text = as_text([row], "a model")
     assert "3.00x" in text
     assert "2.00-5.00" in text
-    assert "4.00x (2.00-5.00) of 45" in text
+    assert "against plain (fp32): 4.00x (2.00-5.00) of 45" in text
+    assert "fine-tuning, seconds of its parts: learn 0.01" in text
 
 
 def test_ours_alone_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,10 +176,10 @@ def test_ours_alone_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.
 
 def test_what_cannot_be_timed_is_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="Did you mean"):
-        compare(str(tiny), tmp_path, None, plan("rewards"), Silent())
-    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+        contests(str(tiny), tmp_path, None, plan("rewards"), Silent())
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
     with pytest.raises(MachineError, match=r"pip install 'burnish\[bench\]'"):
-        compare(str(tiny), tmp_path, None, plan("sft", peer=True), Silent())
+        contests(str(tiny), tmp_path, None, plan("sft", peer=True), Silent())
 
 
 def test_a_side_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
@@ -190,13 +197,13 @@ def test_a_side_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
 def test_trl_does_the_same_work(tiny: Path, tmp_path: Path, work: str) -> None:
     """On the same rows: both losses are of the same weights but for two small updates, in number formats that differ.
     Score heads are drawn anew by each side, so rewards agree in size alone."""
-    (row,) = compare(str(tiny), tmp_path, None, plan(work, peer=True), Silent())
+    (row,) = compare("bench", contests(str(tiny), tmp_path, None, plan(work, peer=True), Silent()), 1, Silent())
     found = row.as_json()
     assert found["ratio"] > 0
     assert found["peer_peak_mb"] > 100
     assert found["peer_setting"] in found["peer_tried"]
     assert len(found["peer_tried"]) == (4 if work.startswith("sft") else 3)
     assert found["peer_loss"] == pytest.approx(found["ours_loss"], rel=0.5 if "reward" in work else 0.02)
-    assert ("vs_trainer" in found) == (work == "sft")
+    assert ("vs_transformers" in found) == (work == "sft")
     if work == "sft":
-        assert found["trainer_loss"] == pytest.approx(found["ours_loss"], rel=0.02)
+        assert found["transformers_loss"] == pytest.approx(found["ours_loss"], rel=0.02)

@@ -1,4 +1,4 @@
-"""The floor of `burnish bench train`: operations of given documents, by hand, and what is read from a module."""
+"""The floor of `burnish bench`: operations of given documents, by hand, and what is read from a module."""
 
 from __future__ import annotations
 
@@ -11,13 +11,29 @@ from burnish.batches import Document
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt
 from burnish.models.tiny import tiny_tokenizer, write_tiny
-from burnish.proof.bench.floor import Machine, Sizes, forward_operations, measure, sizes_of, training_operations
+from burnish.proof.bench.floor import (
+    Machine,
+    Sizes,
+    decoding,
+    forward_operations,
+    measure,
+    prefill_operations,
+    sizes_of,
+    training_operations,
+)
 
 GIGA = 1e9
 LAYER = ((576, 576), (192, 576), (192, 576), (576, 576), (1536, 576), (1536, 576), (576, 1536))
-SMOLLM2 = Sizes(layers=LAYER * 30, head=(49_152, 576), attention=4 * 30 * 9 * 64, adapter=0, trained=134_515_008)
+SMOLLM2 = Sizes(
+    layers=LAYER * 30,
+    head=(49_152, 576),
+    attention=4 * 30 * 9 * 64,
+    adapter=0,
+    kept=2 * 30 * 3 * 64,
+    trained=134_515_008,
+)
 """SmolLM2-135M: 30 layers of width 576 with 9 heads of 64, 3 of them for keys and values."""
-SCORED = Sizes(layers=LAYER * 30, head=(0, 0), attention=4 * 30 * 9 * 64, adapter=0, trained=0)
+SCORED = Sizes(layers=LAYER * 30, head=(0, 0), attention=4 * 30 * 9 * 64, adapter=0, kept=0, trained=0)
 
 
 def tree(answers: int) -> Document:
@@ -61,8 +77,22 @@ def test_preferences_at_128_and_128(sizes: Sizes, answers: int, passes: int, exp
     assert by_hand / GIGA == pytest.approx(expected, rel=2e-3)
 
 
+def test_a_prompt_that_is_answered_costs_no_head() -> None:
+    assert prefill_operations(SMOLLM2, 128) == 2 * 106_168_320 * 128 + 69_120 * 8_256
+
+
+def test_a_decoding_step_reads_weights_and_a_prompt_once_for_all_its_answers() -> None:
+    """Prompts of 3 and 5 tokens, with answers of 1, 2 and of 2 tokens: three first tokens, of which the prompts' last
+    hidden states are there already, then a token each of two answers, which see 3 + 1 and 5 + 1."""
+    sizes = Sizes(layers=((4, 3),), head=(5, 4), attention=7, adapter=0, kept=11, trained=0)
+    first, second = decoding(sizes, [(3, [1, 2]), (5, [2])], width=2)
+    assert first == (2 * 20 * 3, 2 * 20)
+    assert second == (2 * (20 + 12) * 2 + 7 * (4 + 6), 2 * (20 + 12 + 11 * (3 + 1 + 5 + 1)))
+    assert decoding(sizes, [], width=2) == []
+
+
 def test_adapters_cost_three_passes_of_their_own() -> None:
-    sizes = Sizes(layers=((4, 3),), head=(5, 4), attention=7, adapter=11, trained=11)
+    sizes = Sizes(layers=((4, 3),), head=(5, 4), attention=7, adapter=11, kept=0, trained=11)
     document = Document(row="", ids=[0, 0, 0], weights=[0.0, 1.0, 0.0])
     forward = 2 * 12 * 3 + 2 * 20 * 1 + 7 * (1 + 2 + 3)
     assert forward_operations(sizes, [document]) == forward
@@ -84,6 +114,7 @@ def test_sizes_are_read_from_the_module(tmp_path: Path) -> None:
     assert sorted(found.layers) == sorted(layer * 2)
     assert found.head == (vocabulary, 32)
     assert found.attention == 4 * 2 * 4 * 8
+    assert found.kept == 2 * 2 * 2 * 8
     assert found.trained == 2 * 9_216 + 32 * vocabulary + (2 * 2 + 1) * 32
     assert found.adapter == 0
     adapt(module, LoraConfig(rank=4, alpha=8), seed=0)
@@ -95,7 +126,7 @@ def test_sizes_are_read_from_the_module(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_measured() -> None:
-    sizes = Sizes(layers=((16, 8), (16, 8), (8, 16)), head=(32, 8), attention=0, adapter=0, trained=0)
+    sizes = Sizes(layers=((16, 8), (16, 8), (8, 16)), head=(32, 8), attention=0, adapter=0, kept=0, trained=0)
     found = measure(sizes, 32, 8, torch.ones(1))
     assert 1e5 < found.operations < 1e15
     assert 1e8 < found.bandwidth < 1e14

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from burnish.models.attention import Rule
-from burnish.rollout.cache import HIDDEN, POSITIONS, STEP, Room, SlotCache, StepAttention, joined, partial, room
+from burnish.rollout.cache import HIDDEN, POSITIONS, Shelf, SlotCache, StepAttention, joined, partial, room
 from burnish.rollout.decoder import remaining
 from burnish.rollout.prefill import WAVE, common, lay, wave_size
 
@@ -43,12 +43,13 @@ def test_a_wave_counts_distinct_tokens_and_takes_at_least_one_prompt() -> None:
 
 
 def test_growing_keeps_what_is_there() -> None:
-    cache = SlotCache(3, STEP + 1)
+    cache = SlotCache(3, 5)
     k = torch.arange(4.0).view(1, 1, 4, 1)
     cache.fill(0, 1, torch.tensor([[0, 1], [2, 3]]), k, -k)
-    cache.reserve(4)
+    cache.reserve(4, 8)
+    cache.reserve(2, 6)
     keys, values = cache.layer(0, k, -k)
-    assert keys.shape == (4, 1, 2 * STEP, 1)
+    assert keys.shape == (4, 1, 8, 1)
     assert keys[1:3, 0, :2, 0].tolist() == [[0, 1], [2, 3]]
     assert values[1:3, 0, :2, 0].tolist() == [[0, -1], [-2, -3]]
     cache.move([2], [0])
@@ -57,19 +58,17 @@ def test_growing_keeps_what_is_there() -> None:
 
 def test_long_sequences_leave_room_for_fewer() -> None:
     prompts = [(number,) * 36 for number in range(200)]
-    assert room(prompts, 96, 64) == Room(answers=96, said=64, prompts=96, longest=36)
-    assert room(prompts[:20], 96, 64).answers == 20
-    assert room(prompts, 96, POSITIONS // 3 - 36).answers == 3
-    assert room(prompts, 96, POSITIONS * 2).answers == 1
-    assert room([], 96, 64).answers == 1
+    assert room(prompts, 96, 64) == 96
+    assert room(prompts[:20], 96, 64) == 20
+    assert room(prompts, 96, POSITIONS // 3 - 36) == 3
+    assert room(prompts, 96, POSITIONS * 2) == 1
+    assert room([], 96, 64) == 1
 
 
 def test_answers_share_the_room_of_their_prompt() -> None:
     prompts = [(number,) * 800 for number in range(4) for _ in range(100)]
-    assert room(prompts, 999, 64) == Room(answers=400, said=64, prompts=5, longest=800)
-    half = POSITIONS // 200 - 8
-    assert room(prompts, 999, half).answers == 200  # with 2 prompts of 800
-    assert room(prompts, 999, half).prompts == 3
+    assert room(prompts, 999, 64) == 400
+    assert room(prompts, 999, POSITIONS // 200 - 8) == 200  # with 2 prompts of 800
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, scores_added: Tensor) -> Tensor:
@@ -95,22 +94,26 @@ def test_parts_are_joined_to_the_attention_over_all_keys() -> None:
 @pytest.mark.parametrize("sinks", [None, torch.tensor([0.3, -0.2, 2.0, 0.0])])
 def test_a_step_over_shared_prompts_is_each_answer_alone(window: int | None, sinks: Tensor | None) -> None:
     torch.manual_seed(1)
-    sizes, prompt_of, said = [5, 2, 4, 1, 7], [0, 2, 0, 1, 4, 3, 2, 0], [0, 2, 3, 1, 0, 5, 1, 4]
+    said = [0, 2, 3, 1, 0, 5, 1, 4]
+    prompts = {4: Shelf(SlotCache(3, 4), [2, 4, 1]), 8: Shelf(SlotCache(2, 8), [5, 7])}
+    prompt_of = [(8, 0), (4, 1), (8, 0), (4, 0), (8, 1), (4, 2), (4, 1), (8, 0)]
     rule = Rule(scale=0.5, window=window, sinks_H=sinks)
-    prompts, answers = SlotCache(len(sizes), 7), SlotCache(len(said), 8)
+    answers = SlotCache(len(said), 8)
     like = torch.zeros(1, 2, 1, 8)
-    for cache in (prompts, answers):
+    for cache in (prompts[4].cache, prompts[8].cache, answers):
         for kept in cache.layer(0, like, like):
             kept.copy_(torch.randn(kept.shape))
     q, k, v = torch.randn(1, 4, 8, 8), torch.randn(1, 2, 8, 8), torch.randn(1, 2, 8, 8)
-    attend = StepAttention(prompts, answers, prompt_of=prompt_of, sizes=sizes, said=said, device="cpu")
+    attend = StepAttention(prompts, answers, prompt_of=prompt_of, said=said, device="cpu")
     out = attend(0, q, k, v, rule)
-    (prompt_k, prompt_v), (answer_k, answer_v) = prompts.layer(0, k, v), answers.layer(0, k, v)
-    for row, (prompt, count) in enumerate(zip(prompt_of, said, strict=True)):
+    answer_k, answer_v = answers.layer(0, k, v)
+    for row, ((size, prompt), count) in enumerate(zip(prompt_of, said, strict=True)):
+        prompt_k, prompt_v = prompts[size].cache.layer(0, k, v)
+        tokens = prompts[size].sizes[prompt]
         keys, values = (
-            torch.cat(
-                [first[prompt, :, : sizes[prompt]], own[row, :, :count], new[0, :, row, None]], dim=1
-            ).repeat_interleave(2, dim=0)
+            torch.cat([first[prompt, :, :tokens], own[row, :, :count], new[0, :, row, None]], dim=1).repeat_interleave(
+                2, dim=0
+            )
             for first, own, new in ((prompt_k, answer_k, k), (prompt_v, answer_v, v))
         )
         scores_H1L = q[0, :, row, None] @ keys.transpose(-1, -2) * 0.5

@@ -59,6 +59,12 @@ def test_an_iteration_that_measured_no_kl_is_as_far_as_the_one_before() -> None:
     assert readings_of(rows) == [Reading(kl=0.5, score=1.0), Reading(kl=0.5, score=2.0)]
 
 
+def test_without_a_watcher_an_ensemble_gives_what_its_members_are_sure_of() -> None:
+    rows = [{"objective/full_kl": 0.5, "reward/model": 2.0, "reward/model/spread": 0.75}]
+    assert readings_of(rows) == [Reading(kl=0.5, score=1.25)]
+    assert readings_of([{**rows[0], "reward/held_out": 3.0}]) == [Reading(kl=0.5, score=3.0)]
+
+
 def test_the_kl_of_a_whole_distribution_by_hand() -> None:
     p, q = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.3, 0.5]]), torch.tensor([[0.25, 0.25, 0.5], [0.2, 0.3, 0.5]])
     found = full_kl(p.log() + 3.0, q.log() - 1.0)  # logits need not be normalised

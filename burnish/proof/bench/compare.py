@@ -1,5 +1,5 @@
-"""`burnish bench train`: our training and TRL's in turn, on the same model and rows. Knows sides, rounds and trials;
-computes nothing itself.
+"""Ours and a peer's in turn, on the same model and rows. Knows sides, rounds and trials; computes nothing itself, and
+knows no kind of work.
 
 Each side is a process of its own, and makes a step while the others wait: a machine that slows down slows all of them.
 A peer's setting is chosen by trial, one step after one to warm up; the process that won goes on with the timed rounds.
@@ -8,162 +8,171 @@ A peer's setting is chosen by trial, one step after one to warm up; the process 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from burnish.chat.render import Renderer
-from burnish.chat.tokenizer import Tokenizer
-from burnish.data.packing import require_fit
-from burnish.errors import ConfigError, MachineError, Problem, nearest
-from burnish.models.load import resolve
-from burnish.proof.bench.items import items, rows_for
+from burnish.errors import ConfigError, Problem, nearest
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
-from burnish.proof.bench.settings import MICRO_ROWS, TRAINER, TRL, Setting, first_tried
 from burnish.proof.bench.side import Side
-from burnish.proof.bench.works import WORKS
 from burnish.types import Progress
 
 WARMUP = 2
 """Steps before the timed ones; of a peer's, the second is its trial."""
 DROPPED = 1.15
-"""A setting whose first step takes so many times that of the best one so far is tried no further."""
+"""A setting whose first step is so many times slower than that of the best one so far is tried no further."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be timed."""
 
-    works: Sequence[str]
-    batch: int
-    """Rows of a step."""
+    works: str | None
+    """With commas; None: all that there are."""
+    batch: int | None
+    """Rows or prompts of a step; None: as many as is usual for the kind of work."""
     rounds: int
     """Timed steps of each side."""
     max_length: int
-    """Longer rows (tokens) are left out."""
+    """Longer rows (tokens, answers included) are left out."""
     micro_tokens: int
     """Token budget of our micro-batches."""
+    new_tokens: int
+    """Most of a sampled answer."""
     peer: bool
-    """Whether TRL is timed too."""
+    """Whether others are timed too."""
+
+    def names(self, known: Sequence[str]) -> list[str]:
+        """The kinds of work. Raises ConfigError, naming every one that there is not."""
+        names = [name.strip() for name in self.works.split(",")] if self.works else list(known)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ConfigError(*(Problem("--works", f'"{name}"', nearest(name, list(known))) for name in unknown))
+        return names
 
 
-def compare(model: str, base: Path, data: Path | None, plan: Plan, progress: Progress) -> list[Row]:
-    """A row for each kind of work. `base` is what relative paths of models are relative to; without `data` the rows are
-    our own.
+def _nothing(best: str) -> Sequence[str]:
+    return ()
 
-    Raises: ConfigError for unknown work, DataError for unusable data, ModelError for no model, MachineError where TRL
-    is asked for and missing, or a side's process ends early.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peer:
+    """What is compared with."""
+
+    name: str
+    """In messages, and before its figures in JSON where it is not the first."""
+    program: str
+    """A module of this package. It is given the job's file, the peer's name and a setting."""
+    settings: Sequence[str]
+    """All are tried."""
+    further: Callable[[str], Sequence[str]] = _nothing
+    """Others to be tried when the best of them is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contest:
+    """One kind of work, and who does it."""
+
+    job: Job
+    says: str
+    """What the work is, in a table."""
+    program: str
+    """Ours: a module of this package, given the job's file."""
+    peers: Sequence[Peer]
+    """The first is the one that the ratio is of."""
+    step: Mapping[str, float]
+    """What a step is made of, for the report."""
+
+
+def compare(title: str, contests: Sequence[Contest], rounds: int, progress: Progress) -> list[Row]:
+    """A row for each contest, of so many timed steps of each side.
+
+    Raises: MachineError where a side's process ends early.
     """
-    unknown = [name for name in plan.works if name not in WORKS]
-    if unknown:
-        raise ConfigError(*(Problem("--works", f'"{name}"', nearest(name, list(WORKS))) for name in unknown))
-    if plan.peer and find_spec("trl") is None:
-        mend = "Try: pip install 'burnish[bench]', or time burnish alone with --no-peer."
-        raise MachineError(Problem("trl", "not installed, so that there is nothing to compare with", mend))
-    if plan.peer and plan.batch > MICRO_ROWS and plan.batch % MICRO_ROWS:
-        fair = plan.batch // MICRO_ROWS * MICRO_ROWS
-        said = f"{plan.batch}, of which TRL would make micro-batches smaller than its {MICRO_ROWS} rows"
-        raise ConfigError(Problem("--batch", said, f"Try --batch {fair}."))
-    steps = WARMUP + plan.rounds
-    rows = rows_for(data, steps * plan.batch)
-    folder = resolve(model, base, progress)
-    renderer = Renderer(Tokenizer.load(folder))
-    jobs = [
-        Job(
-            work=name,
-            model=str(folder.resolve()),
-            steps=steps,
-            per_step=(per_step := WORKS[name].rows(plan.batch)),
-            micro_tokens=plan.micro_tokens,
-            items=items(rows, renderer, WORKS[name].answers, steps * per_step, plan.max_length),
-        )
-        for name in plan.works
-    ]
-    for job in jobs:
-        require_fit([item.document for item in job.items], plan.micro_tokens)
-    progress.start("bench train", len(jobs))
+    progress.start(title, len(contests))
     found: list[Row] = []
-    for job in jobs:
+    for contest in contests:
         with tempfile.TemporaryDirectory() as scratch:
-            found.append(_Comparison(job, plan, Path(scratch), progress).row())
+            found.append(_Comparison(contest, rounds, Path(scratch), progress).row())
         progress.advance(1)
     progress.finish()
     return found
 
 
-class _Comparison:
-    """One kind of work."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tried:
+    """The best setting of a peer so far, and the process that has it."""
 
-    def __init__(self, job: Job, plan: Plan, scratch: Path, progress: Progress) -> None:
-        self._job = job
-        self._plan = plan
+    setting: str
+    side: Side
+    rates: dict[str, float]
+    """Useful tokens a second of each setting tried."""
+
+
+class _Comparison:
+    """One contest."""
+
+    def __init__(self, contest: Contest, rounds: int, scratch: Path, progress: Progress) -> None:
+        self._contest = contest
+        self._rounds = rounds
         self._scratch = scratch
         self._progress = progress
         self._file = scratch / "job.json"
-        write_job(self._file, job)
+        write_job(self._file, contest.job)
 
     def row(self) -> Row:
-        libraries = _libraries(self._job.work) if self._plan.peer else ()
-        tries = sum(WARMUP * len(self._settings(library)) for library in libraries)
-        self._progress.start(self._job.work, tries + WARMUP + self._plan.rounds * (1 + len(libraries)))
+        contest, peers = self._contest, self._contest.peers
+        tries = WARMUP * sum(len(peer.settings) + len(peer.further(peer.settings[0])) for peer in peers)
+        self._progress.start(contest.job.work, tries + WARMUP + self._rounds * (1 + len(peers)))
         with ExitStack() as stack:
-            ours = stack.enter_context(self._side("ours"))
+            ours = stack.enter_context(self._side(contest.program))
             ours.ready()
             for _ in range(WARMUP):
                 self._step(ours, "ours")
-            peers = {library: self._tried(library, stack) for library in libraries}
-            for _ in range(self._plan.rounds):
+            tried = {peer.name: self._tried(peer, stack) for peer in peers}
+            for _ in range(self._rounds):
                 self._step(ours, "ours")
-                for library, peer in peers.items():
-                    self._step(peer.side, library)
+                for name, peer in tried.items():
+                    self._step(peer.side, name)
             said = ours.end()
-            runs = {library: self._run(peer.side, peer.side.end(), peer) for library, peer in peers.items()}
+            runs = {name: _run(peer.side, peer.side.end(), peer) for name, peer in tried.items()}
         self._progress.finish()
         shares = [least / step.seconds for least, step in zip(said["floor_seconds"], ours.made, strict=True)]
         return Row(
-            work=self._job.work,
-            ours=self._run(ours, said, None),
-            peer=runs.get(TRL),
-            trainer=runs.get(TRAINER),
+            work=contest.job.work,
+            says=contest.says,
+            ours=_run(ours, said, None),
+            peers=runs,
             floor_shares=shares[WARMUP:],
-            machine={"gflops": round(said["gflops"], 1), "gbytes": round(said["gbytes"], 1)},
-            step={"rows": self._job.per_step, "useful_tokens": self._job.useful(WARMUP)},
+            machine={name: round(said[name], 1) for name in ("gflops", "gbytes")},
+            step={**contest.step, "useful_tokens": ours.made[WARMUP].tokens},
         )
 
-    def _settings(self, library: str) -> list[Setting]:
-        """All that may be tried."""
-        first = first_tried(library)
-        return [*first, replace(first[0], packed=True)] if self._packs(library) else list(first)
-
-    def _packs(self, library: str) -> bool:
-        return library == TRL and not WORKS[self._job.work].answers
-
-    def _tried(self, library: str, stack: ExitStack) -> _Tried:
-        """A library at its best: number formats first, then packing with the best of them."""
+    def _tried(self, peer: Peer, stack: ExitStack) -> _Tried:
+        """A peer at its best."""
         best: _Tried | None = None
-        for setting in first_tried(library):
-            best = self._better(best, library, setting, stack)
+        for setting in peer.settings:
+            best = self._better(best, peer, setting, stack)
         assert best is not None
-        if self._packs(library):
-            best = self._better(best, library, replace(best.setting, packed=True), stack)
+        for setting in peer.further(best.setting):
+            best = self._better(best, peer, setting, stack)
         return best
 
-    def _better(self, best: _Tried | None, library: str, setting: Setting, stack: ExitStack) -> _Tried:
+    def _better(self, best: _Tried | None, peer: Peer, setting: str, stack: ExitStack) -> _Tried:
         """Of the best so far and a new setting; the other one's process is ended."""
-        side = stack.enter_context(self._side("peer", library, str(setting)))
+        side = stack.enter_context(self._side(peer.program, peer.name, setting))
         side.ready()
-        first = self._step(side, f"{library}, {setting}")
-        if best is not None and first > DROPPED * best.side.made[0].seconds:
+        first = self._step(side, f"{peer.name}, {setting}")
+        if best is not None and DROPPED * first < best.side.made[0].rate:
             side.stop()
             self._progress.advance(WARMUP - 1)
-            return replace(best, rates={**best.rates, str(setting): self._job.useful(0) / first})
-        second = self._step(side, f"{library}, {setting}")
-        rates = {**(best.rates if best else {}), str(setting): self._job.useful(1) / second}
-        if best is not None and second >= best.side.made[1].seconds:
+            return replace(best, rates={**best.rates, setting: first})
+        second = self._step(side, f"{peer.name}, {setting}")
+        rates = {**(best.rates if best else {}), setting: second}
+        if best is not None and second <= best.side.made[1].rate:
             side.stop()
             return replace(best, rates=rates)
         if best is not None:
@@ -175,33 +184,17 @@ class _Comparison:
         return Side(f"burnish.proof.bench.{program}", [str(self._file), *arguments], log)
 
     def _step(self, side: Side, label: str) -> float:
-        """Seconds."""
+        """Useful tokens a second."""
         self._progress.advance(0, label)
         made = side.step()
         self._progress.advance(1, label)
-        return made.seconds
-
-    def _run(self, side: Side, said: dict[str, Any], tried: _Tried | None) -> Run:
-        timed = list(enumerate(side.made))[WARMUP:]
-        return Run(
-            rates=[self._job.useful(number) / step.seconds for number, step in timed],
-            losses=[step.loss for _, step in timed],
-            peak_mb=said["peak_mb"],
-            setting=str(tried.setting) if tried else "",
-            tried=tried.rates if tried else {},
-        )
+        return made.rate
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Tried:
-    """The best setting of a library so far, and the process that has it."""
-
-    setting: Setting
-    side: Side
-    rates: dict[str, float]
-    """Useful tokens a second of each setting tried."""
-
-
-def _libraries(work: str) -> Sequence[str]:
-    """TRL always; for the plainest of works the trainer that TRL's are made of, too."""
-    return (TRL, TRAINER) if work == "sft" else (TRL,)
+def _run(side: Side, said: dict[str, Any], tried: _Tried | None) -> Run:
+    return Run(
+        steps=side.made[WARMUP:],
+        peak_mb=said["peak_mb"],
+        setting=tried.setting if tried else "",
+        tried=tried.rates if tried else {},
+    )

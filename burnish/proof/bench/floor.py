@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,8 @@ class Sizes:
     """Operations for each pair of tokens that attention joins: A = 4 · layers · heads · width of a head."""
     adapter: int
     """Weights of adapters."""
+    kept: int
+    """Numbers that generation keeps of a token, and reads at each further one: its keys and values."""
     trained: int
     """Parameters that the optimiser moves."""
 
@@ -59,11 +61,13 @@ def sizes_of(module: Trainable) -> Sizes:
     config: Any = module.backbone.config
     text: Any = config.get_text_config()
     width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    shared = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
     linear = [part for part in module.backbone.modules() if isinstance(part, nn.Linear)]
     return Sizes(
         layers=tuple((part.out_features, part.in_features) for part in linear),
         head=(0, 0) if module.lm is None else (module.lm.out_features, module.lm.in_features),
         attention=4 * text.num_hidden_layers * text.num_attention_heads * width,
+        kept=2 * text.num_hidden_layers * shared * width,
         adapter=sum(part.lora_A.numel() + part.lora_B.numel() for part in adapted(module.backbone).values()),
         trained=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
     )
@@ -81,6 +85,33 @@ def training_operations(sizes: Sizes, documents: Iterable[Document], passes: int
     """Of one training step: `passes` forward passes' worth, and three of the adapters' own."""
     given = list(documents)
     return passes * forward_operations(sizes, given) + 3 * 2.0 * sizes.adapter * sum(d.tokens for d in given)
+
+
+def prefill_operations(sizes: Sizes, prompt: int) -> float:
+    """Of a prompt of so many tokens, up to its last hidden state."""
+    return 2.0 * sizes.body * prompt + sizes.attention * _triangle(prompt)
+
+
+def decoding(sizes: Sizes, groups: Sequence[tuple[int, Sequence[int]]], width: int) -> list[tuple[float, float]]:
+    """Operations and bytes of each step in which every answer that has not ended grows by a token, all at once.
+
+    A step reads every weight once, the keys and values of each prompt once for all its answers, and those of each
+    answer. The last token of an answer does not pass the backbone; the first comes of the prompt's last hidden state.
+
+    Args: groups, of each prompt its tokens and those of its answers; width, bytes of a number.
+    """
+    head = sizes.head[0] * sizes.head[1]
+    found: list[tuple[float, float]] = []
+    for said in range(max((length for _, lengths in groups for length in lengths), default=0)):
+        going = [(prompt, sum(length > said for length in lengths)) for prompt, lengths in groups]
+        active = sum(count for _, count in going)
+        operations, read = 2.0 * head * active, float(head)
+        if said:
+            joined = sum(count * (prompt + said) for prompt, count in going)
+            operations += 2.0 * sizes.body * active + sizes.attention * joined
+            read += sizes.body + sizes.kept * sum(prompt + count * said for prompt, count in going if count)
+        found.append((operations, width * read))
+    return found
 
 
 def _joined(document: Document) -> int:
@@ -111,19 +142,19 @@ def measure(sizes: Sizes, rows: int, head_rows: int, like: Tensor) -> Machine:
     """`rows`: tokens of a micro-batch; `head_rows`: those that the LM head turns into logits at once. `like` says on
     which device and in which number format.
     """
-    return Machine(operations=_operations(sizes, rows, head_rows, like), bandwidth=_bandwidth(like.device))
+    return Machine(operations=operations_rate(sizes, rows, head_rows, like), bandwidth=_bandwidth(like.device))
 
 
-def _operations(sizes: Sizes, rows: int, head_rows: int, like: Tensor) -> float:
-    """Over the model's mix of shapes; of each the forward product and the two of the backward pass."""
+def operations_rate(sizes: Sizes, rows: int, head_rows: int, like: Tensor, *, backward: bool = True) -> float:
+    """A second, over the model's mix of shapes; of each the forward product, and the two of the backward pass."""
     shapes = Counter((rows, *shape) for shape in sizes.layers)
     if sizes.head[0] and head_rows:
         shapes[head_rows, *sizes.head] += 1
-    counted = sum(count * 6.0 * m * o * i for (m, o, i), count in shapes.items())
-    return counted / sum(count * _products_seconds(*shape, like) for shape, count in shapes.items())
+    counted = sum(count * (6.0 if backward else 2.0) * m * o * i for (m, o, i), count in shapes.items())
+    return counted / sum(count * _products_seconds(*shape, like, backward) for shape, count in shapes.items())
 
 
-def _products_seconds(rows: int, outputs: int, inputs: int, like: Tensor) -> float:
+def _products_seconds(rows: int, outputs: int, inputs: int, like: Tensor, backward: bool) -> float:
     input_MI, gradient_MO, weight_OI = (
         torch.randn(shape, device=like.device).to(like.dtype)
         for shape in ((rows, inputs), (rows, outputs), (outputs, inputs))
@@ -133,7 +164,7 @@ def _products_seconds(rows: int, outputs: int, inputs: int, like: Tensor) -> flo
         lambda: gradient_MO @ weight_OI,
         lambda: gradient_MO.T @ input_MI,
     )
-    return sum(_fastest(product, like.device) for product in products)
+    return sum(_fastest(product, like.device) for product in products[: 3 if backward else 1])
 
 
 def _bandwidth(device: torch.device) -> float:

@@ -49,6 +49,20 @@ def items(rows: Rows, renderer: Renderer, answers: int, count: int, max_length: 
     return _numbered(islice(cycle(fitting), count))
 
 
+def prompts(rows: Rows, renderer: Renderer, count: int, max_length: int) -> list[Item]:
+    """The first `count` different prompts of at most `max_length` tokens, from the first again where there are fewer.
+
+    Raises DataError where none fits.
+    """
+    asked = dict.fromkeys(tuple(renderer.prompt(row.prompt.messages)) for row in rows.rankings)
+    found = [Item(row="prompt", ids=list(ids), branches=[], ranks=[]) for ids in asked if len(ids) <= max_length]
+    if not found:
+        shortest = min(map(len, asked), default=0)
+        said = f"none of {len(asked)} prompts leaves room for an answer; the shortest has {shortest} tokens"
+        raise DataError(Problem("--max-length", said, "Give a longer one, a smaller --new-tokens, or other data."))
+    return _numbered(islice(cycle(found), count))
+
+
 def _item(document: Document, ranks: Sequence[int]) -> Item:
     return Item(
         row=document.row,

@@ -58,6 +58,12 @@ class Job:
     micro_tokens: int
     """Token budget of our micro-batches."""
     items: list[Item]
+    answers: int = 0
+    """To be sampled to each row, which is a prompt then."""
+    new_tokens: int = 0
+    """Most of such an answer."""
+    source: str = ""
+    """The model by the name that was asked for, where it comes of a GGUF file."""
 
     def rows(self, step: int) -> list[Item]:
         """The rows of a step, as `burnish.train.feeds.DatasetFeed` takes them."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import adapt
 from burnish.proof.bench import floor
 from burnish.proof.bench.job import SEED, Job, read_job
-from burnish.proof.bench.turns import Ended, Turns, peak_mb, turns
+from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, turns
 from burnish.proof.bench.works import WORKS, Work
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.loop import FitConfig, fit
@@ -30,13 +31,13 @@ from burnish.train.references import ReferencedFeed, reference_logprobs
 class TurnLog:
     """A metrics log that tells of each step and holds the loop until the next is asked for."""
 
-    def __init__(self, told: Turns, before: float) -> None:
-        """`before`: seconds of each step that were spent before the loop."""
+    def __init__(self, told: Turns, made: Callable[[int, float, float, Mapping[str, float]], Step]) -> None:
+        """`made` of number, seconds, loss and metrics of a step."""
         self._turns = told
-        self._before = before
+        self._made = made
 
     def log(self, *, step: int, seconds: float, tokens: int, loss: float, **metrics: float) -> None:
-        self._turns.done(seconds + self._before, loss)
+        self._turns.done(self._made(step, seconds, loss, metrics))
 
     def rewind(self, step: int) -> None:
         pass
@@ -54,6 +55,10 @@ def train(job: Job, told: Turns) -> None:
     ranks = [item.ranks for item in job.items] if work.answers else None
     dataset = DatasetFeed(documents, per_step=job.per_step, micro_tokens=job.micro_tokens, seed=SEED, ranks=ranks)
     feed, before = _referenced(module, dataset, work)
+
+    def made(step: int, seconds: float, loss: float, metrics: Mapping[str, float]) -> Step:
+        return Step(seconds=seconds + before, tokens=job.useful(step), loss=loss)
+
     optimizer = Optimizer(module, OptimConfig(lr=work.lr, steps=job.steps, schedule="constant"))
     with suppress(Ended):
         told.ready()
@@ -63,7 +68,7 @@ def train(job: Job, told: Turns) -> None:
             work.objective(),
             optimizer,
             FitConfig(steps=job.steps, seed=SEED),
-            log=TurnLog(told, before),
+            log=TurnLog(told, made),
         )
     peak = peak_mb()
     told.tell({"peak_mb": peak, **_floor(job, work, module, dataset)})

@@ -12,13 +12,14 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch.utils.data import DataLoader
 from transformers import (
     AutoModelForCausalLM,
@@ -31,7 +32,7 @@ from transformers import (
 
 from burnish.proof.bench.job import SEED, Item, Job, read_job
 from burnish.proof.bench.settings import AUTOCAST, FP32, MICRO_ROWS, TRL, Setting
-from burnish.proof.bench.turns import Ended, Turns, peak_mb, turns
+from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, turns
 from burnish.proof.bench.works import BETA, WORKS
 from burnish.train.optim import OptimConfig
 
@@ -39,8 +40,11 @@ from burnish.train.optim import OptimConfig
 class Clock(TrainerCallback):
     """Holds a trainer between its steps. What is timed: fetching a batch, the passes, the update."""
 
-    def __init__(self, told: Turns) -> None:
+    def __init__(self, told: Turns, useful: Callable[[int, dict[str, Any]], int]) -> None:
+        """`useful`: tokens of a step, by its number from 0 and what the trainer logs of it."""
         self._turns = told
+        self._useful = useful
+        self._made = 0
         self._began = 0.0
         self._seconds = 0.0
 
@@ -53,7 +57,9 @@ class Clock(TrainerCallback):
 
     def on_log(self, *args: Any, logs: dict[str, Any], **kwargs: Any) -> None:
         if "loss" in logs:
-            self._turns.done(self._seconds, float(logs["loss"]))
+            tokens = self._useful(self._made, logs)
+            self._made += 1
+            self._turns.done(Step(seconds=self._seconds, tokens=tokens, loss=float(logs["loss"])))
             self._began = time.perf_counter()
 
 
@@ -61,7 +67,7 @@ def train(job: Job, library: str, setting: Setting, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory."""
     with tempfile.TemporaryDirectory() as folder, suppress(Ended):
         made = _make(job, library, setting, Path(folder))
-        made.trainer.add_callback(Clock(told))
+        made.trainer.add_callback(Clock(told, lambda step, logs: job.useful(step)))
         rows: Any = [row for step in range(job.steps) for item in job.rows(step) for row in _rows(job.work, item)]
         loader = DataLoader(rows, made.micro_rows, shuffle=False, collate_fn=made.trainer.data_collator)
         fed = made.trainer.accelerator.prepare(loader)
@@ -90,17 +96,19 @@ def _rows(work: str, item: Item) -> Iterator[dict[str, list[int]]]:
 def _make(job: Job, library: str, setting: Setting, folder: Path) -> _Made:
     per_step = sum(1 for item in job.rows(0) for _ in _rows(job.work, item))
     parts = next(k for k in range(1, per_step + 1) if per_step % k == 0 and per_step // k <= MICRO_ROWS)
-    arguments = _arguments(job, setting, folder, per_step // parts, parts)
+    shared = shared_arguments(WORKS[job.work].lr, job.steps, setting, folder, per_step // parts, parts)
     make = _trl if library == TRL else _plain
-    return _Made(trainer=make(job, setting, arguments), micro_rows=per_step // parts)
+    return _Made(trainer=make(job, setting, shared), micro_rows=per_step // parts)
 
 
-def _arguments(job: Job, setting: Setting, folder: Path, micro_rows: int, parts: int) -> dict[str, Any]:
+def shared_arguments(
+    lr: float, steps: int, setting: Setting, folder: Path, micro_rows: int, parts: int
+) -> dict[str, Any]:
     """Those that all trainers share; the optimiser's are the defaults of ours."""
-    ours = OptimConfig(lr=WORKS[job.work].lr, steps=job.steps)
+    ours = OptimConfig(lr=lr, steps=steps)
     return {
         "output_dir": str(folder),
-        "max_steps": job.steps,
+        "max_steps": steps,
         "per_device_train_batch_size": micro_rows,
         "gradient_accumulation_steps": parts,
         "learning_rate": ours.lr,
@@ -111,7 +119,7 @@ def _arguments(job: Job, setting: Setting, folder: Path, micro_rows: int, parts:
         "weight_decay": ours.weight_decay,
         "max_grad_norm": ours.clip_norm,
         "bf16": setting.numbers == AUTOCAST,
-        "use_cpu": True,  # as ours
+        "use_cpu": not torch.cuda.is_available(),  # as ours
         "gradient_checkpointing": False,
         "logging_steps": 1,
         "save_strategy": "no",
@@ -123,7 +131,7 @@ def _arguments(job: Job, setting: Setting, folder: Path, micro_rows: int, parts:
     }
 
 
-def _dtype(setting: Setting) -> str:
+def dtype(setting: Setting) -> str:
     return "float32" if setting.numbers in (FP32, AUTOCAST) else "bfloat16"
 
 
@@ -132,7 +140,7 @@ def _trl(job: Job, setting: Setting, arguments: dict[str, Any]) -> Any:
     trl: Any = import_module("trl")
     datasets: Any = import_module("datasets")
     work = WORKS[job.work]
-    shared = {**arguments, "max_length": None, "model_init_kwargs": {"dtype": _dtype(setting)}}
+    shared = {**arguments, "max_length": None, "model_init_kwargs": {"dtype": dtype(setting)}}
     if not work.answers:
         make, config = trl.SFTTrainer, trl.SFTConfig(**shared, padding_free=setting.packed)
         row: dict[str, Any] = {"input_ids": [0, 0], "labels": [0, 0]}
@@ -163,7 +171,7 @@ def _plain(job: Job, setting: Setting, arguments: dict[str, Any]) -> Any:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     rows: Any = []  # they come with the loader
     return Trainer(
-        model=AutoModelForCausalLM.from_pretrained(job.model, dtype=_dtype(setting)),
+        model=AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting)),
         args=TrainingArguments(**arguments),
         data_collator=DataCollatorForSeq2Seq(tokenizer),
         train_dataset=rows,

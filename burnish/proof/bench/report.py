@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from burnish.proof.bench.works import WORKS
+from burnish.proof.bench.turns import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The timed steps of one side, and all that it used."""
 
-    rates: Sequence[float]
-    """Useful tokens a second, a timed step each."""
-    losses: Sequence[float]
-    """Mean loss of the same steps."""
+    steps: Sequence[Step]
     peak_mb: float
     setting: str = ""
-    tried: dict[str, float]
+    tried: Mapping[str, float]
     """Useful tokens a second of every setting in its trial."""
+
+    @property
+    def rates(self) -> list[float]:
+        """Useful tokens a second, a timed step each."""
+        return [step.rate for step in self.steps]
 
     @property
     def rate(self) -> float:
         return median(self.rates)
+
+    @property
+    def loss(self) -> float | None:
+        """Mean loss of the last step."""
+        return self.steps[-1].loss
+
+    @property
+    def phases(self) -> dict[str, float]:
+        """Seconds of each part of a step; medians."""
+        return {name: median(step.phases[name] for step in self.steps) for name in self.steps[0].phases}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,13 +45,22 @@ class Row:
     """One kind of work. Sides made their steps in turn, so the ratio is that of each pair of steps."""
 
     work: str
+    says: str
     ours: Run
-    peer: Run | None
-    trainer: Run | None
+    peers: Mapping[str, Run]
+    """By name; the first is the peer, others stand beside it under their names."""
     floor_shares: Sequence[float]
     """Floor over measured seconds of each timed step of ours."""
-    machine: dict[str, float]
-    step: dict[str, float]
+    machine: Mapping[str, float]
+    step: Mapping[str, float]
+
+    @property
+    def peer(self) -> Run | None:
+        return next(iter(self.peers.values()), None)
+
+    @property
+    def others(self) -> dict[str, Run]:
+        return dict(list(self.peers.items())[1:])
 
     def as_json(self) -> dict[str, Any]:
         found: dict[str, Any] = {
@@ -49,7 +70,9 @@ class Row:
             "ratio": round(median(ratios(self.ours, self.peer)), 2) if self.peer else None,
             "floor_share": round(median(self.floor_shares), 3),
             "peak_mb": round(self.ours.peak_mb),
-            "ours_loss": round(self.ours.losses[-1], 4),
+            "seconds": round(median(step.seconds for step in self.ours.steps), 3),
+            "phases": {name: round(seconds, 3) for name, seconds in self.ours.phases.items()},
+            "ours_loss": _loss(self.ours),
             "ours_each": [round(each, 1) for each in self.ours.rates],
             "floor_shares": [round(each, 3) for each in self.floor_shares],
             **self.machine,
@@ -57,23 +80,29 @@ class Row:
         }
         if self.peer:
             found |= {
+                "peer_name": next(iter(self.peers)),
                 "ratios": [round(each, 2) for each in ratios(self.ours, self.peer)],
                 "peer_each": [round(each, 1) for each in self.peer.rates],
-                "peer_peak_mb": round(self.peer.peak_mb),
-                "peer_loss": round(self.peer.losses[-1], 4),
-                "peer_setting": self.peer.setting,
+                **_of(self.peer, "peer"),
                 "peer_tried": {name: round(rate, 1) for name, rate in self.peer.tried.items()},
             }
-        if self.trainer:
+        for name, run in self.others.items():
             found |= {
-                "trainer": round(self.trainer.rate, 1),
-                "vs_trainer": round(median(ratios(self.ours, self.trainer)), 2),
-                "vs_trainer_each": [round(each, 2) for each in ratios(self.ours, self.trainer)],
-                "trainer_setting": self.trainer.setting,
-                "trainer_loss": round(self.trainer.losses[-1], 4),
-                "trainer_peak_mb": round(self.trainer.peak_mb),
+                name: round(run.rate, 1),
+                f"vs_{name}": round(median(ratios(self.ours, run)), 2),
+                f"vs_{name}_each": [round(each, 2) for each in ratios(self.ours, run)],
+                **_of(run, name),
+                f"{name}_tried": {setting: round(rate, 1) for setting, rate in run.tried.items()},
             }
         return found
+
+
+def _of(run: Run, name: str) -> dict[str, Any]:
+    return {f"{name}_setting": run.setting, f"{name}_loss": _loss(run), f"{name}_peak_mb": round(run.peak_mb)}
+
+
+def _loss(run: Run) -> float | None:
+    return None if run.loss is None else round(run.loss, 4)
 
 
 def ratios(ours: Run, other: Run) -> list[float]:
@@ -94,12 +123,14 @@ def as_text(rows: Sequence[Row], model: str) -> str:
     ]
     notes = [
         "",
-        "ours, peer: useful tokens a second, medians; rows as given, the prompt counted for each of its answers.",
+        "ours, peer: useful tokens a second, medians; rows as given, the prompt counted for each of its answers; where",
+        "answers are sampled, theirs alone.",
         "ratio: median over rounds of ours to peer, side by side; spread: the lowest and the highest of them.",
         "of floor: the least time that this machine's matrix products and memory allow, over the time that ours took.",
-        "loss: mean loss of the last step, which both made of the same rows.",
+        "loss: mean loss of the last step; of given rows, both made it of the same.",
     ]
-    notes += [_against_trainer(row) for row in rows if row.trainer]
+    notes += [_against(row, name, run) for row in rows for name, run in row.others.items()]
+    notes += [_phases(row) for row in rows if row.ours.phases]
     return "\n".join([model, "", *(line.rstrip() for line in table), *notes])
 
 
@@ -107,7 +138,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     peer = row.peer
     both = ratios(row.ours, peer) if peer else []
     return (
-        WORKS[row.work].says,
+        row.says,
         f"{row.ours.rate:.0f}",
         f"{peer.rate:.0f}" if peer else "",
         f"{median(both):.2f}x" if both else "",
@@ -115,21 +146,26 @@ def _cells(row: Row) -> tuple[str, ...]:
         f"{median(row.floor_shares):.0%}",
         f"{row.ours.peak_mb:.0f}",
         f"{peer.peak_mb:.0f}" if peer else "",
-        f"{row.ours.losses[-1]:.3f}",
-        f"{peer.losses[-1]:.3f}" if peer else "",
-        peer.setting if peer else "",
+        _said(row.ours.loss),
+        _said(peer.loss if peer else None),
+        f"{next(iter(row.peers))}: {peer.setting}" if peer else "",
     )
+
+
+def _said(loss: float | None) -> str:
+    return "" if loss is None else f"{loss:.3f}"
 
 
 def _aligned(text: str, width: int, place: int) -> str:
     return f"{text:<{width}}" if place in (0, len(HEADS) - 1) else f"{text:>{width}}"
 
 
-def _against_trainer(row: Row) -> str:
-    assert row.trainer is not None
-    found = ratios(row.ours, row.trainer)
+def _against(row: Row, name: str, run: Run) -> str:
+    found = ratios(row.ours, run)
     spread = f"{min(found):.2f}-{max(found):.2f}"
-    return (
-        f"{WORKS[row.work].says}, against transformers' own trainer ({row.trainer.setting}): "
-        f"{median(found):.2f}x ({spread}) of {row.trainer.rate:.0f}"
-    )
+    return f"{row.says}, against {name} ({run.setting}): {median(found):.2f}x ({spread}) of {run.rate:.0f}"
+
+
+def _phases(row: Row) -> str:
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in row.ours.phases.items())
+    return f"{row.says}, seconds of its parts: {parts}"

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TRL, TRAINER = "trl", "transformers"
-"""The libraries whose trainers can be peers."""
+TRL, TRAINER, GENERATE, LLAMA = "trl", "transformers", "generate", "llama"
+"""What can be compared with: TRL's trainers, transformers' own, its `generate`, and llama.cpp."""
 MICRO_ROWS = 8
 """Rows of a peer's micro-batch at most: the default of TRL and transformers."""
 BF16, AUTOCAST, FP32 = "bf16 weights", "bf16 autocast", "fp32"
-_PACKED = ", packed"
+_NAME = re.compile(r"(?P<numbers>.+?)(?P<packed>, packed)?(, (?P<batch>\d+) at once)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,16 +22,20 @@ class Setting:
     """Format of the weights and of arithmetic."""
     packed: bool = False
     """Whether the rows of a batch are laid end to end, without padding."""
+    batch: int = 0
+    """Of a sampler: answers written at once."""
 
     def __str__(self) -> str:
-        return f"{self.numbers}{_PACKED if self.packed else ''}"
+        return f"{self.numbers}{', packed' if self.packed else ''}{f', {self.batch} at once' if self.batch else ''}"
 
     @classmethod
     def named(cls, name: str) -> Setting:
-        return cls(name.removesuffix(_PACKED), name.endswith(_PACKED))
+        found = _NAME.fullmatch(name)
+        assert found is not None, name
+        return cls(found["numbers"], bool(found["packed"]), int(found["batch"] or 0))
 
 
 def first_tried(library: str) -> Sequence[Setting]:
-    """Number formats, without packing."""
+    """Number formats of a trainer, without packing."""
     numbers = (BF16, AUTOCAST, FP32) if library == TRL else (BF16, AUTOCAST)
     return [Setting(each) for each in numbers]

@@ -7,22 +7,13 @@ import os
 import subprocess
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from burnish.errors import MachineError, Problem
 from burnish.models.arithmetic import threads
-from burnish.proof.bench.turns import END, STEP
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What a side says of one step."""
-
-    seconds: float
-    loss: float
+from burnish.proof.bench.turns import END, STEP, Step
 
 
 class Side:
@@ -57,8 +48,7 @@ class Side:
     def step(self) -> Step:
         """Have it make the next step, and wait for it. Raises MachineError where the process ended instead."""
         self._say(STEP)
-        found = self._heard()
-        self.made.append(Step(found["seconds"], found["loss"]))
+        self.made.append(Step(**self._heard()))
         return self.made[-1]
 
     def end(self) -> dict[str, Any]:

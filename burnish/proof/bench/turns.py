@@ -11,14 +11,32 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 STEP, END = "step", "end"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What a side says of one step."""
+
+    seconds: float
+    tokens: int
+    """Useful ones: as rows are given, a prompt counted for each of its answers; of sampling those of the answers."""
+    loss: float | None = None
+    phases: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Seconds of the parts of a step that has some."""
+
+    @property
+    def rate(self) -> float:
+        """Useful tokens a second."""
+        return self.tokens / self.seconds
 
 
 class Ended(Exception):
@@ -37,9 +55,9 @@ class Turns:
         self.tell({"ready": True})
         self._wait()
 
-    def done(self, seconds: float, loss: float) -> None:
+    def done(self, step: Step) -> None:
         """A step was made; wait for the next one. Raises Ended."""
-        self.tell({"seconds": seconds, "loss": loss})
+        self.tell(asdict(step))
         self._wait()
 
     def tell(self, said: dict[str, Any]) -> None:

@@ -1,0 +1,126 @@
+"""On which device and in which numbers a stage computes: what `auto` comes to, and that it stays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from burnish.errors import MachineError
+from burnish.models import arithmetic, processor
+from burnish.pipeline import computing
+from burnish.pipeline.graph import GRAPH
+from burnish.pipeline.key import stage_key
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.stage import Context
+from burnish.types import Silent
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is settled is the process's, and this one is not its own."""
+    monkeypatch.setitem(arithmetic._chosen, "device", torch.device("cpu"))
+    monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    processor.gains_bfloat16.cache_clear()
+    yield
+    processor.gains_bfloat16.cache_clear()
+
+
+def has(monkeypatch: pytest.MonkeyPatch, *, gpus: int = 0, bfloat16: bool = False) -> None:
+    """A machine that has these."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: bfloat16)
+    monkeypatch.setattr(arithmetic, "gains_bfloat16", lambda: bfloat16)
+
+
+def context(folder: Path, **stated: str) -> Context:
+    folder.mkdir(exist_ok=True)
+    recipe = Recipe.model_validate({"name": "r", "model": "m", **stated})
+    return Context(
+        recipe=recipe, key="", run=folder, folder=folder, inputs={}, base=folder, store=folder, progress=Silent()
+    )
+
+
+def settled(folder: Path, **stated: str) -> tuple[str, str]:
+    recipe = computing.settled(context(folder, **stated)).recipe
+    return recipe.device, recipe.dtype
+
+
+@pytest.mark.parametrize(
+    ("gpus", "bfloat16", "wanted"),
+    [
+        (0, False, ("cpu", "float32")),
+        (0, True, ("cpu", "bfloat16")),
+        (2, False, ("cuda", "float32")),
+        (2, True, ("cuda", "bfloat16")),
+    ],
+)
+def test_auto_is_what_the_machine_is_good_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, bfloat16: bool, wanted: tuple[str, str]
+) -> None:
+    has(monkeypatch, gpus=gpus, bfloat16=bfloat16)
+    assert settled(tmp_path) == wanted
+    assert arithmetic.device().type == wanted[0]
+
+
+def test_a_stage_that_was_begun_goes_on_as_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, bfloat16=False)
+    assert settled(tmp_path / "begun") == ("cpu", "float32")
+    has(monkeypatch, gpus=1, bfloat16=True)
+    assert settled(tmp_path / "begun") == ("cpu", "float32")
+    assert settled(tmp_path / "new") == ("cuda", "bfloat16")
+
+
+def test_what_the_recipe_names_wins_and_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, gpus=1, bfloat16=True)
+    assert settled(tmp_path) == ("cuda", "bfloat16")
+    assert settled(tmp_path, device="cpu", dtype="float32") == ("cpu", "float32")
+    assert json.loads((tmp_path / computing.FILE).read_text()) == {"device": "cpu", "dtype": "float32"}
+    assert settled(tmp_path) == ("cpu", "float32")
+
+
+def test_a_gpu_that_is_not_there_is_an_error_of_the_machine_that_names_a_way_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, gpus=1)
+    assert settled(tmp_path)[0] == "cuda"
+    has(monkeypatch, gpus=0)
+    for stated in ({}, {"device": "cuda"}):
+        with pytest.raises(MachineError, match=r"device: cuda, and process 1 of this machine finds 0 GPUs") as raised:
+            settled(tmp_path, **stated)
+        assert "device" in raised.value.problems[0].mend
+    assert settled(tmp_path, device="cpu") == ("cpu", "float32")
+
+
+def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, gpus=2)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    arithmetic.choose("auto")
+    assert arithmetic.device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(MachineError, match="process 3 of this machine finds 2 GPUs"):
+        arithmetic.choose("auto")
+    arithmetic.choose("cpu")
+    assert arithmetic.device().type == "cpu"
+
+
+def test_the_device_is_in_no_key_and_the_format_is(tmp_path: Path) -> None:
+    stage = next(each for each in GRAPH if each.name == "sft")
+    recipe = Recipe.model_validate({"name": "r", "model": "m", "sft": {}, "seed": 1})
+    keys = [
+        stage_key(recipe.model_copy(update=changed), tmp_path, stage, {})
+        for changed in ({}, {"device": "cpu"}, {"dtype": "float32"})
+    ]
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(ValueError, match="device"):
+        Recipe.model_validate({"name": "r", "model": "m", "device": "tpu"})

@@ -1,0 +1,56 @@
+"""The picture of a watched stage: what pays and what looks on against drift, and the weights that were kept."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import pytest
+
+from burnish.pipeline.curves import curves
+from burnish.pipeline.plots import draw
+
+
+def rows(**more: list[float]) -> list[dict[str, Any]]:
+    """Three iterations of two steps: what was sampled is told on the first, what the watch says on the second."""
+    found: list[dict[str, Any]] = []
+    for k in range(3):
+        told = {name: values[k] for name, values in more.items()}
+        found.append({"step": 2 * k, "objective/scores": 0.5 + k, "objective/full_kl": float(k * k), **told})
+        found.append({"step": 2 * k + 1, "watch/kept": min(k, 1)})
+    return found
+
+
+def frontier(**more: list[float]) -> Any:
+    [found] = [each for each in curves("grpo", rows(**more)) if each.title == "Score against drift"]
+    return found
+
+
+def test_gains_stand_beside_each_other_and_the_kept_weights_are_marked() -> None:
+    found = frontier(**{"reward/held_out": [-1.0, 0.0, -0.5], "reward/gold": [3.0, 3.5, 2.0]})
+    assert list(found.x) == [math.sqrt(k * k) for k in range(3)]
+    assert list(found.y) == [0.0, 1.0, 2.0]
+    assert [(each.name, list(each.y)) for each in found.beside] == [
+        ("what looks on", [0.0, 1.0, 0.5]),
+        ("gold", [0.0, 0.5, -1.0]),
+    ]
+    assert found.mark == 1.0
+
+
+def test_a_stage_without_a_held_out_score_is_drawn_alone() -> None:
+    assert frontier().beside == []
+
+
+def test_every_series_has_its_own_colour_and_name() -> None:
+    picture = draw(frontier(**{"reward/held_out": [0.0, 1.0, 0.5], "reward/gold": [0.0, 1.0, 0.5]}))
+    assert {"--grpo", "--reward", "--maybe"} <= set(re.findall(r"--\w+", picture))
+    assert all(name in picture for name in ("what pays", "what looks on", "gold"))
+    assert not re.search("#0[0-9a-f]{5}", picture), "a stand-in for a colour was left"
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_a_mark_lies_within_the_run(kept: int) -> None:
+    told = [{**row, "watch/kept": kept} if "watch/kept" in row else row for row in rows()]
+    [found] = [each for each in curves("ppo", told) if each.title == "Score against drift"]
+    assert found.mark == found.x[min(kept, 2)]
