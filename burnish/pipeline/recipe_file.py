@@ -248,7 +248,7 @@ def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
 
 
 def _elsewhere(setting: str, name: str) -> bool:
-    """Whether what is no path here may be a name of the Hub's, of a built-in model or of a server."""
+    """Whether what is no path here may be a name of the Hub's, of a built-in model, or a server's address."""
     if setting.endswith(".judge.model"):
         return True
     if name.startswith((".", "/", "~")):
