@@ -30,11 +30,11 @@ $(READY): pyproject.toml requirements/lock.txt
 	  || $(PIP) install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu' \
 	  || $(PIP) install -q 'torch==$(TORCH)'; \
 	fi
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres]'
 	@touch $@
 
 $(PEERS): $(READY)
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,bench]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres,bench]'
 	@touch $@
 
 demo: $(READY) ## the whole loop on a small model: runs/demo/report.html, runs/demo/release

@@ -1,22 +1,15 @@
-"""The command line: one function a verb, each imports what it needs. Knows verbs, options and exit codes."""
+"""The command line: one function a verb, each imports what it needs. Knows verbs and options."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from burnish import __version__
-from burnish.errors import BurnishError, ConfigError, Problem, nearest
-from burnish.terminal import converse, emit, fail, marker, progress
-
-INTERRUPTED, TERMINATED = 130, 143
-UNTOUCHED = "nothing was written"
+from burnish.errors import ConfigError, Problem, nearest
+from burnish.terminal import converse, emit, marker, progress
 
 app = typer.Typer(
     add_completion=False,
@@ -39,6 +32,7 @@ SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a s
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
+Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
@@ -266,15 +260,41 @@ def gold(
 
 @label.command()
 def serve(
-    place: Annotated[Path, typer.Argument(metavar="RUN|DB", help="A run folder, or a preference database.")],
+    place: Database,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
     host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
 ) -> None:
-    """Serve the labelling page; prints a one-time link."""
+    """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import store_in
+    from burnish.pipeline.run_folder import database
 
-    serve_pages(store_in(place), host=host, port=port)
+    serve_pages(database(place), host=host, port=port)
+
+
+@label.command()
+def invite(
+    place: Database,
+    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
+    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+) -> None:
+    """Make a link that lets one person in, once, within a week."""
+    from burnish.label.app import link
+    from burnish.pipeline.run_folder import opened
+
+    with opened(place) as store:
+        print(link(store, role, languages, port))
+
+
+@label.command("backup")
+def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
+    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
+    from burnish.pipeline.run_folder import opened
+    from burnish.store.backup import backup
+
+    with opened(place) as store:
+        lines, head = backup(store, out)
+    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()
@@ -350,51 +370,3 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Turn a pre-trained model into a deployed assistant, with people in the loop."""
-
-
-def main() -> NoReturn:
-    """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
-    signal.signal(signal.SIGTERM, _terminated)
-    if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
-        from burnish.crash import admit
-        from burnish.torchrun import take_part
-
-        sys.exit(take_part(sys.argv[1:], code_of, admit))
-    sys.exit(code_of(sys.argv[1:]))
-
-
-def code_of(argv: list[str]) -> int:
-    """Do what a command line says; its exit code."""
-    try:
-        return _told(app(argv, standalone_mode=False) or 0)
-    except BurnishError as error:
-        return fail(error, UNTOUCHED, "--json" in argv)
-    except typer.TyperException as error:
-        found, _, hint = error.format_message().partition(". ")
-        problem = Problem("burnish", found.rstrip("."), hint or "Run: burnish --help")
-        return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
-    except (KeyboardInterrupt, typer.Abort):
-        return _told(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
-        from burnish.crash import admit
-
-        return admit(error, argv)
-
-
-def _told(code: int) -> int:
-    """Typer turns an interrupt into its exit code, without a word."""
-    if code == INTERRUPTED:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
-    return code
-
-
-def _terminated(_number: int, _frame: FrameType | None) -> Any:
-    print("\nterminated; the same command continues", file=sys.stderr)
-    raise SystemExit(TERMINATED)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,13 @@
 """The labelling server: the application, and running it on this machine. Knows errors and sockets; no question.
 
-It listens on the loopback only: there are no passwords yet, and whoever has the one-time link comes in.
+It listens on the loopback only: passwords travel as they are, and what encrypts them is not here yet.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
-from functools import partial
+from contextlib import closing
 from pathlib import Path
 
 import uvicorn
@@ -20,35 +19,33 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
+from burnish.label import entry, overview, routes, service, staff
+from burnish.label.desk import Desk
 from burnish.label.door import Door
-from burnish.label.routes import Desk, router
 from burnish.label.shield import Shield
+from burnish.store.languages import languages
 from burnish.store.session import Store, open_store
+from burnish.store.views import Role
 
 HERE = Path(__file__).parent
 LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1"]
 NOTICES = {
-    401: ("You are signed out", "Open the newest link from the terminal to sign in. What you saved is kept."),
-    403: ("This form came from elsewhere", "Nothing was saved. Go back to the page and send it again from there."),
+    401: ("You are signed out", "Sign in again on the first page. What you saved is kept."),
+    403: (
+        "This is not open to you",
+        "Nothing was saved. Your role has not this right, or the form is of an older visit.",
+    ),
     404: ("Nothing here", "This page, campaign or task does not exist, or is not yours."),
     405: ("Nothing here", "This page cannot be used in that way."),
 }
 
 
-def create_app(
-    store: Store, *, once_token: str | None = None, announce: Callable[[str], None] | None = None
-) -> FastAPI:
-    """The labelling application over an open store.
-
-    `once_token` signs in the first person (one is drawn when it is not given: `app.state.desk.door.token`); once it is
-    used, `announce` is called with the next person's.
-    """
-    door = Door()
-    door.token = once_token or door.token
-    door.announce = announce or door.announce
+def create_app(store: Store) -> FastAPI:
+    """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desk = Desk(store=store, door=door, templates=Jinja2Templates(HERE / "templates"))
-    app.include_router(router)
+    app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(HERE / "templates"))
+    for router in (entry.router, routes.router, overview.router, staff.router):
+        app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
     app.add_middleware(Shield)
@@ -58,30 +55,30 @@ def create_app(
     return app
 
 
-def serve(store_path: Path, host: str = "127.0.0.1", port: int = 8600) -> None:
-    """Serve the labelling pages until interrupted; prints a one-time link, and a new one whenever one was used.
+def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
+    """Serve the labelling pages until interrupted; where nobody is an owner yet, prints a link for the first one.
 
     Port 0 takes any free one. Raises ConfigError for a host beyond this machine, MachineError for a port that is taken.
     """
     _refuse_beyond_loopback(host)
-    if not store_path.exists():
-        mend = "Run a recipe with a collect stage first: that makes it."
-        raise StoreError(Problem(str(store_path), "there is no preference database here", mend))
-    store = open_store(store_path)
-    try:
-        with _listen(host, port) as listening:
-            link = partial(_print_link, host, listening.getsockname()[1])
-            app = create_app(store, announce=partial(link, "The link was used. For the next person:"))
-            link("Open this link to judge (it works once):", app.state.desk.door.token)
-            config = uvicorn.Config(app, log_level="warning", access_log=False)  # an access log would hold the token
-            uvicorn.Server(config).run(sockets=[listening])
-    finally:
-        store.close()
+    with closing(open_store(place)) as store, _listen(host, port) as listening:
+        address = _address(host, listening.getsockname()[1])
+        if service.has_owner(store):
+            print(f"The labelling pages are at\n  {address}/", flush=True)
+        else:
+            token = service.invite(store, "owner")
+            print(f"Open this link to begin (it works once):\n  {address}/join?once={token}", flush=True)
+        config = uvicorn.Config(create_app(store), log_level="warning", access_log=False)  # it would hold the token
+        uvicorn.Server(config).run(sockets=[listening])
 
 
-def _print_link(host: str, port: int, words: str, token: str) -> None:
-    name = f"[{host}]" if ":" in host else host
-    print(f"{words}\n  http://{name}:{port}/?once={token}", flush=True)
+def link(store: Store, role: Role, reads: str, port: int, host: str = "127.0.0.1") -> str:
+    """A link to the pages at this port that lets one person in. `reads` is a list of languages, empty for all."""
+    return f"{_address(host, port)}/join?once={service.invite(store, role, languages=languages(reads))}"
+
+
+def _address(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _refuse_beyond_loopback(host: str) -> None:
@@ -90,7 +87,7 @@ def _refuse_beyond_loopback(host: str) -> None:
     except ValueError:
         loopback = False
     if not loopback:
-        found = f'"{host}" can be reached from other machines, and that needs passwords, which are not there yet'
+        found = f'"{host}" can be reached from other machines, and passwords would travel there unencrypted'
         mend = "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 8600:127.0.0.1:8600 THIS_MACHINE"
         raise ConfigError(Problem("host", found, mend))
 
@@ -101,6 +98,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))
+        listening.listen()  # so that whoever opens the link before all is up waits, and is not refused
     except OSError as error:
         listening.close()
         found = f"port {port} on {host} cannot be opened ({error.strerror})"

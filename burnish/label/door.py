@@ -1,87 +1,86 @@
-"""Who may come in: one-time links, and the sessions they open. Knows no page and no database; forgets all at a restart.
+"""Who may come in: links, passwords, and the visits that they open. Knows the store's accounts; no page.
 
-A link works once; then the next one is announced on the terminal, so that whoever runs the server decides who comes in.
-Sessions live in memory under random ids, never in the cookie itself, and each has its own CSRF token.
+A visit lies in the database under a digest of what the cookie holds, and outlives a restart. It ends at sign-out, after
+twelve hours, and when a person's password, role or standing changes.
 """
 
 from __future__ import annotations
 
-import secrets
 import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from threading import Lock
 
 from burnish.errors import Problem, StoreError
+from burnish.label.passwords import Guesses, fits, hashed
+from burnish.records.durable import digest_value
+from burnish.store import people
+from burnish.store.people import Invitation
+from burnish.store.session import Store
+from burnish.store.views import Annotator
 
-LASTS = timedelta(hours=12)
 LONGEST_NAME = 60
+WRONG = "This name and password do not belong together"
+LOCKED = "There were too many wrong passwords for this name or from this address; try again in five minutes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visitor:
     """Someone who has signed in."""
 
-    session: str
-    csrf: str
-    annotator: int
-    name: str
-    until: datetime
+    token: str
+    """What the cookie holds."""
+    person: Annotator
 
-
-def _silent(_token: str) -> None:
-    pass
+    @property
+    def csrf(self) -> str:
+        """What this visit's forms carry: whoever has not the cookie cannot know it."""
+        return digest_value(["csrf", self.token])
 
 
 @dataclass(slots=True)
 class Door:
-    """Hands out sessions for one-time tokens. Shared by the server's threads."""
+    """Lets people in. Shared by the server's threads."""
 
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(24))
-    """The one that opens now."""
-    announce: Callable[[str], None] = _silent
-    """Called with the next token when one was used."""
-    _inside: dict[str, Visitor] = field(default_factory=dict[str, Visitor])
-    _lock: Lock = field(default_factory=Lock)
+    store: Store
+    guesses: Guesses = field(default_factory=Guesses)
 
-    def fits(self, token: str) -> bool:
-        return secrets.compare_digest(token.encode(), self.token.encode())
+    def offer(self, link: str) -> Invitation | None:
+        """What a link offers, if it still does."""
+        with self.store.reading() as session:
+            return people.invitation(session, link)
 
-    def use(self, token: str) -> bool:
-        """Whether the token opens; if so it never will again."""
-        with self._lock:
-            if not self.fits(token):
-                return False
-            self.token = secrets.token_urlsafe(24)
-        self.announce(self.token)
-        return True
+    def join(self, link: str, name: str, password: str) -> str:
+        """Use up a link: what the cookie of its person holds. StoreError, and the link stays, for what cannot be."""
+        kept = hashed(password)
+        with self.store.transaction() as session:
+            person = people.accept(session, link, name, kept)
+            return people.enter(session, person)
 
-    def admit(self, annotator: int, name: str) -> Visitor:
-        """A new session for someone whose token opened."""
-        until = datetime.now(UTC) + LASTS
-        visitor = Visitor(
-            session=secrets.token_urlsafe(32),
-            csrf=secrets.token_urlsafe(32),
-            annotator=annotator,
-            name=name,
-            until=until,
-        )
-        with self._lock:
-            self._inside[visitor.session] = visitor
-        return visitor
+    def sign_in(self, name: str, password: str, address: str) -> str:
+        """What the cookie of someone who knows their password holds. StoreError, in the same words and after the same
+        time, for a wrong password and a name that is not there."""
+        keys = (("name", name.casefold()), ("address", address))
+        if self.guesses.locked(*keys):
+            raise StoreError(Problem("password", LOCKED))
+        with self.store.reading() as session:
+            found = people.password_of(session, " ".join(unicodedata.normalize("NFC", name).split()))
+        if not fits(password, found and found[1]) or found is None:
+            self.guesses.wrong(*keys)
+            raise StoreError(Problem("password", WRONG))
+        self.guesses.right(*keys)
+        with self.store.transaction() as session:
+            return people.enter(session, found[0])
 
-    def visitor(self, session: str | None) -> Visitor | None:
-        """Whose session this is, unless it is unknown or has run out."""
-        found = self._inside.get(session or "")
-        if found and found.until < datetime.now(UTC):
-            self.leave(found)
+    def visitor(self, token: str | None) -> Visitor | None:
+        """Whose cookie this is."""
+        if not token:
             return None
-        return found
+        with self.store.reading() as session:
+            person = people.visitor(session, token)
+        return person and Visitor(token=token, person=person)
 
-    def leave(self, visitor: Visitor) -> None:
-        with self._lock:
-            self._inside.pop(visitor.session, None)
+    def leave(self, token: str) -> None:
+        with self.store.transaction() as session:
+            people.leave(session, token)
 
 
 def clean_name(text: str) -> str:

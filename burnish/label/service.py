@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from burnish.label.agreement import Agreement
+from burnish.label.agreement import agreement as agreement_of
+from burnish.store import people as accounts
 from burnish.store import queries, tasks
 from burnish.store.session import Store
-from burnish.store.views import AnnotatorKind, Campaign, Counts, Judgement, Share, Task
+from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
 
 def join(store: Store, name: str, kind: AnnotatorKind) -> int:
@@ -92,7 +95,63 @@ def progress(store: Store, campaign: int) -> Counts:
         return queries.progress(session, campaign)
 
 
-def share(store: Store, campaign: int, annotator: int, *, now: datetime | None = None) -> Share:
+def agreement(store: Store, campaign: int) -> Agreement:
+    """How a campaign's people agree."""
+    with store.reading() as session:
+        items, said = queries.items(session, campaign), queries.judgements(session, campaign)
+    return agreement_of(items, said)
+
+
+def share(store: Store, campaign: int, annotator: int) -> Share:
     """How far one annotator is."""
     with store.reading() as session:
-        return tasks.share(session, campaign, annotator, now)
+        return tasks.share(session, campaign, annotator)
+
+
+def people(store: Store) -> list[tuple[Annotator, int]]:
+    """Everybody with how many tasks they have answered, by name; those who were removed last."""
+    with store.reading() as session:
+        found = queries.answered(session)
+    return sorted(found, key=lambda each: (each[0].removed, each[0].name.casefold()))
+
+
+def person(store: Store, annotator: int) -> Annotator:
+    """One of them; StoreError when there is none of that id."""
+    with store.reading() as session:
+        return queries.annotator(session, annotator)
+
+
+def invite(
+    store: Store,
+    role: Role,
+    *,
+    by: Annotator | None = None,
+    languages: Sequence[str] = (),
+    annotator: int | None = None,
+) -> str:
+    """What a link holds that lets one person in; see `store.people.invite`."""
+    with store.transaction() as session:
+        return accounts.invite(session, role, by=by, languages=languages, annotator=annotator)
+
+
+def set_role(store: Store, annotator: int, role: Role, *, by: Annotator) -> None:
+    with store.transaction() as session:
+        accounts.set_role(session, annotator, role, by=by)
+
+
+def set_standing(store: Store, annotator: int, standing: Standing, *, by: Annotator) -> None:
+    """Hold someone's work, withdraw it, or let them go on."""
+    with store.transaction() as session:
+        accounts.set_standing(session, annotator, standing, by=by)
+
+
+def remove(store: Store, annotator: int, *, by: Annotator) -> None:
+    """Take a person's name out; their judgements stay."""
+    with store.transaction() as session:
+        accounts.remove(session, annotator, by=by)
+
+
+def has_owner(store: Store) -> bool:
+    """Whether anybody can let others in."""
+    with store.reading() as session:
+        return accounts.has_owner(session)

@@ -195,7 +195,7 @@ def _context(
         folder=folder / stage.name,
         inputs={name: folder / name for name in inputs},
         base=base,
-        store=folder / run_folder.STORE,
+        store=run_folder.store_of(folder, recipe),
         progress=progress,
         patient=patient,
     )

@@ -17,7 +17,7 @@ from burnish.pipeline.recipe import PATHS, Recipe, places, put, resolve
 from burnish.pipeline.stage import Stage
 from burnish.records.durable import digest_file, digest_value
 
-IMMATERIAL = {"save_every", "spike"}
+IMMATERIAL = {"save_every", "spike", "store"}
 
 
 def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:

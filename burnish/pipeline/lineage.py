@@ -112,8 +112,8 @@ def _judgements(run: Path, records: dict[str, Record], broken: list[str]) -> dic
     if "collect" not in records or not folder.is_dir():
         return None
     ids = judgement_ids(folder)
-    database = run / run_folder.STORE
-    known = _known(database, ids) if database.is_file() else set[str]()
+    database = run_folder.store_of(run, run_folder.read_copy(run))
+    known = set[str]() if isinstance(database, Path) and not database.is_file() else _known(database, ids)
     missing = [each for each in ids if each not in known]
     if missing:
         broken.append(f"{len(missing)} of {len(ids)} judgements are not in {database}")
@@ -126,6 +126,6 @@ def _judgements(run: Path, records: dict[str, Record], broken: list[str]) -> dic
     }
 
 
-def _known(database: Path, ids: list[str]) -> set[str]:
+def _known(database: Path | str, ids: list[str]) -> set[str]:
     with closing(open_store(database)) as store, store.reading() as session:
         return queries.exists(session, ids)

@@ -147,6 +147,9 @@ class Collect(Strict):
     disagree most are asked about first."""
     ask: Positive | None = None
     """Ask about so many of the prompts only, the most disputed ones. What is held out is then as hard as they are."""
+    store: Annotated[str, Field(pattern=r"^postgres(ql)?://([^/:@]*@)?[^@]*$")] | None = None
+    """Keep judgements in PostgreSQL: postgresql://USER@HOST/NAME, the password in PGPASSWORD. Absent: a file in the
+    run."""
 
 
 class Ranked(Optim):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from burnish.config import load_yaml, validate
@@ -12,6 +14,7 @@ from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.recipe_file import moved, yaml_text
 from burnish.records.durable import sweep, write_bytes, write_json
 from burnish.runs import RECIPE, Run
+from burnish.store.session import Store, open_store
 
 ENVIRONMENT = "env.json"
 STORE = "preferences.db"
@@ -46,13 +49,28 @@ def read_copy(folder: Path) -> Recipe:
     return validate(Recipe, load_yaml(Run.open(folder).recipe))
 
 
-def store_in(place: Path) -> Path:
-    """The preference database of a run folder, or the one that is named. Raises ConfigError where there is none."""
-    store = place / STORE if place.is_dir() else place
-    if not store.is_file():
+def store_of(folder: Path, recipe: Recipe) -> Path | str:
+    """Where a run keeps its judgements: a file in its folder, unless the recipe names a database."""
+    return (recipe.collect and recipe.collect.store) or folder / STORE
+
+
+def database(place: str) -> Path | str:
+    """The preference database that a run folder, a file or an address names. ConfigError where there is none yet."""
+    if "://" in place:
+        return place
+    path = Path(place)
+    found = store_of(path, read_copy(path)) if path.is_dir() else path
+    if isinstance(found, Path) and not found.is_file():
         mend = "Run a recipe with collect: {by: people} first, or name the database."
-        raise ConfigError(Problem(str(store), "there is no preference database", mend))
-    return store
+        raise ConfigError(Problem(str(found), "there is no preference database", mend))
+    return found
+
+
+@contextmanager
+def opened(place: str) -> Generator[Store]:
+    """That database, open."""
+    with closing(open_store(database(place))) as store:
+        yield store
 
 
 def _copy(recipe: Recipe, base: Path, folder: Path) -> bytes:

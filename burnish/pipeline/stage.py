@@ -35,8 +35,8 @@ class Context:
     """Folders of the stages that this one needs and that the recipe has."""
     base: Path
     """The recipe file's folder."""
-    store: Path
-    """The preference database of the run."""
+    store: Path | str
+    """The preference database of the run: a file, or an address."""
     progress: Progress
     patient: bool = False
     """True in a terminal: a stage may wait there for people."""

@@ -48,16 +48,22 @@ def digest_file(path: Path) -> str:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """The file holds exactly `data`, or what it held before. Raises MachineError when the disk refuses."""
+    with written_aside(path, len(data)) as aside:
+        aside.write_bytes(data)
+
+
+@contextmanager
+def written_aside(path: Path, size: int = 0) -> Generator[Path, None, None]:
+    """A path to write a whole file to; it becomes `path` when the block ends, and nothing at all if that raises."""
     aside = path.with_name(f"{ASIDE}{path.name}")
-    with _disk_errors(path, len(data)):
+    with _disk_errors(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(aside, "wb") as file:
-                file.write(data)
-                file.flush()
+            yield aside
+            with open(aside, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(aside, path)
-        except OSError:
+        except BaseException:
             aside.unlink(missing_ok=True)  # on a full disk the half of it is room that is needed
             raise
         _sync_folder(path.parent)

@@ -7,9 +7,22 @@ takes one for a while, a skip gives it back; but an item that `overlap` people h
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement, ScalarSelect, Select, exists, func, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import (
+    ColumnElement,
+    ScalarSelect,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
@@ -18,18 +31,32 @@ LEASE = timedelta(minutes=15)
 _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
+_JUDGE = aliased(AnnotatorRow)
+COUNTS = and_(LATEST, ~exists().where(_JUDGE.id == JudgementRow.annotator_id, _JUDGE.standing == "withdrawn"))
+"""Of a JudgementRow: as LATEST, and its annotator's work was not withdrawn."""
+UNSYNCED = {"synchronize_session": False}
+"""What is counted is read again from the database, never from objects that a session holds."""
 
 
-def _count_judgements(what: ColumnElement[bool]) -> ScalarSelect[int]:
-    found = select(func.count()).select_from(JudgementRow).where(JudgementRow.item_id == ItemRow.id, what, LATEST)
+def recount(session: Session, which: ColumnElement[bool]) -> None:
+    """Count the seats of these items anew. Every write that changes what is judged ends with it."""
+    counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
+    session.execute(update(ItemRow).where(which).values(counts), execution_options=UNSYNCED)
+    overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
+    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap)
+    seats = case((wanting, overlap - ItemRow.judged), else_=0)
+    session.execute(update(ItemRow).where(which).values(open_seats=seats), execution_options=UNSYNCED)
+
+
+def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
+    found = select(func.count()).select_from(JudgementRow)
+    found = found.where(JudgementRow.item_id == ItemRow.id, what.is_not(None), COUNTS)
     return found.correlate(ItemRow).scalar_subquery()
 
 
-JUDGED = _count_judgements(JudgementRow.ranks.is_not(None))
-"""Of an ItemRow: by how many people it is judged now."""
-SKIPPED = _count_judgements(JudgementRow.skip.is_not(None))
-"""Of an ItemRow: how many people say now that they cannot judge it."""
-_UNANSWERED = ~exists().where(JudgementRow.assignment_id == AssignmentRow.id)
+OPEN = ItemRow.open_seats > literal_column("0")
+"""Of an ItemRow: someone is still to judge it. The 0 is written out, not bound, or SQLite would not see that the index
+`ix_item_open` fits."""
 
 
 def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
@@ -41,22 +68,25 @@ def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
             AssignmentRow.item_id == ItemRow.id,
             AssignmentRow.annotator_id != annotator,
             AssignmentRow.leased_until > now,
-            _UNANSWERED,
         )
     )
     leased = others.correlate(ItemRow).scalar_subquery()
-    return JUDGED + leased < CampaignRow.overlap
+    return ItemRow.judged + leased < CampaignRow.overlap
 
 
-def open_items(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
-    """Items that this person could be given, in the campaign's order: never one that they answered already."""
-    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == annotator)
-    return (
-        select(ItemRow)
-        .join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-        .where(ItemRow.campaign_id == campaign, ~answered, has_seat(annotator, now), CampaignRow.overlap > SKIPPED)
-        .order_by(ItemRow.position)
-    )
+def unanswered_items(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
+    """Items that someone is still to judge, that this person reads and has not answered."""
+    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == person.id)
+    waiting = select(ItemRow).where(ItemRow.campaign_id == campaign, OPEN, ~answered)
+    if not person.languages:
+        return waiting
+    return waiting.where(or_(ItemRow.language.is_(None), ItemRow.language.in_(person.languages)))
+
+
+def open_items(campaign: int, person: AnnotatorRow, now: datetime) -> Select[ItemRow]:
+    """Items that this person could be given now, in the campaign's order: those that have a seat that nobody holds."""
+    free = unanswered_items(campaign, person).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    return free.where(has_seat(person.id, now)).order_by(ItemRow.position)
 
 
 def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
@@ -64,16 +94,16 @@ def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
     return (
         select(ItemRow)
         .join(AssignmentRow, AssignmentRow.item_id == ItemRow.id)
-        .where(ItemRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
-        .where(AssignmentRow.leased_until > now, _UNANSWERED)
+        .where(AssignmentRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
+        .where(AssignmentRow.leased_until > now)
         .order_by(ItemRow.position)
     )
 
 
 def shown_order(campaign: CampaignRow, item: ItemRow, annotator: AnnotatorRow, answers: int) -> list[int]:
-    """The order in which this person sees this item's answers: a fixed shuffle of (campaign key, prompt id, name).
+    """The order in which this person sees this item's answers: a fixed shuffle of (campaign key, prompt id, handle).
 
     It depends on no row number, so that a rerun in a fresh database shows the same.
     """
-    draw = [campaign.key, item.prompt_id, annotator.name]
+    draw = [campaign.key, item.prompt_id, annotator.handle]
     return sorted(range(answers), key=lambda position: digest_value([*draw, position]))

@@ -7,8 +7,9 @@ from typing import cast
 from sqlalchemy import Row, Select, select
 
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
-from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Task
-from burnish.types import Message, Prompt, Role
+from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Role, Standing, Task
+from burnish.types import Message, Prompt
+from burnish.types import Role as Speaker
 
 
 def as_campaign(row: CampaignRow) -> Campaign:
@@ -17,11 +18,20 @@ def as_campaign(row: CampaignRow) -> Campaign:
 
 
 def as_annotator(row: AnnotatorRow) -> Annotator:
-    return Annotator(id=row.id, name=row.name, kind=cast(AnnotatorKind, row.kind))
+    return Annotator(
+        id=row.id,
+        handle=row.handle,
+        name=row.name,
+        kind=cast(AnnotatorKind, row.kind),
+        role=cast(Role, row.role),
+        languages=tuple(row.languages),
+        standing=cast(Standing, row.standing),
+        removed=row.removed is not None,
+    )
 
 
 def as_prompt(row: ItemRow) -> Prompt:
-    messages = [Message(role=cast(Role, turn["role"]), content=turn["content"]) for turn in row.messages]
+    messages = [Message(role=cast(Speaker, turn["role"]), content=turn["content"]) for turn in row.messages]
     return Prompt(id=row.prompt_id, messages=tuple(messages), meta=row.meta)
 
 
@@ -41,7 +51,7 @@ def as_task(held: AssignmentRow, item: ItemRow, answers: list[str]) -> Task:
 def judgement_rows() -> Select[JudgementRow, str, str]:
     """Judgements with what `as_judgement` reads of their item and annotator."""
     return (
-        select(JudgementRow, ItemRow.prompt_id, AnnotatorRow.name)
+        select(JudgementRow, ItemRow.prompt_id, AnnotatorRow.handle)
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
         .join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
     )

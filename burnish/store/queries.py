@@ -2,7 +2,8 @@
 
 Every function takes a session of `store.session` and returns ids or frozen values; one that writes needs the writer's
 transaction (`store.transaction()`). Handing out tasks and taking answers is `store.tasks`'. Wrong requests raise
-StoreError. Times are aware; `now` is the clock unless the caller has its own.
+StoreError. Times are aware; `now` is the clock unless the caller has its own. What comes in an order is sorted here, by
+code points, and not by the database: each of those has an order of its own, and a snapshot's bytes depend on it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
 from burnish.store import events, leases
+from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
-from burnish.store.schema import AnnotatorRow, AnswerRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
@@ -79,7 +81,9 @@ def add_item(
         prompt_id=prompt.id,
         messages=[message.as_json() for message in prompt.messages],
         meta=dict(prompt.meta),
-        position=session.scalar(select(func.count()).where(ItemRow.campaign_id == campaign)) or 0,
+        position=session.scalar(select(func.max(ItemRow.position) + 1).where(ItemRow.campaign_id == campaign)) or 0,
+        language=language(str(prompt.meta.get("language") or "")),
+        open_seats=owner.overlap,
     )
     session.add(row)
     session.flush()
@@ -91,14 +95,17 @@ def add_item(
     return row.id
 
 
-def add_annotator(session: Session, name: str, kind: AnnotatorKind, *, now: datetime | None = None) -> int:
-    """The id of the annotator with this name, made if there is none. A name of another kind is refused."""
+def add_annotator(session: Session, name: str, kind: AnnotatorKind, now: datetime | None = None) -> int:
+    """The id of the annotator with this name, made if there is none. A name of another kind is refused.
+
+    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`.
+    """
     found = session.scalars(select(AnnotatorRow).where(AnnotatorRow.name == name)).one_or_none()
     if found and found.kind != kind:
         raise StoreError(Problem("name", f'"{name}" is a {found.kind} annotator already', "Choose another name."))
     if found:
         return found.id
-    row = AnnotatorRow(name=name, kind=kind, created=clock(now))
+    row = AnnotatorRow(handle=name, name=name, kind=kind, languages=[], created=clock(now))
     session.add(row)
     session.flush()
     events.append(session, at=row.created, actor=name, verb="annotator.add", target=name, payload={"kind": kind})
@@ -121,17 +128,32 @@ def find_campaign(session: Session, key: str) -> Campaign | None:
 
 def annotators(session: Session) -> list[Annotator]:
     """All of them, by name."""
-    return [as_annotator(row) for row in session.scalars(select(AnnotatorRow).order_by(AnnotatorRow.name))]
+    return sorted(map(as_annotator, session.scalars(select(AnnotatorRow))), key=lambda person: person.name)
+
+
+def annotator(session: Session, annotator: int) -> Annotator:
+    found = session.get(AnnotatorRow, annotator)
+    if found is None:
+        raise StoreError(Problem("person", f"there is nobody with the number {annotator} here"))
+    return as_annotator(found)
+
+
+def answered(session: Session) -> list[tuple[Annotator, int]]:
+    """All annotators with how many tasks they have answered, skips included."""
+    done = select(AssignmentRow.annotator_id, func.count()).where(AssignmentRow.leased_until.is_(None))
+    counts = {row[0]: row[1] for row in session.execute(done.group_by(AssignmentRow.annotator_id))}
+    return [(person, counts.get(person.id, 0)) for person in annotators(session)]
 
 
 def items(session: Session, campaign: int) -> list[Item]:
     """A campaign's items, by prompt id."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign).order_by(ItemRow.prompt_id))
+    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign))
     found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign)
     texts: dict[int, list[str]] = {}
     for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
         texts.setdefault(item_id, []).append(text)
-    return [Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows]
+    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
+    return sorted(found, key=lambda item: item.prompt.id)
 
 
 def texts(session: Session, item: int) -> list[str]:
@@ -143,23 +165,26 @@ def texts(session: Session, item: int) -> list[str]:
 def progress(session: Session, campaign: int) -> Counts:
     """How far a campaign is."""
     overlap = campaign_row(session, campaign).overlap
-    seats = select(leases.JUDGED.label("judged"), leases.SKIPPED.label("skipped"))
-    found = session.execute(seats.select_from(ItemRow).where(ItemRow.campaign_id == campaign))
-    rows = [(row.judged, row.skipped) for row in found]
+    judged, skipped, left = (
+        func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
+    )
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign)
+    items, judged, skipped, left = session.execute(found).one()
     return Counts(
-        items=len(rows),
-        wanted=overlap * len(rows),
-        judged=sum(judged for judged, _ in rows),
-        skipped=sum(skipped for _, skipped in rows),
-        left=sum(overlap - judged for judged, skipped in rows if judged < overlap and skipped < overlap),
+        items=items,
+        wanted=overlap * items,
+        judged=judged,
+        skipped=skipped,
+        left=left,
         by_annotator=_by_annotator(session, campaign),
     )
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included, by prompt id and name."""
-    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.LATEST)
-    return [as_judgement(row) for row in session.execute(found.order_by(ItemRow.prompt_id, AnnotatorRow.name))]
+    """Everyone's latest revisions, skips included and withdrawn work not, by prompt id and handle."""
+    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS)
+    said = map(as_judgement, session.execute(found))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
@@ -204,8 +229,7 @@ def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
         select(AnnotatorRow.name, func.count())
         .join(JudgementRow, JudgementRow.annotator_id == AnnotatorRow.id)
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
-        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.LATEST)
+        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.COUNTS)
         .group_by(AnnotatorRow.name)
-        .order_by(AnnotatorRow.name)
     )
-    return {row[0]: row[1] for row in session.execute(found)}
+    return dict(sorted((name, count) for name, count in session.execute(found)))

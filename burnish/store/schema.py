@@ -74,22 +74,75 @@ class CampaignRow(Base):
 
 
 class AnnotatorRow(Base):
-    """Someone who judges."""
+    """Someone who judges, or who looks after those who do."""
 
     __tablename__ = "annotator"
-    __table_args__ = (CheckConstraint("kind in ('person', 'simulated', 'model')", name="kind"),)
+    __table_args__ = (
+        CheckConstraint("kind in ('person', 'simulated', 'model')", name="kind"),
+        CheckConstraint("role in ('owner', 'manager', 'adjudicator', 'annotator', 'viewer')", name="role"),
+        CheckConstraint("standing in ('active', 'held', 'withdrawn')", name="standing"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    handle: Mapped[str] = mapped_column(String(200), unique=True)
+    """What the audit log and snapshots call them, so that a name stands in this table alone and can be removed."""
     name: Mapped[str] = mapped_column(String(200), unique=True)
     kind: Mapped[str] = mapped_column(String(20))
+    role: Mapped[str] = mapped_column(String(20), server_default="annotator")
+    languages: Mapped[list[str]] = mapped_column(JSON, server_default="[]")
+    """Those they read, as `store.people.language` writes them; none named: all."""
+    standing: Mapped[str] = mapped_column(String(20), server_default="active")
+    """held: given no more tasks. withdrawn: nor does what they said count."""
+    password: Mapped[str | None] = mapped_column(String(200))
+    """Its Argon2 hash. None: nobody signs in under this name."""
+    removed: Mapped[datetime | None] = mapped_column(Moment)
+    """When the name was taken out."""
     created: Mapped[datetime] = mapped_column(Moment)
+
+
+class InvitationRow(Base):
+    """A link that lets one person in, once: a new one, or one who lost their password."""
+
+    __tablename__ = "invitation"
+    __table_args__ = (
+        CheckConstraint("role in ('owner', 'manager', 'adjudicator', 'annotator', 'viewer')", name="role"),
+    )
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of what is in the link, so that who reads the database cannot come in by it."""
+    role: Mapped[str] = mapped_column(String(20))
+    languages: Mapped[list[str]] = mapped_column(JSON)
+    annotator_id: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
+    """For whom it is; None: for someone new."""
+    until: Mapped[datetime] = mapped_column(Moment)
+
+
+class VisitRow(Base):
+    """Someone who is signed in, in one browser. It outlives a restart of the server."""
+
+    __tablename__ = "visit"
+
+    digest: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of what the browser's cookie holds."""
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    until: Mapped[datetime] = mapped_column(Moment)
 
 
 class ItemRow(Base):
     """One prompt of a campaign."""
 
     __tablename__ = "item"
-    __table_args__ = (UniqueConstraint("campaign_id", "prompt_id"), UniqueConstraint("campaign_id", "position"))
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "prompt_id"),
+        UniqueConstraint("campaign_id", "position"),
+        Index(
+            "ix_item_open",
+            "campaign_id",
+            "position",
+            sqlite_where=text("open_seats > 0"),
+            postgresql_where=text("open_seats > 0"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
@@ -97,6 +150,15 @@ class ItemRow(Base):
     messages: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     meta: Mapped[dict[str, Any]] = mapped_column(JSON)
     position: Mapped[int]
+    language: Mapped[str | None] = mapped_column(String(35))
+    """That of `meta`, where it says one: the item goes to people who read it."""
+    judged: Mapped[int] = mapped_column(server_default="0")
+    """By how many people it is judged now. This and the next two are counted anew whenever somebody says something, so
+    that a million judgements need not be read to find the next task."""
+    skipped: Mapped[int] = mapped_column(server_default="0")
+    """How many people say now that they cannot judge it."""
+    open_seats: Mapped[int] = mapped_column(server_default="0")
+    """Judgements still to come; 0 too when as many have skipped it as should have judged it."""
 
 
 class AnswerRow(Base):
@@ -117,15 +179,21 @@ class AssignmentRow(Base):
     """An item lent to one person for a while, with the order in which that person sees its answers."""
 
     __tablename__ = "assignment"
-    __table_args__ = (UniqueConstraint("item_id", "annotator_id"),)
+    __table_args__ = (
+        UniqueConstraint("item_id", "annotator_id"),
+        Index(None, "annotator_id", "campaign_id", "leased_until"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    """The item's: so that what a person did is counted from the index alone."""
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"))
-    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
     order: Mapped[list[int]] = mapped_column("shown_order", JSON)
     """order[i] is the position of the answer shown in place i."""
     shown: Mapped[datetime] = mapped_column(Moment)
-    leased_until: Mapped[datetime] = mapped_column(Moment)
+    leased_until: Mapped[datetime | None] = mapped_column(Moment)
+    """None when it is answered: the lease is over."""
 
 
 class JudgementRow(Base):
@@ -141,6 +209,7 @@ class JudgementRow(Base):
             sqlite_where=text("supersedes is null"),
             postgresql_where=text("supersedes is null"),
         ),
+        Index(None, "annotator_id", "item_id"),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -148,7 +217,7 @@ class JudgementRow(Base):
     """Made by the client before it sends: the same click sent twice is one row."""
     assignment_id: Mapped[int] = mapped_column(ForeignKey("assignment.id"), index=True)
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
-    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))

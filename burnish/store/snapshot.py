@@ -29,7 +29,7 @@ RULE = "mean-rank"
 """Agreed order: answers by the mean of their mid-ranks over the annotators."""
 TIES = "kept"
 """Answers of exactly equal mean rank share a rank."""
-FILTER = "each annotator's latest revision; skips, and items that nobody ranked, are left out"
+FILTER = "each annotator's latest revision; skips, withdrawn work, and items that nobody ranked, are left out"
 VERSION = 1
 
 
@@ -53,7 +53,7 @@ class SnapshotManifest:
     counts: dict[str, int]
     """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared."""
     annotators: list[dict[str, Any]]
-    """Name, kind and number of judgements of each."""
+    """Name (a person's handle, if they have an account), kind and number of judgements of each."""
     judgements: list[str]
     """Ids of all judgements behind the rows, sorted."""
     rows: str
@@ -66,7 +66,7 @@ class SnapshotRow:
 
     ranking: Ranking
     votes: tuple[tuple[str, tuple[int, ...]], ...]
-    """(annotator, ranks) by name; ranks as in `ranking`."""
+    """(annotator, ranks) by handle; ranks as in `ranking`."""
     agreement: float | None
     """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
 
@@ -201,9 +201,9 @@ def _counts(
 def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
     done = Counter(judgement.annotator for judgement in ranked)
     return [
-        {"name": person.name, "kind": person.kind, "judgements": done[person.name]}
-        for person in people
-        if done[person.name]
+        {"name": person.handle, "kind": person.kind, "judgements": done[person.handle]}
+        for person in sorted(people, key=lambda person: person.handle)
+        if done[person.handle]
     ]
 
 

@@ -1,7 +1,7 @@
 """Handing out tasks and taking what people say of them. Knows leases and revisions; no web, no simulated people.
 
-Every writing function needs the writer's transaction (`store.transaction()`): it takes SQLite's write lock at its
-start, so that no one else takes a seat between the question and the answer. Wrong requests raise StoreError.
+Every writing function needs the writer's transaction (`store.transaction()`): it has the write lock from its start, so
+that no one else takes a seat between the question and the answer. Wrong requests raise StoreError.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from burnish.store.views import Judgement, Share, Task
 JUDGEMENTS = UUID("5b1f1d9e-6c0e-4a55-9c86-2f8a4c7d1e03")
 """Namespace of judgement ids: one is the UUIDv5 of its submission, so that the same submissions give the same ids."""
 
+COUNTED = 1000
+"""How many of the items that are left to a person are counted: nobody needs to know of more."""
+
 
 def next_task(
     session: Session, campaign: int, annotator: int, now: datetime | None = None, *, prompt_id: str | None = None
@@ -33,17 +36,16 @@ def next_task(
     Someone who holds a live lease gets the same item again, with a fresh lease. Writes.
     """
     now = clock(now)
-    owner = campaign_row(session, campaign)
-    item = _wanted(session, campaign, annotator, now, prompt_id)
+    owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
+    item = _wanted(session, campaign, person, now, prompt_id) if person.standing == "active" else None
     if item is None:
         return None
     answers = texts(session, item.id)
     mine = select(AssignmentRow).where(AssignmentRow.item_id == item.id, AssignmentRow.annotator_id == annotator)
     held = session.scalars(mine).one_or_none()
     if held is None:
-        person = session.get_one(AnnotatorRow, annotator)
         order = leases.shown_order(owner, item, person, len(answers))
-        held = AssignmentRow(item_id=item.id, annotator_id=annotator, order=order)
+        held = AssignmentRow(campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order)
         session.add(held)
     held.shown, held.leased_until = now, now + leases.LEASE
     session.flush()
@@ -81,6 +83,10 @@ def submit(
         if (known.assignment_id, known.ranks, known.skip) != (task, said, skip):
             raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
         return _judgement(session, known.id)
+    if session.get_one(AnnotatorRow, held.annotator_id).standing != "active":
+        raise StoreError(
+            Problem(f"task {task}", "is of someone whose work is on hold; nothing more is taken from them")
+        )
     last = _last(session, held)
     if last and not revise:
         raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
@@ -99,27 +105,29 @@ def submit(
         supersedes=last.id if last else None,
     )
     session.add(row)
+    held.leased_until = None
     session.flush()
+    leases.recount(session, ItemRow.id == held.item_id)
     return _logged(session, _judgement(session, row.id))
 
 
-def share(session: Session, campaign: int, annotator: int, now: datetime | None = None) -> Share:
-    """How far one person is."""
-    done = select(func.count()).select_from(JudgementRow).join(ItemRow)
-    mine = (ItemRow.campaign_id == campaign, JudgementRow.annotator_id == annotator, leases.LATEST)
-    left = leases.open_items(campaign, annotator, clock(now)).order_by(None).subquery()
-    return Share(
-        done=session.scalar(done.where(*mine)) or 0,
-        left=session.scalar(select(func.count()).select_from(left)) or 0,
-    )
+def share(session: Session, campaign: int, annotator: int) -> Share:
+    """How far one person is. A million items are not counted: what is left, up to COUNTED."""
+    mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
+    done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
+    waiting = leases.unanswered_items(campaign, session.get_one(AnnotatorRow, annotator)).limit(COUNTED).subquery()
+    left = select(func.count()).select_from(waiting)
+    return Share(done=session.scalar(done) or 0, left=session.scalar(left) or 0)
 
 
-def _wanted(session: Session, campaign: int, annotator: int, now: datetime, prompt_id: str | None) -> ItemRow | None:
+def _wanted(
+    session: Session, campaign: int, person: AnnotatorRow, now: datetime, prompt_id: str | None
+) -> ItemRow | None:
     if prompt_id is not None:
-        only = leases.open_items(campaign, annotator, now).where(ItemRow.prompt_id == prompt_id)
+        only = leases.open_items(campaign, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()
-    held = session.scalars(leases.held_item(campaign, annotator, now).limit(1)).first()
-    return held or session.scalars(leases.open_items(campaign, annotator, now).limit(1)).first()
+    held = session.scalars(leases.held_item(campaign, person.id, now).limit(1)).first()
+    return held or session.scalars(leases.open_items(campaign, person, now).limit(1)).first()
 
 
 def _assignment(session: Session, task: int) -> AssignmentRow:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from burnish.types import Prompt
 
 CampaignKind = Literal["pairwise", "ranking"]
 AnnotatorKind = Literal["person", "simulated", "model"]
+Role = Literal["owner", "manager", "adjudicator", "annotator", "viewer"]
+ROLES: tuple[Role, ...] = get_args(Role)
+Standing = Literal["active", "held", "withdrawn"]
+STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +31,19 @@ class Campaign:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotator:
-    """Someone who judges."""
+    """Someone who judges, or who looks after those who do."""
 
     id: int
+    handle: str
+    """What the audit log and snapshots call them."""
     name: str
     kind: AnnotatorKind
+    role: Role = "annotator"
+    languages: tuple[str, ...] = ()
+    """Those they read; empty: all."""
+    standing: Standing = "active"
+    """held: given no more tasks. withdrawn: nor does what they said count."""
+    removed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,8 @@ class Task:
     order: tuple[int, ...]
     """order[i] is the answer's own position of the one shown in place i."""
     shown: datetime
-    leased_until: datetime
+    leased_until: datetime | None
+    """None when it is answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +83,7 @@ class Judgement:
     item: int
     prompt_id: str
     annotator: str
+    """The handle."""
     ranks: tuple[int, ...] | None
     """In the answers' own order; 1 is best, equal numbers are a tie, no gaps."""
     skip: str | None
@@ -100,4 +114,5 @@ class Share:
     done: int
     """Judged or skipped by this person."""
     left: int
-    """Items that this person could still be given now."""
+    """Items that this person could still be given, now or when others leave theirs unanswered; not counted beyond
+    `store.tasks.COUNTED`."""

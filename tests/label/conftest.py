@@ -10,11 +10,14 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from httpx2 import Response
 
+from burnish.label import service
 from burnish.label.app import create_app
 from burnish.store import queries
 from burnish.store.session import Store, open_store
+from burnish.store.views import Role
 from burnish.types import Message, Prompt
 
+PASSWORD = "correct horse"
 HIDDEN = re.compile(r'type="hidden" name="(\w+)" value="([^"]*)"')
 
 
@@ -70,16 +73,16 @@ def app(store: Store) -> FastAPI:
 
 
 @pytest.fixture
-def enter(app: FastAPI) -> Iterator[Callable[[str], Browser]]:
-    """Sign someone in with the newest link."""
+def enter(app: FastAPI, store: Store) -> Iterator[Callable[..., Browser]]:
+    """Invite someone and let them in."""
     clients: list[TestClient] = []
 
-    def come_in(name: str) -> Browser:
+    def come_in(name: str, role: Role = "annotator", languages: tuple[str, ...] = ()) -> Browser:
         client = TestClient(app, base_url="http://127.0.0.1:8600")
         clients.append(client)
         browser = Browser(client=client)
-        browser.open(f"/?once={app.state.desk.door.token}")
-        assert browser.send(name=name).status_code == 200
+        browser.open(f"/join?once={service.invite(store, role, languages=languages)}")
+        assert browser.send(name=name, password=PASSWORD).status_code == 200
         return browser
 
     yield come_in

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
+from burnish.label import service
 from burnish.store import queries
 from burnish.store.session import Store
 
@@ -71,11 +72,13 @@ def judge_three_pairs(page: Page) -> None:
     page.get_by_role("heading", name="Thank you").wait_for()
 
 
-def test_judging_by_keyboard(store: Store, fill: Callable[..., int], app: FastAPI, address: str, page: Page):
+def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
     pairs, ranking = fill(store, items=3), fill(store, k=4, items=1)
-    page.goto(f"{address}/?once={app.state.desk.door.token}")
+    page.goto(f"{address}/join?once={service.invite(store, 'annotator')}")
     page.wait_for_selector("#name:focus")
     page.keyboard.type("Amina")
+    press(page, "Tab")
+    page.keyboard.type("correct horse")
     press(page, "Enter")
     page.get_by_role("link", name="Start: Round of 2").press("Enter")
     judge_three_pairs(page)

@@ -1,44 +1,156 @@
-"""One-time links, sessions and names."""
+"""Links, passwords, visits and names."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 
 from burnish.errors import StoreError
-from burnish.label.door import Door, clean_name
+from burnish.label import service
+from burnish.label.door import clean_name
+from burnish.label.passwords import LOCKED, TRIES, Guesses, fits, hashed
+from burnish.store import people
+from burnish.store.session import Store
+
+from .conftest import PASSWORD, Browser
+
+Enter = Callable[..., Browser]
+HERE = "http://127.0.0.1:8600"
 
 
-def test_a_link_opens_once_and_the_next_is_announced():
-    announced: list[str] = []
-    door = Door(announce=announced.append)
-    first = door.token
-    assert not door.use("wrong")
-    assert not announced
-    assert door.use(first)
-    assert announced == [door.token]
-    assert not door.use(first)
-    assert door.use(announced[0])
+def test_a_link_lets_one_person_in(app: FastAPI, store: Store):
+    link = f"/join?once={service.invite(store, 'annotator')}"
+    with TestClient(app, base_url=HERE) as client, TestClient(app, base_url=HERE) as stranger:
+        browser = Browser(client=client)
+        browser.open(link)
+        assert "Amina" in browser.send(name="  Amina ", password=PASSWORD).text
+        cookie = browser.page.history[0].headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=lax" in cookie
+        assert "secure" not in cookie
+        for path in (link, "/", "/join?once=", "/join?once=guess"):
+            assert stranger.get(path).status_code == 401
+        assert stranger.post("/join", data={"once": "guess", "name": "Eve", "password": PASSWORD}).status_code == 401
 
 
-def test_sessions_are_told_apart_and_end():
-    door = Door()
-    one, other = door.admit(1, "Amina"), door.admit(2, "Bob")
-    assert len({one.session, one.csrf, other.session, other.csrf}) == 4
-    assert door.visitor(one.session) == one
-    door.leave(one)
-    assert door.visitor(one.session) is None
-    assert door.visitor(other.session) == other
-    assert door.visitor(None) is None
+def test_over_https_the_cookie_stays_there(app: FastAPI, store: Store):
+    with TestClient(app, base_url="https://localhost") as client:
+        browser = Browser(client=client)
+        browser.open(f"/join?once={service.invite(store, 'annotator')}")
+        browser.send(name="Amina", password=PASSWORD)
+        assert "secure" in browser.page.history[0].headers["set-cookie"].lower()
 
 
-def test_a_session_runs_out():
-    door = Door()
-    old = replace(door.admit(1, "Amina"), until=datetime.now(UTC) - timedelta(seconds=1))
-    door._inside[old.session] = old
-    assert door.visitor(old.session) is None
+def test_what_cannot_be_used_does_not_use_up_the_link(store: Store, app: FastAPI):
+    service.join(store, "Panel member 1", "simulated")
+    with TestClient(app, base_url=HERE) as client:
+        browser = Browser(client=client)
+        browser.open(f"/join?once={service.invite(store, 'annotator')}")
+        for name, password, words in (
+            ("Panel member 1", PASSWORD, "somebody here already"),
+            ("", PASSWORD, "a name is needed"),
+            ("x" * 99, PASSWORD, "at most 60"),
+            ("Amina", "short", "10 to 200 characters"),
+        ):
+            refused = browser.send(name=name, password=password)
+            assert refused.status_code == 422
+            assert words in refused.text.replace("&#34;", '"').lower()
+        assert browser.send(name="Amina", password=PASSWORD).status_code == 200
+
+
+def test_a_password_opens_and_a_wrong_one_does_not_say_which_names_there_are(app: FastAPI, enter: Enter):
+    enter("Amina")
+    with TestClient(app, base_url=HERE) as client:
+        said = [
+            client.post("/sign-in", data={"name": name, "password": "a guess at it"}) for name in ("Amina", "Nobody")
+        ]
+        assert [answer.status_code for answer in said] == [401, 401]
+        assert said[0].text.replace("Amina", "") == said[1].text.replace("Nobody", "")
+        assert client.post("/sign-in", data={"name": " Amina", "password": PASSWORD}).status_code == 200
+
+
+def test_signing_in_gives_a_new_visit_and_ends_the_old_one(app: FastAPI, enter: Enter):
+    """A cookie that somebody planted before the sign-in is worth nothing after it (session fixation)."""
+    first = dict(enter("Amina").client.cookies)
+    with TestClient(app, base_url=HERE, cookies=first) as client, TestClient(app, base_url=HERE) as thief:
+        assert client.post("/sign-in", data={"name": "Amina", "password": PASSWORD}).status_code == 200
+        thief.cookies.update(first)
+        assert thief.get("/").status_code == 401
+    with TestClient(app, base_url=HERE, cookies={"burnish_session": "planted"}) as client:
+        entered = client.post("/sign-in", data={"name": "Amina", "password": PASSWORD})
+        assert "planted" not in entered.history[0].headers["set-cookie"]
+
+
+def test_a_visit_outlives_a_restart_and_twelve_hours_end_it(store: Store, enter: Enter):
+    token = dict(enter("Amina").client.cookies)["burnish_session"]
+    with store.reading() as read:
+        assert people.visitor(read, token)
+        assert people.visitor(read, token, datetime.now(UTC) + timedelta(hours=13)) is None
+
+
+def test_a_link_for_someone_who_is_here_sets_the_password_and_ends_their_visits(
+    store: Store, app: FastAPI, enter: Enter
+):
+    browser = enter("Amina")
+    ((amina, _),) = service.people(store)
+    with TestClient(app, base_url=HERE) as client:
+        again = Browser(client=client)
+        again.open(f"/join?once={service.invite(store, 'annotator', annotator=amina.id)}")
+        assert "Amina" in again.send(password="another horse").text
+        assert browser.client.get("/").status_code == 401
+        assert client.post("/sign-in", data={"name": "Amina", "password": PASSWORD}).status_code == 401
+    assert [person.id for person, _ in service.people(store)] == [amina.id]
+
+
+def test_too_many_guesses_lock_a_name_and_an_address(app: FastAPI, enter: Enter):
+    enter("Amina")
+    with TestClient(app, base_url=HERE) as client:
+        for _ in range(TRIES):
+            client.post("/sign-in", data={"name": "Amina", "password": "guess guess"})
+        locked = client.post("/sign-in", data={"name": "Amina", "password": PASSWORD})
+    assert locked.status_code == 401
+    assert "five minutes" in locked.text
+
+
+def test_guesses_are_forgotten_after_five_minutes_and_after_a_right_one():
+    now = [0.0]
+    guesses = Guesses(clock=lambda: now[0])
+    for _ in range(TRIES):
+        assert not guesses.locked("Amina", "there")
+        guesses.wrong("Amina", "there")
+    assert guesses.locked("Amina", "elsewhere")
+    assert guesses.locked("Bob", "there")
+    assert not guesses.locked("Bob", "elsewhere")
+    now[0] = LOCKED + 1
+    assert not guesses.locked("Amina", "there")
+    guesses.wrong("Amina")
+    guesses.right("Amina")
+    assert not guesses._wrong.get("Amina")
+
+
+def test_a_password_is_kept_as_a_salted_hash():
+    first, second = hashed(PASSWORD), hashed(PASSWORD)
+    assert first != second
+    assert first.startswith("$argon2id$")
+    assert PASSWORD not in first
+    assert fits(PASSWORD, first)
+    assert not fits(PASSWORD + "!", first)
+    assert not fits(PASSWORD, None)
+
+
+def test_neither_link_nor_cookie_lies_in_the_database(store: Store, enter: Enter):
+    cookie = dict(enter("Amina").client.cookies)["burnish_session"]
+    link = service.invite(store, "annotator")
+    with store.bare() as session:
+        kept = "\n".join(session.connection().connection.driver_connection.iterdump())
+    assert "Amina" in kept
+    assert cookie not in kept
+    assert link not in kept
+    assert PASSWORD not in kept
 
 
 def test_names_that_look_alike_are_the_same():

@@ -7,13 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from burnish.errors import ConfigError, MachineError, StoreError
+from burnish.errors import ConfigError, MachineError
 from burnish.label.app import serve
 from burnish.store.session import Store
 
@@ -21,7 +22,7 @@ from burnish.store.session import Store
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])
 def test_it_listens_on_this_machine_only(store: Store, host: str):
     with pytest.raises(ConfigError, match="other machines"):
-        serve(store.path, host=host)
+        serve(Path(store.place), host=host)
 
 
 def test_a_taken_port_is_said(store: Store):
@@ -29,28 +30,34 @@ def test_a_taken_port_is_said(store: Store):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(MachineError, match="cannot be opened"):
-            serve(store.path, port=taken.getsockname()[1])
+            serve(Path(store.place), port=taken.getsockname()[1])
 
 
-def test_a_database_that_is_not_there_is_not_made(tmp_path: Path):
-    with pytest.raises(StoreError, match="no preference database"):
-        serve(tmp_path / "none.db")
-    assert not (tmp_path / "none.db").exists()
-
-
-def test_it_serves_the_link_that_it_prints_until_interrupted(store: Store, fill: Callable[..., int]):
-    fill(store)
-    code = f"from pathlib import Path; from burnish.label.app import serve; serve(Path({str(store.path)!r}), port=0)"
+@contextmanager
+def serving(place: str) -> Iterator[list[str]]:
+    """The two lines that the server prints when it listens."""
+    code = f"from burnish.label.app import serve; serve({place!r}, port=0)"
     server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        assert "works once" in server.stdout.readline()
-        link = re.search(r"http://127\.0\.0\.1:\d+/\?once=\S+", server.stdout.readline())
-        assert link
-        with httpx2.Client(trust_env=False) as client:
-            assert "Your name" in client.get(link.group()).text
+        yield [server.stdout.readline(), server.stdout.readline()]
         server.send_signal(signal.SIGINT)
         server.wait(20)
     finally:
         server.kill()
         server.communicate()
+
+
+def test_the_first_to_come_is_the_owner_and_the_next_time_signs_in(store: Store):
+    with httpx2.Client(trust_env=False) as client:
+        with serving(store.place) as said:
+            assert "works once" in said[0]
+            link = re.search(r"http://127\.0\.0\.1:\d+/join\?once=(\S+)", said[1])
+            assert link
+            page = client.get(link.group()).text
+            assert "Your name" in page
+            form = {"once": link.group(1), "name": "Olga", "password": "correct horse"}
+            assert client.post(link.group().split("?")[0], data=form).status_code == 303
+        with serving(store.place) as said:
+            assert "once" not in said[1]
+            assert "Sign out" in client.get(said[1].strip()).text  # the visit outlived the restart

@@ -8,6 +8,7 @@ import pytest
 
 from burnish.config import resolved
 from burnish.errors import ConfigError
+from burnish.pipeline import run_folder
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 from burnish.pipeline.settings import Lora
@@ -299,3 +300,20 @@ def test_the_shipped_recipes(name: str, stages: list[str]) -> None:
     assert recipe.name == name
     assert recipe.stages() == stages
     assert resolved(recipe)["seed"] == recipe.seed
+
+
+@pytest.mark.parametrize("store", ["postgresql://ines@db.example/labels", "postgresql://db.example:5432/labels"])
+def test_a_database_is_named_without_its_password(tmp_path: Path, store: str) -> None:
+    recipe = write(tmp_path, SFT + f"collect: {{prompts: rows.jsonl, by: people, store: {store!r}}}\n")
+    found = load_recipe(recipe)
+    assert run_folder.store_of(tmp_path, found) == store
+    with pytest.raises(ConfigError, match="store"):
+        load_recipe(recipe, ["collect.store=postgresql://ines:hunter2@db.example/labels"])
+
+
+def test_judgements_are_kept_in_the_run_unless_a_database_is_named(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, SFT + "collect: {prompts: rows.jsonl, by: people}\n"))
+    assert run_folder.store_of(tmp_path, recipe) == tmp_path / "preferences.db"
+    assert run_folder.database("postgresql://db/labels") == "postgresql://db/labels"
+    with pytest.raises(ConfigError, match="no preference database"):
+        run_folder.database(str(tmp_path / "none.db"))

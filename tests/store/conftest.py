@@ -13,8 +13,18 @@ ANSWERS = ("best", "good", "poor", "bad")
 """Each item's answers in their own order."""
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty database, of each kind."""
+    sqlite = request.param == "sqlite"
+    opened = open_store(tmp_path / "preferences.db" if sqlite else request.getfixturevalue("postgres")())
+    yield opened
+    opened.close()
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    """An empty database in a file."""
     opened = open_store(tmp_path / "preferences.db")
     yield opened
     opened.close()

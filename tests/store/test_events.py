@@ -45,8 +45,9 @@ def test_a_whole_log_verifies_and_its_head_moves(log: Store):
 )
 def test_a_changed_or_missing_line_is_found(log: Store, tampering: str):
     with log.transaction() as write:
+        of = " on event" if log.url.get_backend_name() == "postgresql" else ""
         for act in ("update", "delete"):
-            write.execute(text(f"drop trigger event_no_{act}"))
+            write.execute(text(f"drop trigger event_no_{act}{of}"))
         write.execute(text(tampering))
     with log.reading() as read, pytest.raises(StoreError, match="does not continue"):
         events.verify_log(read)

@@ -108,3 +108,15 @@ def test_progress_counts_what_is_judged_skipped_and_left(store: Store, fill: Fil
         assert queries.exists(read, [*known, "nothing", *(f"no {number}" for number in range(1200))]) == known
         shares = [tasks.share(read, campaign, who) for who in (one, two, three)]
     assert [(share.done, share.left) for share in shares] == [(3, 0), (2, 0), (1, 1)]
+
+
+def test_everything_is_sorted_by_code_points_whatever_the_database_thinks(store: Store):
+    names = ["Zoe", "amina", "Émile", "Åsa", "aa", "B"]
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=6)
+        for name in names:
+            queries.add_annotator(write, name, "person")
+            queries.add_item(write, campaign, Prompt(id=name, messages=ASK.messages), PAIR)
+    with store.reading() as read:
+        assert [person.name for person in queries.annotators(read)] == sorted(names)
+        assert [item.prompt.id for item in queries.items(read, campaign)] == sorted(names)

@@ -28,7 +28,7 @@ def answer(job: Job, setting: Setting, told: Turns) -> None:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choose("auto")
     model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting))
-    model = model.to(device()).eval()
+    model.to(device()).eval()
     with suppress(Ended):
         told.ready()
         for step in range(job.steps):

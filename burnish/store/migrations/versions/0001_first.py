@@ -16,12 +16,20 @@ def upgrade() -> None:
     _items()
     _judgements()
     _events()
+    refusal = _refusal()
     for table in APPEND_ONLY:
         for act in ("update", "delete"):
-            op.execute(
-                f"create trigger {table}_no_{act} before {act} on {table} "
-                f"begin select raise(abort, '{table} is append-only'); end"
-            )
+            op.execute(f"create trigger {table}_no_{act} before {act} on {table} {refusal}".format(table=table))
+
+
+def _refusal() -> str:
+    if op.get_bind().dialect.name == "sqlite":
+        return "begin select raise(abort, '{table} is append-only'); end"
+    op.execute(
+        "create function refuse_change() returns trigger language plpgsql as "
+        "$$ begin raise exception '% is append-only', tg_table_name; end $$"
+    )
+    return "for each statement execute function refuse_change()"
 
 
 def _people_and_questions() -> None:

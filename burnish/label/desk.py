@@ -1,0 +1,109 @@
+"""What every page stands on: who asks, what they may do, and forms that are our own. Knows HTTP; no page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from secrets import compare_digest
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, HTTPException, Path, Request, Response
+from fastapi.responses import RedirectResponse
+from fastapi.templating import Jinja2Templates
+
+from burnish.errors import DataError, StoreError
+from burnish.label.door import Door, Visitor
+from burnish.store.people import VISIT_LASTS
+from burnish.store.session import Store
+from burnish.store.views import Role
+
+COOKIE = "burnish_session"
+Right = Literal["judge", "see", "manage"]
+RIGHTS: Mapping[Right, frozenset[Role]] = {
+    "judge": frozenset({"owner", "manager", "adjudicator", "annotator"}),
+    "see": frozenset({"owner", "manager", "adjudicator", "viewer"}),
+    "manage": frozenset({"owner", "manager"}),
+}
+"""judge: be given tasks. see: how far all are and how they agree. manage: invite, hold and remove people; what only an
+owner may do to whom, `store.people` knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desk:
+    """What the routes work with; `create_app` puts it into the application's state."""
+
+    store: Store
+    door: Door
+    templates: Jinja2Templates
+
+    def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
+        who = self.door.visitor(request.cookies.get(COOKIE))
+        rights = {right for right, roles in RIGHTS.items() if who and who.person.role in roles}
+        context = {"visitor": who, "rights": rights, **context}
+        return self.templates.TemplateResponse(request, name, context, status_code=status)
+
+
+def desk(request: Request) -> Desk:
+    return request.app.state.desk
+
+
+def visitor(request: Request, at: Annotated[Desk, Depends(desk)]) -> Visitor:
+    """Who asks; 401 for someone who has not signed in."""
+    found = at.door.visitor(request.cookies.get(COOKIE))
+    if found is None:
+        raise HTTPException(401)
+    return found
+
+
+def may(right: Right) -> Callable[[Visitor], Visitor]:
+    """A dependency: who asks, and 403 for someone whose role has not this right."""
+
+    def allowed(who: Annotated[Visitor, Depends(visitor)]) -> Visitor:
+        if who.person.role not in RIGHTS[right]:
+            raise HTTPException(403)
+        return who
+
+    return allowed
+
+
+async def own_form(request: Request) -> Mapping[str, str]:
+    """The fields of a form that our own page sent; 403 when another site's page did."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}":
+        raise HTTPException(403)
+    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+
+
+def signed_form(
+    form: Annotated[Mapping[str, str], Depends(own_form)], who: Annotated[Visitor, Depends(visitor)]
+) -> Mapping[str, str]:
+    """The fields of a form that carries its visit's CSRF token; 403 for any other."""
+    if not compare_digest(form.get("csrf", "").encode(), who.csrf.encode()):
+        raise HTTPException(403)
+    return form
+
+
+At = Annotated[Desk, Depends(desk)]
+Who = Annotated[Visitor, Depends(visitor)]
+Judge = Annotated[Visitor, Depends(may("judge"))]
+Overseer = Annotated[Visitor, Depends(may("see"))]
+Manager = Annotated[Visitor, Depends(may("manage"))]
+OwnForm = Annotated[Mapping[str, str], Depends(own_form)]
+SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]
+Id = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+def let_in(request: Request, at: Desk, token: str) -> Response:
+    """To the first page, with a fresh cookie; the visit that this browser had is over."""
+    if old := request.cookies.get(COOKIE):
+        at.door.leave(old)
+    answer = RedirectResponse("/", 303)
+    age, secure = int(VISIT_LASTS.total_seconds()), request.url.scheme == "https"
+    answer.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="lax", secure=secure)
+    return answer
+
+
+def sentence(error: StoreError | DataError) -> str:
+    """An error of ours for a page: without the place, as a sentence."""
+    problem = error.problems[0]
+    return f"{problem.found[:1].upper()}{problem.found[1:]}. {problem.mend}".rstrip()

@@ -1,0 +1,78 @@
+"""Copies made while people judge."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from burnish.errors import ConfigError
+from burnish.store import events, queries, tasks
+from burnish.store.backup import backup
+from burnish.store.session import Store, open_store
+
+
+def under_load(
+    store: Store, fill: Callable[..., int], people: Callable[..., list[int]], folder: Path, times: int, items: int
+) -> None:
+    """While two people judge without a pause, each copy holds what was acknowledged before it began."""
+    campaign, crowd = fill(store, items=items, overlap=2, k=2), people(store, 2)
+    acknowledged: list[str] = []
+    enough = threading.Event()
+
+    def judge(who: int) -> None:
+        while not enough.is_set():
+            with store.transaction() as write:
+                task = tasks.next_task(write, campaign, who)
+                assert task, "the campaign is too short for this machine"
+                said = tasks.submit(write, task=task.id, submission=f"{who}-{task.id}", ranks=[1, 2])
+            acknowledged.append(said.id)
+
+    workers = [threading.Thread(target=judge, args=(who,)) for who in crowd]
+    for worker in workers:
+        worker.start()
+    try:
+        for number in range(times):
+            before, count = set(acknowledged), len(acknowledged)
+            while len(acknowledged) == count:
+                pass  # so that they are at it
+            head = backup(store, folder / f"{number}.db")
+            copy = open_store(folder / f"{number}.db")
+            with copy.reading() as read:
+                assert before <= {said.id for said in queries.judgements(read, campaign)}
+                assert events.head(read) == head
+            copy.close()
+    finally:
+        enough.set()
+        for worker in workers:
+            worker.join()
+    assert sorted(path.name for path in folder.iterdir()) == sorted(f"{number}.db" for number in range(times))
+
+
+def test_a_backup_holds_what_was_acknowledged_before_it(
+    sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
+):
+    under_load(sqlite, fill, people, tmp_path / "copies", 2, items=300)
+
+
+@pytest.mark.proof
+def test_twenty_backups_under_load(
+    sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
+):
+    under_load(sqlite, fill, people, tmp_path / "copies", 20, items=5000)
+
+
+def test_a_backup_replaces_nothing(sqlite: Store, tmp_path: Path):
+    (tmp_path / "taken.db").write_text("mine")
+    with pytest.raises(ConfigError, match="exists already"):
+        backup(sqlite, tmp_path / "taken.db")
+    assert (tmp_path / "taken.db").read_text() == "mine"
+
+
+def test_postgresql_is_left_to_its_own_tools(postgres: Callable[[], object], tmp_path: Path):
+    store = open_store(postgres())  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="pg_dump"):
+        backup(store, tmp_path / "copy.db")
+    store.close()

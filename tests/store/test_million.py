@@ -1,0 +1,70 @@
+"""A million judgements, and the time until the next task."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from sqlalchemy import text
+
+from burnish.store import queries, tasks
+from burnish.store.session import Store
+
+PEOPLE, OVERLAP, FRESH = 60, 3, 50_000
+"""Items that nobody has seen yet wait behind those that are full."""
+
+
+def seed(store: Store, full: int) -> int:
+    """A campaign of `full` items judged by OVERLAP people each, and FRESH ones: written by the database itself."""
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=OVERLAP)
+        for number in range(PEOPLE):
+            queries.add_annotator(write, f"person {number}", "person")
+    series = f"with recursive n(i) as (select 0 union all select i + 1 from n where i < {full + FRESH - 1})"
+    seat = "select i, s from n cross join (select 0 as s union select 1 union select 2) seats"
+    when, who = "'2026-11-24 12:00:00'", f"1 + (i * {OVERLAP} + s) % {PEOPLE}"
+    with store.transaction() as write:
+        for statement in (
+            f"insert into item (id, campaign_id, prompt_id, messages, meta, position, judged, skipped, open_seats) "
+            f"{series} select i + 1, {campaign}, 'p' || i, '[]', '{{}}', i, case when i < {full} then {OVERLAP} else 0 "
+            f"end, 0, case when i < {full} then 0 else {OVERLAP} end from n",
+            f"insert into answer (id, item_id, position, text, model) {series} "
+            f"select 2 * i + a + 1, i + 1, a, 'text', 'm' from n cross join (select 0 as a union select 1) two",
+            f"insert into assignment (id, campaign_id, item_id, annotator_id, shown_order, shown) {series} "
+            f"select i * {OVERLAP} + s + 1, {campaign}, i + 1, {who}, '[0, 1]', {when} from ({seat}) x "
+            f"where i < {full}",
+            f"insert into judgement (id, submission, assignment_id, item_id, annotator_id, ranks, seconds, created) "
+            f"{series} select 'j' || (i * {OVERLAP} + s), 's' || (i * {OVERLAP} + s), i * {OVERLAP} + s + 1, i + 1, "
+            f"{who}, '[1, 2]', 1, {when} from ({seat}) x where i < {full}",
+            "analyze",
+        ):
+            write.execute(text(statement))
+        if store.url.get_backend_name() == "postgresql":
+            write.execute(text("select setval('assignment_id_seq', max(id)) from assignment"))
+    return campaign
+
+
+def slowest(store: Store, campaign: int, times: int) -> float:
+    """Seconds from asking for a task to having it, how far one is included; each is then judged."""
+    taken: list[float] = []
+    for number in range(times):
+        who = 1 + number % PEOPLE
+        began = time.perf_counter()
+        with store.transaction() as write:
+            task = tasks.next_task(write, campaign, who)
+        with store.reading() as read:
+            share = tasks.share(read, campaign, who)
+        taken.append(time.perf_counter() - began)
+        assert task
+        assert share.left == tasks.COUNTED
+        with store.transaction() as write:
+            tasks.submit(write, task=task.id, submission=f"new {number}", ranks=[1, 2])
+    middle, most = sorted(taken)[times // 2] * 1000, max(taken) * 1000
+    print(f"{store.url.get_backend_name()}: median {middle:.1f} ms, slowest {most:.1f} ms")
+    return max(taken)
+
+
+@pytest.mark.proof
+def test_the_next_of_a_million_comes_at_once(store: Store):
+    campaign = seed(store, 1_000_000 // OVERLAP + 1)
+    assert slowest(store, campaign, 120) < 0.1

@@ -1,0 +1,169 @@
+"""Accounts, on both kinds of database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import text
+
+from burnish.errors import StoreError
+from burnish.store import events, people, queries, tasks
+from burnish.store.languages import language, languages
+from burnish.store.session import Store
+from burnish.store.views import Annotator, Role
+from burnish.types import Message, Prompt
+
+Fill = Callable[..., int]
+
+
+def join(store: Store, name: str, role: Role = "annotator", reads: tuple[str, ...] = ()) -> Annotator:
+    with store.transaction() as write:
+        link = people.invite(write, role, languages=reads)
+        return queries.annotator(write, people.accept(write, link, name, "hash"))
+
+
+def judge(store: Store, campaign: int, who: Annotator) -> str | None:
+    """The id of what they said of the next item."""
+    with store.transaction() as write:
+        task = tasks.next_task(write, campaign, who.id)
+        if task is None:
+            return None
+        ranks = list(range(1, len(task.answers) + 1))
+        return tasks.submit(write, task=task.id, submission=f"{who.id}-{task.id}", ranks=ranks).id
+
+
+def test_a_link_works_once_and_for_a_week(store: Store):
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    with store.transaction() as write:
+        link, late = people.invite(write, "viewer", now=noon), people.invite(write, "viewer", now=noon)
+        assert people.invitation(write, link, noon) == people.Invitation(role="viewer", languages=(), name=None)
+        people.accept(write, link, "Amina", "hash", noon)
+        assert people.invitation(write, link, noon) is None
+        for used, name, now in ((link, "Bob", noon), (late, "Bob", noon + timedelta(days=8))):
+            with pytest.raises(StoreError, match="was used already"):
+                people.accept(write, used, name, "hash", now)
+
+
+def test_names_stand_in_one_table_alone(store: Store, fill: Fill):
+    """The audit log and what a snapshot is made of know the handle."""
+    campaign, amina = fill(store, items=1), join(store, "Amina")
+    judge(store, campaign, amina)
+    with store.reading() as read:
+        (said,) = queries.judgements(read, campaign)
+        assert said.annotator == amina.handle != "Amina"
+        log = read.execute(text("select actor, target, payload from event")).all()
+    assert "Amina" not in str(log)
+
+
+def test_who_is_removed_keeps_their_judgements_and_the_log_stays_whole(store: Store, fill: Fill):
+    campaign, owner, amina = fill(store, items=2), join(store, "Olga", "owner"), join(store, "Amina", reads=("fr",))
+    said = judge(store, campaign, amina)
+    with store.transaction() as write:
+        cookie = people.enter(write, amina.id)
+        people.remove(write, amina.id, by=owner)
+    with store.reading() as read:
+        gone = queries.annotator(read, amina.id)
+        assert (gone.name, gone.languages, gone.removed) == (f"removed {amina.handle}", (), True)
+        assert people.password_of(read, gone.name) is None
+        assert people.visitor(read, cookie) is None
+        assert [each.id for each in queries.judgements(read, campaign)] == [said]
+        assert events.verify_log(read)
+    assert judge(store, campaign, gone) is None
+    with pytest.raises(StoreError, match="was removed"), store.transaction() as write:
+        people.set_standing(write, amina.id, "active", by=owner)
+    assert join(store, "Amina").id != amina.id  # the name is free again
+
+
+def test_withdrawn_work_counts_nowhere_until_it_is_taken_back(store: Store, fill: Fill):
+    campaign, amina, bob = fill(store, items=1, overlap=1), join(store, "Amina"), join(store, "Bob")
+    said = judge(store, campaign, amina)
+    assert judge(store, campaign, bob) is None
+
+    def stand(standing: str) -> list[str]:
+        with store.transaction() as write:
+            people.set_standing(write, amina.id, standing)  # type: ignore[arg-type]
+        with store.reading() as read:
+            counts = queries.progress(read, campaign)
+            found = [each.id for each in queries.judgements(read, campaign)]
+            assert counts.judged == len(found) == sum(counts.by_annotator.values())
+            return found
+
+    assert stand("held") == [said]
+    assert stand("withdrawn") == []
+    instead = judge(store, campaign, bob)
+    assert sorted(stand("active")) == sorted([said, instead])
+
+
+def test_who_is_held_is_given_nothing_and_nothing_is_taken(store: Store, fill: Fill):
+    campaign, amina = fill(store), join(store, "Amina")
+    with store.transaction() as write:
+        task = tasks.next_task(write, campaign, amina.id)
+        assert task
+        people.set_standing(write, amina.id, "held")
+    assert judge(store, campaign, amina) is None
+    with pytest.raises(StoreError, match="on hold"), store.transaction() as write:
+        tasks.submit(write, task=task.id, submission="s", ranks=[1, 2, 3, 4])
+
+
+def test_items_go_to_people_who_read_their_language(store: Store):
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=1)
+        for tag in ("fr-CA", "ar", None):
+            prompt = Prompt(
+                id=str(tag), messages=(Message(role="user", content="?"),), meta={"language": tag} if tag else {}
+            )
+            queries.add_item(write, campaign, prompt, [("a", "m"), ("b", "m")])
+    french, anyone = join(store, "Amina", reads=("fr",)), join(store, "Bob")
+    with store.reading() as read:
+        assert [tasks.share(read, campaign, who.id).left for who in (french, anyone)] == [2, 3]
+    done = [judge(store, campaign, french) for _ in range(3)]
+    assert [bool(each) for each in done] == [True, True, False]
+    with store.reading() as read:
+        assert {said.prompt_id for said in queries.judgements(read, campaign)} == {"fr-CA", "None"}
+    assert judge(store, campaign, anyone)
+
+
+def test_a_manager_has_no_power_over_owners_and_managers(store: Store):
+    owner, manager, other = join(store, "Olga", "owner"), join(store, "Mona", "manager"), join(store, "Max", "manager")
+    annotator = join(store, "Amina")
+    with store.transaction() as write:
+        for act in (
+            lambda: people.invite(write, "manager", by=manager),
+            lambda: people.invite(write, "annotator", by=manager, annotator=owner.id),
+            lambda: people.set_role(write, annotator.id, "owner", by=manager),
+            lambda: people.set_role(write, other.id, "viewer", by=manager),
+            lambda: people.set_standing(write, other.id, "held", by=manager),
+            lambda: people.remove(write, owner.id, by=manager),
+        ):
+            with pytest.raises(StoreError, match="only an owner"):
+                act()
+        people.set_role(write, annotator.id, "adjudicator", by=manager)
+        people.remove(write, other.id, by=owner)
+
+
+def test_the_last_owner_stays(store: Store):
+    owner = join(store, "Olga", "owner")
+    with store.transaction() as write:
+        for act in (
+            lambda: people.set_role(write, owner.id, "viewer", by=owner),
+            lambda: people.set_standing(write, owner.id, "held", by=owner),
+            lambda: people.remove(write, owner.id, by=owner),
+        ):
+            with pytest.raises(StoreError, match="the last owner"):
+                act()
+    second = join(store, "Otto", "owner")
+    with store.transaction() as write:
+        people.remove(write, owner.id, by=second)
+        assert people.has_owner(write)
+
+
+def test_tags_of_languages():
+    assert [language(text) for text in ("fr", "FR-ca", "zh_Hans", "english", "", "e")] == ["fr", "fr", "zh"] + [
+        None
+    ] * 3
+    assert languages(" fr-CA, ar;fr ") == ["ar", "fr"]
+    assert languages("") == []
+    with pytest.raises(StoreError, match='"Klingon"'):
+        languages("fr, Klingon")

@@ -1,0 +1,87 @@
+"""What PostgreSQL refuses, and how that is said. What both kinds of database share is tested on both elsewhere."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import URL, text
+
+from burnish.errors import ConfigError, MachineError, StoreError
+from burnish.store import queries
+from burnish.store.session import Store, open_store
+from burnish.types import Message, Prompt
+
+
+@pytest.fixture
+def store(postgres: Callable[[], URL]) -> Iterator[Store]:
+    opened = open_store(postgres())
+    yield opened
+    opened.close()
+
+
+def test_a_server_that_is_not_there_is_the_machines_fault_and_no_password_is_shown(tmp_path: Path):
+    with pytest.raises(MachineError) as refused:
+        open_store(f"postgresql://burnish:hunter2@/test?unix_sock={tmp_path}/none")
+    assert "does not answer" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_database_that_is_not_there_is_said(store: Store):
+    with pytest.raises(MachineError, match="nowhere"):
+        open_store(store.url.set(database="nowhere"))
+
+
+def test_an_address_that_cannot_be_read_is_refused():
+    with pytest.raises(ConfigError, match="cannot be read"):
+        open_store("postgresql://host:port/name")
+
+
+def test_what_cannot_be_kept_is_said_and_nothing_is_written(store: Store, fill: Callable[..., int]):
+    campaign = fill(store, items=1)
+    for prompt_id, answer, words in (("p" * 201, "fine", "too long"), ("p", "a\x00b", "0x00")):
+        prompt = Prompt(id=prompt_id, messages=(Message(role="user", content="?"),))
+        with pytest.raises(StoreError, match=words), store.transaction() as write:
+            queries.add_item(write, campaign, prompt, [(answer, "m")] * 4)
+    with store.reading() as read:
+        assert queries.progress(read, campaign).items == 1
+
+
+def test_writes_follow_one_another(store: Store):
+    """A second writer waits for the first, and what it then reads is what the first left."""
+    seen: list[int] = []
+    begun = threading.Event()
+
+    def second() -> None:
+        begun.set()
+        with store.transaction() as write:
+            seen.append(len(queries.annotators(write)))
+
+    with store.transaction() as write:
+        queries.add_annotator(write, "Amina", "person")
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        begun.wait()
+        waiting.join(0.2)
+        assert not seen
+    waiting.join()
+    assert seen == [1]
+
+
+def test_a_lock_that_is_held_too_long_is_the_machines_fault(store: Store):
+    _, lock = store.backend.writing
+    impatient = replace(store, backend=replace(store.backend, writing=("set local lock_timeout = 50", lock)))
+    with store.transaction() as first:
+        first.execute(text("select 1"))
+        with pytest.raises(MachineError, match="lock timeout"), impatient.transaction() as write:
+            write.execute(text("select 1"))
+
+
+def test_a_server_that_goes_away_in_between_is_the_machines_fault(store: Store):
+    with pytest.raises(MachineError), store.transaction() as write:
+        write.execute(text("select pg_terminate_backend(pg_backend_pid())"))
+    with store.transaction() as write:  # and the next connection is a fresh one
+        queries.add_annotator(write, "Amina", "person")
