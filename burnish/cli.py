@@ -1,22 +1,15 @@
-"""The command line: one function a verb, each imports what it needs. Knows verbs, options and exit codes."""
+"""The command line: one function a verb, each imports what it needs. Knows verbs and options."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from burnish import __version__
-from burnish.errors import BurnishError, ConfigError, Problem, nearest
-from burnish.terminal import converse, emit, fail, marker, progress
-
-INTERRUPTED, TERMINATED = 130, 143
-UNTOUCHED = "nothing was written"
+from burnish.errors import ConfigError, Problem, nearest
+from burnish.terminal import converse, emit, marker, progress
 
 app = typer.Typer(
     add_completion=False,
@@ -249,8 +242,7 @@ def bench(
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
     rows = compare.compare(f"bench {kind}", found, rounds, progress())
-    said = {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
-    _told_and_kept(said, report.as_text(rows, model), out, json)
+    _told_and_kept(report.as_json(rows, model, data, max_length), report.as_text(rows, model), out, json)
 
 
 @app.command()
@@ -378,51 +370,3 @@ def root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
 ) -> None:
     """Turn a pre-trained model into a deployed assistant, with people in the loop."""
-
-
-def main() -> NoReturn:
-    """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
-    signal.signal(signal.SIGTERM, _terminated)
-    if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
-        from burnish.crash import admit
-        from burnish.torchrun import take_part
-
-        sys.exit(take_part(sys.argv[1:], code_of, admit))
-    sys.exit(code_of(sys.argv[1:]))
-
-
-def code_of(argv: list[str]) -> int:
-    """Do what a command line says; its exit code."""
-    try:
-        return _told(app(argv, standalone_mode=False) or 0)
-    except BurnishError as error:
-        return fail(error, UNTOUCHED, "--json" in argv)
-    except typer.TyperException as error:
-        found, _, hint = error.format_message().partition(". ")
-        problem = Problem("burnish", found.rstrip("."), hint or "Run: burnish --help")
-        return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
-    except (KeyboardInterrupt, typer.Abort):
-        return _told(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
-    except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
-        from burnish.crash import admit
-
-        return admit(error, argv)
-
-
-def _told(code: int) -> int:
-    """Typer turns an interrupt into its exit code, without a word."""
-    if code == INTERRUPTED:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
-    return code
-
-
-def _terminated(_number: int, _frame: FrameType | None) -> Any:
-    print("\nterminated; the same command continues", file=sys.stderr)
-    raise SystemExit(TERMINATED)
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from burnish import cli, crash
+from burnish import crash
+from burnish.__main__ import code_of
 from burnish.pipeline import environment
 
 RECIPE = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
@@ -18,7 +19,7 @@ RECIPE = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
 
 def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "burnish.cli", *map(str, arguments)], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "burnish", *map(str, arguments)], capture_output=True, text=True, check=False
     )
 
 
@@ -51,7 +52,7 @@ def test_torch_is_not_imported(module: str) -> None:
 
 
 def test_an_error_says_where_what_and_how_to_mend(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["run", str(recipe), "--set", "sft.learning_rtae=1"]) == 2
+    assert code_of(["run", str(recipe), "--set", "sft.learning_rtae=1"]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith('--set sft.learning_rtae=1: "sft.learning_rtae" is not a setting.')
@@ -60,7 +61,7 @@ def test_an_error_says_where_what_and_how_to_mend(recipe: Path, capsys: pytest.C
 
 def test_an_error_is_data_with_json(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe.write_text(RECIPE + "  epochs: 0\n  batch_size: 0\n")
-    assert cli.code_of(["config", "check", str(recipe), "--json"]) == 2
+    assert code_of(["config", "check", str(recipe), "--json"]) == 2
     found = json.loads(capsys.readouterr().out)
     assert (found["error"], found["exit_code"], found["count"]) == ("ConfigError", 2, 2)
     assert [problem["where"] for problem in found["problems"]] == [f"{recipe}:5:3", f"{recipe}:6:3"]
@@ -69,7 +70,7 @@ def test_an_error_is_data_with_json(recipe: Path, capsys: pytest.CaptureFixture[
 def test_bad_rows_are_found_before_anything_is_written(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (recipe.parent / "rows.jsonl").write_text('{"prompt": "Hi"}\n{"prompt": "Ho", "completion": ""}\n')
     out = recipe.parent / "out"
-    assert cli.code_of(["run", str(recipe), "--out", str(out)]) == 2
+    assert code_of(["run", str(recipe), "--out", str(out)]) == 2
     err = capsys.readouterr().err
     assert "rows.jsonl:1:1" in err
     assert "rows.jsonl:2:" in err
@@ -90,19 +91,19 @@ def test_bad_rows_are_found_before_anything_is_written(recipe: Path, capsys: pyt
     ],
 )
 def test_wrong_commands_are_exit_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(arguments) == 2
+    assert code_of(arguments) == 2
     assert says in capsys.readouterr().err
 
 
 def test_until_names_a_stage_of_the_recipe(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["run", str(recipe), "--until", "stf"]) == 2
+    assert code_of(["run", str(recipe), "--until", "stf"]) == 2
     assert 'Did you mean "sft"?' in capsys.readouterr().err
 
 
 def test_config_show_and_schema(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["config", "show", str(recipe), "--json", "--set", "sft.lr=3e-4"]) == 0
+    assert code_of(["config", "show", str(recipe), "--json", "--set", "sft.lr=3e-4"]) == 0
     assert json.loads(capsys.readouterr().out)["sft"]["lr"] == 3e-4
-    assert cli.code_of(["config", "schema"]) == 0
+    assert code_of(["config", "schema"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert "ppo" in schema["properties"]
     undescribed = [
@@ -115,13 +116,13 @@ def test_config_show_and_schema(recipe: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_what_config_shows_is_a_recipe(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["config", "show", str(recipe)]) == 0
+    assert code_of(["config", "show", str(recipe)]) == 0
     (recipe.parent / "shown.yaml").write_text(capsys.readouterr().out)
-    assert cli.code_of(["config", "check", str(recipe.parent / "shown.yaml")]) == 0
+    assert code_of(["config", "check", str(recipe.parent / "shown.yaml")]) == 0
 
 
 def test_env_names_versions(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["env", "--json"]) == 0
+    assert code_of(["env", "--json"]) == 0
     assert {"python", "packages", "cores", "threads"} <= json.loads(capsys.readouterr().out).keys()
 
 
@@ -138,7 +139,7 @@ def test_our_own_bug_is_exit_1_with_a_report_without_secrets(
     original = environment.environment
     monkeypatch.setattr(environment, "environment", break_down)
     monkeypatch.setattr(crash, "environment", original)
-    assert cli.code_of(["env"]) == 1
+    assert code_of(["env"]) == 1
     err = capsys.readouterr().err
     (path,) = tmp_path.iterdir()
     assert str(path) in err
@@ -161,5 +162,5 @@ def test_an_interrupt_says_that_the_same_command_continues(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(environment, "environment", interrupt)
-    assert cli.code_of(["env"]) == 130
+    assert code_of(["env"]) == 130
     assert "the same command continues" in capsys.readouterr().err

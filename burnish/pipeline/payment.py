@@ -9,6 +9,8 @@ import torch
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.endpoints.chat import ChatEndpoint
+from burnish.endpoints.server import Address
 from burnish.errors import DataError, ModelError, Problem
 from burnish.models.load import resolve
 from burnish.pipeline.reinforcement import OnPolicy
@@ -22,7 +24,7 @@ from burnish.rewards.combination import HELD_OUT, Weighted
 from burnish.rewards.function import FunctionReward, load_function
 from burnish.rewards.judged import JudgedReward
 from burnish.rewards.model import EnsembleReward, LearnedReward
-from burnish.types import Prompt, Reward
+from burnish.types import Generator, Prompt, Reward
 
 OWN = (RewardTerm(model=Learned()),)
 """Where a recipe says nothing: the run's reward model."""
@@ -35,9 +37,8 @@ def paid_by(
 
     Raises as `weighed` does.
     """
-    paid = weighed(
-        context, settings.rewards or (OWN if settings.paid else ()), prompts, renderer, dtype, settings.micro_tokens
-    )
+    terms = settings.rewards or (OWN if settings.paid else ())
+    paid = weighed(context, terms, prompts, renderer, dtype, settings.micro_tokens)
     if settings.watch is None or not settings.watch.held_out:
         return paid
     watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
@@ -68,7 +69,7 @@ def weighed(
             scorer = _scorer(context, term.model, renderer, dtype)
             return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)
         if term.judge:
-            judge = speaker(resolve(term.judge.model, context.base, context.progress), context.recipe.dtype)
+            judge = _judge(context, term.judge.model)
             return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
             file = context.path(term.python.file)
@@ -77,6 +78,12 @@ def weighed(
         return by_rule(term.kind, term.rule, context.base, name)
 
     return Weighted(tuple((term.weight, one(term)) for term in terms))
+
+
+def _judge(context: Context, name: str) -> Generator:
+    if Address.meant(name):
+        return ChatEndpoint.open(name)
+    return speaker(resolve(name, context.base, context.progress), context.recipe.dtype)
 
 
 def _scorer(context: Context, settings: Learned, renderer: Renderer, dtype: torch.dtype) -> EnsembleReward:

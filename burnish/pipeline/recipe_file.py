@@ -248,7 +248,9 @@ def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
 
 
 def _elsewhere(setting: str, name: str) -> bool:
-    """Whether what is no path here may be a name of the Hub's, or of a built-in model."""
+    """Whether what is no path here may be a name of the Hub's, of a built-in model, or a server's address."""
+    if setting.endswith(".judge.model"):
+        return True
     if name.startswith((".", "/", "~")):
         return False
     slashes = name.partition(":")[0].count("/")

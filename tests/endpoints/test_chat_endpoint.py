@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from stub import Stub, serving
 
-from burnish.cli import code_of
+from burnish.__main__ import code_of
 from burnish.endpoints import server as requests
 from burnish.endpoints.chat import ChatEndpoint
 from burnish.endpoints.server import KEY, Address, Server
@@ -203,7 +203,7 @@ def test_the_key_does_not_travel_in_the_open(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_sample_asks_a_server_without_torch(stub: Stub, tmp_path: Path) -> None:
     (tmp_path / "prompts.jsonl").write_text('{"prompt": "hello"}\n')
-    code = "import sys; from burnish.cli import code_of; sys.exit(code_of(sys.argv[1:]) or 'torch' in sys.modules)"
+    code = "import sys; from burnish.__main__ import code_of; sys.exit(code_of(sys.argv[1:]) or 'torch' in sys.modules)"
     words = ("sample", f"{stub.url}#small", "--prompts", "prompts.jsonl", "--n", "2", "--out", "said.jsonl")
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -25,7 +25,7 @@ def test_an_ended_run_continues(tmp_path: Path) -> None:
 def end_in_training(command: list[str], number: int) -> tuple[int, str]:
     """Exit code and last words of a run that gets a signal when its training begins."""
     with subprocess.Popen(
-        [sys.executable, "-m", "burnish.cli", *command],
+        [sys.executable, "-m", "burnish", *command],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,

@@ -103,7 +103,7 @@ def strike(folder: Path, run: Path, stage: str, *, aimed: bool, after: float) ->
     """Start the command and kill it in this stage; False where it ended before (it is whole then)."""
     began = time.time_ns()
     with subprocess.Popen(
-        [sys.executable, "-m", "burnish.cli", *map(str, command(folder, run))],
+        [sys.executable, "-m", "burnish", *map(str, command(folder, run))],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "OMP_NUM_THREADS": "1"},

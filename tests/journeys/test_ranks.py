@@ -51,7 +51,7 @@ def two(words: list[str], until: Callable[[], int] = lambda: 0) -> tuple[int, st
         port = str(free.getsockname()[1])
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-addr", "127.0.0.1"]
     with subprocess.Popen(
-        [*launcher, "--master-port", port, "-m", "burnish.cli", *words],
+        [*launcher, "--master-port", port, "-m", "burnish", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -119,7 +119,7 @@ def test_again_does_nothing_quickly_and_without_torch(demo: Path) -> None:
 
 def without_torch(*arguments: str | Path) -> int:
     """The exit code of a command, in a process that fails where torch was imported."""
-    code = "import sys; from burnish.cli import code_of; sys.exit(code_of(sys.argv[1:]) or 'torch' in sys.modules)"
+    code = "import sys; from burnish.__main__ import code_of; sys.exit(code_of(sys.argv[1:]) or 'torch' in sys.modules)"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, check=False).returncode
 

@@ -165,7 +165,7 @@ def project(folder: Path, *, cases: int = 100, dropout: float = 0.1, adapters: b
 def burnish(*arguments: str | Path, timeout: float = 600, **environment: str) -> subprocess.CompletedProcess[str]:
     """The command line in its own process, as a user runs it."""
     return subprocess.run(
-        [sys.executable, "-m", "burnish.cli", *map(str, arguments)],
+        [sys.executable, "-m", "burnish", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,

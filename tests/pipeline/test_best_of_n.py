@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish.cli import code_of
+from burnish.__main__ import code_of
 from burnish.models.tiny import write_tiny
 from burnish.pipeline.best_of_n import best_of_n
 from burnish.records.formats import read_examples

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish import cli
+from burnish.__main__ import code_of
 from burnish.chat.render import Renderer
 from burnish.data.documents import ranked_document
 from burnish.errors import ConfigError, DataError, MachineError
@@ -159,7 +159,7 @@ def test_ratios_are_of_steps_side_by_side() -> None:
 def test_ours_alone_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "bench.json"
     arguments = ["--works", "dpo,reward-k4", "--batch", "2", "--rounds", "2", "--no-peer", "--json", "--out", str(out)]
-    assert cli.code_of(["bench", "train", "--model", str(tiny), *arguments]) == 0
+    assert code_of(["bench", "train", "--model", str(tiny), *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == found
     assert [row["work"] for row in found["rows"]] == ["dpo", "reward-k4"]

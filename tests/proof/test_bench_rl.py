@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from burnish import cli
+from burnish.__main__ import code_of
 from burnish.chat.render import Renderer
 from burnish.errors import ConfigError, DataError
 from burnish.models.tiny import tiny_tokenizer, write_tiny
@@ -74,7 +74,7 @@ def test_peers_are_tried_in_batches_no_larger_than_a_step(monkeypatch: pytest.Mo
 
 def test_ours_alone_on_a_small_model(tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--batch", "16", "--new-tokens", "4", "--rounds", "1", "--no-peer", "--json"]
-    assert cli.code_of(["bench", "rl", "--model", str(tiny), *arguments]) == 0
+    assert code_of(["bench", "rl", "--model", str(tiny), *arguments]) == 0
     found = {row["work"]: row for row in json.loads(capsys.readouterr().out)["rows"]}
     assert list(found) == list(WORKS)
     assert [row["answers"] for row in found.values()] == [128, 1, 8, 8]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import StableLmConfig
 
-from burnish import cli
+from burnish.__main__ import code_of
 from burnish.batches import Document
 from burnish.errors import DataError
 from burnish.models import arithmetic
@@ -54,7 +54,7 @@ def rows(folder: Path, *values: object) -> Path:
 
 def test_the_command_passes_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "deep" / "doctor.json"
-    assert cli.code_of(["doctor", str(tiny), "--json", "--out", str(out)]) == 0
+    assert code_of(["doctor", str(tiny), "--json", "--out", str(out)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert json.loads(out.read_text()) == found
     assert found["model"] == str(tiny)
@@ -99,7 +99,7 @@ def test_what_fails_is_explained_and_is_exit_4(
     assert [row["measured"] for row in found.as_json()["laws"]] == [0.5, 0.6, None]
     monkeypatch.setattr(doctor, "examine", lambda *given: found)
     out = tmp_path / "found.json"
-    assert cli.code_of(["doctor", str(tiny), "--out", str(out)]) == 4
+    assert code_of(["doctor", str(tiny), "--out", str(out)]) == 4
     said = capsys.readouterr().out.splitlines()
     assert "made up        0.6        0.5  FAIL  a note" in said
     assert "made up: Nothing. (Tolerance: it is a test.)" in said
@@ -135,16 +135,16 @@ def test_data_that_cannot_be_used_are_a_problem(tiny: Path, tmp_path: Path, caps
     (tmp_path / "empty.jsonl").touch()
     rows(tmp_path, {"prompt": "Hi", "completion": "Ho"})
     for name, said in (("gone", "no such file"), ("empty", "the file is empty"), ("rows", "1 usable rows")):
-        assert cli.code_of(["doctor", str(tiny), "--data", str(tmp_path / f"{name}.jsonl")]) == 2
+        assert code_of(["doctor", str(tiny), "--data", str(tmp_path / f"{name}.jsonl")]) == 2
         assert said in capsys.readouterr().err
     with pytest.raises(DataError, match=r"(?s)0 usable rows.*are the same"):
         read_rows(rows(tmp_path, {"prompt": "Hi", "chosen": "a", "rejected": "a"}))
 
 
 def test_other_mistakes_are_exit_2(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.code_of(["doctor", str(tmp_path / "gone")]) == 2
+    assert code_of(["doctor", str(tmp_path / "gone")]) == 2
     assert "no such model" in capsys.readouterr().err
-    assert cli.code_of(["doctor", str(tiny), "--out", str(tmp_path)]) == 2
+    assert code_of(["doctor", str(tiny), "--out", str(tmp_path)]) == 2
     assert "a folder; a file is wanted" in capsys.readouterr().err
 
 

@@ -27,7 +27,8 @@ def answer(job: Job, setting: Setting, told: Turns) -> None:
     tokenizer: Any = AutoTokenizer.from_pretrained(job.model)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     choose("auto")
-    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting)).to(device()).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype(setting))
+    model.to(device()).eval()
     with suppress(Ended):
         told.ready()
         for step in range(job.steps):

@@ -110,6 +110,11 @@ def ratios(ours: Run, other: Run) -> list[float]:
     return [mine / theirs for mine, theirs in zip(ours.rates, other.rates, strict=True)]
 
 
+def as_json(rows: Sequence[Row], model: str, data: str | None, max_length: int) -> dict[str, Any]:
+    """What was asked, and the rows."""
+    return {"model": model, "data": data, "max_length": max_length, "rows": [row.as_json() for row in rows]}
+
+
 HEADS = ("work", "ours", "peer", "ratio", "spread", "of floor", "peak MB", "peer's", "loss", "peer's", "peer's setting")
 
 
