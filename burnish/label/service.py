@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from burnish.label.agreement import Agreement
-from burnish.label.agreement import agreement as agreement_of
 from burnish.store import people as accounts
 from burnish.store import queries, tasks
 from burnish.store.session import Store
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
+
+if TYPE_CHECKING:
+    from burnish.label.agreement import Agreement
 
 
 def join(store: Store, name: str, kind: AnnotatorKind) -> int:
@@ -96,10 +99,11 @@ def progress(store: Store, campaign: int) -> Counts:
 
 
 def agreement(store: Store, campaign: int) -> Agreement:
-    """How a campaign's people agree."""
+    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load."""
     with store.reading() as session:
         items, said = queries.items(session, campaign), queries.judgements(session, campaign)
-    return agreement_of(items, said)
+    found: Agreement = import_module("burnish.label.agreement").agreement(items, said)
+    return found
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

@@ -1,4 +1,4 @@
-"""Settings that do not go together, of reward and of stages that learn from the policy's own answers. Knows no file."""
+"""Settings that do not go together: of reward, and of what learns from the policy's own answers. Knows no file."""
 
 from __future__ import annotations
 

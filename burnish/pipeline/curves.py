@@ -119,7 +119,7 @@ _PICTURES = {
     ),
     "distill": (
         _Picture(
-            "loss",
+            "loss/divergence_avg",
             "Divergence from the teacher",
             "nats per token",
             "Of whole distributions, mean over the tokens of the policy's own answers (and of given conversations).",

@@ -16,7 +16,7 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import drop_checkpoints, metrics_log, trained
 from burnish.records.formats import read_examples
-from burnish.train.distillation import Everything, TaughtFeed
+from burnish.train.distillation import DIVERGENCE, Everything, TaughtFeed
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
@@ -34,13 +34,13 @@ def run(context: Context) -> Facts:
 
         improve(context, settings, Everything(), measures_kl=False, around=taught)
     drop_checkpoints(context.folder)
-    losses = [row["loss"] for row in metrics_log(context.folder).read()]
-    last = losses[-WINDOW * settings.steps_per_iteration :]
+    found = [row[DIVERGENCE] for row in metrics_log(context.folder).read()]
+    last = found[-WINDOW * settings.steps_per_iteration :]
     facts = collected(context, settings)
     return {
         **{name: value for name, value in facts.items() if settings.rewards or not name.startswith("reward")},
         "teacher": settings.teacher,
-        "divergence_start": losses[0],
+        "divergence_start": found[0],
         "divergence_end": sum(last) / len(last),
     }
 

@@ -9,14 +9,11 @@ import torch
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.endpoints.chat import ChatEndpoint
-from burnish.endpoints.server import Address
 from burnish.errors import DataError, ModelError, Problem
-from burnish.models.load import resolve
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
-from burnish.pipeline.speaker import speaker
+from burnish.pipeline.speaker import answering
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
 from burnish.rewards.checked import by_rule
@@ -24,7 +21,7 @@ from burnish.rewards.combination import HELD_OUT, Weighted
 from burnish.rewards.function import FunctionReward, load_function
 from burnish.rewards.judged import JudgedReward
 from burnish.rewards.model import EnsembleReward, LearnedReward
-from burnish.types import Generator, Prompt, Reward
+from burnish.types import Prompt, Reward
 
 OWN = (RewardTerm(model=Learned()),)
 """Where a recipe says nothing: the run's reward model."""
@@ -69,7 +66,7 @@ def weighed(
             scorer = _scorer(context, term.model, renderer, dtype)
             return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)
         if term.judge:
-            judge = _judge(context, term.judge.model)
+            judge = answering(term.judge.model, context)
             return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
             file = context.path(term.python.file)
@@ -78,12 +75,6 @@ def weighed(
         return by_rule(term.kind, term.rule, context.base, name)
 
     return Weighted(tuple((term.weight, one(term)) for term in terms))
-
-
-def _judge(context: Context, name: str) -> Generator:
-    if Address.meant(name):
-        return ChatEndpoint.open(name)
-    return speaker(resolve(name, context.base, context.progress), context.recipe.dtype)
 
 
 def _scorer(context: Context, settings: Learned, renderer: Renderer, dtype: torch.dtype) -> EnsembleReward:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.endpoints.chat import ChatEndpoint
+from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
 from burnish.models.folder import read_config
@@ -18,7 +20,7 @@ from burnish.release.verify import EVIDENCE
 from burnish.release.verify import verify as verify_release
 from burnish.rollout.chat import ChatGenerator
 from burnish.rollout.engine import Engine
-from burnish.types import Progress, Silent
+from burnish.types import Generator, Progress, Silent
 
 
 def speaker(model: Path, dtype: DType, progress: Progress = Silent()) -> ChatGenerator:
@@ -39,6 +41,13 @@ def opened(model: str, progress: Progress = Silent()) -> ChatGenerator:
     if (Path(model) / EVIDENCE).is_file():
         verify_release(Path(model))
     return speaker(resolve(model, Path.cwd(), progress), "auto", progress)
+
+
+def answering(name: str, context: Context) -> Generator:
+    """The generator of a model as a recipe names it, or of a server."""
+    if Address.meant(name):
+        return ChatEndpoint.open(name, context.progress)
+    return speaker(resolve(name, context.base, context.progress), context.recipe.dtype)
 
 
 def base_model(context: Context) -> Path:

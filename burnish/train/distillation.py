@@ -23,6 +23,8 @@ from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Loss
 
 TAUGHT = "teacher_logits_NV"
+DIVERGENCE = "loss/divergence_avg"
+"""Metric: nats a learned token."""
 
 
 class Everything:
@@ -97,4 +99,5 @@ class Distillation:
         # Computed again in the backward pass: of a whole batch, these rows would be several GB.
         starts = range(0, batch.target_N.numel(), CHUNK)
         parts = [checkpoint(part, slice(start, start + CHUNK), use_reentrant=False) for start in starts]
-        return Loss({"divergence": torch.stack(parts).sum()})
+        total = torch.stack(parts).sum()
+        return Loss({"divergence": total}, {DIVERGENCE: (float(total.detach()), self.counts(batch)["divergence"])})

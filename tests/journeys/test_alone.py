@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from tiny import burnish, project, said
 
+from burnish.models.tiny import write_tiny
+from burnish.records.durable import MANIFEST
+
 SMALL = ("batch_size=8", "max_length=1024", "micro_tokens=4096")
 
 
@@ -171,6 +174,38 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert [row["val/ratio"] for row in rows] == [1.0, 1.0]
     assert all("reward/model" in row for row in rows)
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
+
+
+def test_distillation_comes_nearer_to_its_teacher(place: Path) -> None:
+    command = ("distill", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "taught")
+    settings = (
+        f"teacher={place / 'teacher'}",
+        "iterations=8",
+        "prompts_per_iteration=4",
+        "max_new_tokens=8",
+        "lr=3e-3",
+    )
+    found = burnish(*command, *(word for one in settings for word in ("--set", f"distill.{one}")), "--json")
+    assert found.returncode == 0, found.stderr
+    facts = said(found)["stages"]["distill"]["facts"]
+    assert facts["episodes"] == 32
+    assert "reward_start" not in facts
+    assert 0 < facts["divergence_end"] < 0.9 * facts["divergence_start"]
+
+
+def test_a_teacher_that_reads_other_ids_is_refused(place: Path) -> None:
+    write_tiny(place / "stranger")
+    vocabulary = json.loads((place / "stranger" / "tokenizer.json").read_text())
+    swapped = vocabulary["model"]["vocab"]
+    swapped["a"], swapped["b"] = swapped["b"], swapped["a"]
+    (place / "stranger" / "tokenizer.json").write_text(json.dumps(vocabulary))
+    (place / "stranger" / MANIFEST).unlink()
+    command = ("distill", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "estranged")
+    found = burnish(*command, "--set", f"distill.teacher={place / 'stranger'}")
+    assert found.returncode == 2
+    assert "distill.teacher: " in found.stderr
+    assert "has another tokenizer than" in found.stderr
+    assert "4 entries differ" in found.stderr
 
 
 def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:

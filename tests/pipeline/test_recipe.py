@@ -11,6 +11,7 @@ from burnish.errors import ConfigError
 from burnish.pipeline import run_folder
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
+from burnish.pipeline.reinforcement import Distill
 from burnish.pipeline.settings import Lora
 
 ROOT = Path(__file__).parents[2]
@@ -224,6 +225,12 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
     assert [says in clause for _, clause, _ in found] == [True]
+
+
+@pytest.mark.parametrize(("lmbda", "minibatches", "given"), [(0.5, 1, 32), (0.8, 1, 8), (0.8, 4, 2), (0.99, 1, 1)])
+def test_conversations_beside_answers_of_a_taught_policy(lmbda: float, minibatches: int, given: int) -> None:
+    """32 answers are the share lmbda of what an iteration learns."""
+    assert Distill(teacher="t", lmbda=lmbda, data="d", minibatches=minibatches).given == given
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,9 @@ def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch, chunk: int) -> N
     before = batch.ids_T[batch.source_N]
     expected = (batch.weight_N * generalised_jsd(table.logits_SV[before], TEACHER.log()[before], 0.3)).sum()
     [wanted] = torch.autograd.grad(expected, table.logits_SV)
-    found = Distillation(beta=0.3).loss(table, batch).sums["divergence"]
+    result = Distillation(beta=0.3).loss(table, batch)
+    found = result.sums["divergence"]
+    assert result.metrics == {"loss/divergence_avg": (pytest.approx(float(expected.detach())), 4.5)}
     assert float(found.detach()) == pytest.approx(float(expected.detach()))
     found.backward()
     assert table.logits_SV.grad is not None
