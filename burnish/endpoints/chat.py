@@ -8,8 +8,7 @@ needs the ids that were said.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from burnish.endpoints.server import FIRST_WAIT, Address, Server
@@ -53,11 +52,11 @@ class ChatEndpoint:
         """n answers to each prompt, in the prompts' order. Raises ConfigError for what the server refuses, MachineError
         where it does not answer, however often it is asked."""
         self._progress.start("answers", n * len(prompts))
-        found: list[list[Completion]] = []
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
-            for answers in pool.map(partial(self._answers, sampling=sampling, n=n), prompts):
-                found.append(answers)
+            asked = [pool.submit(self._answers, prompt, sampling=sampling, n=n) for prompt in prompts]
+            for done in as_completed(asked):
+                done.result()  # raises the first failure there is: the others are only sent home by it
                 self._progress.advance(n)
         except BaseException:
             self._server.close()  # what is still on its way need not be waited for
@@ -65,7 +64,7 @@ class ChatEndpoint:
         finally:
             pool.shutdown(cancel_futures=True)
         self._progress.finish()
-        return found
+        return [each.result() for each in asked]
 
     def close(self) -> None:
         self._server.close()

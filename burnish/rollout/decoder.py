@@ -75,6 +75,7 @@ class Cached:
         asked = [number[tuple(prompt)] for prompt in prompts]
         self._prompt_of += [places[each] for each in asked]
         self._said += [0] * len(prompts)
+        self._answers.reserve(len(self._said), SAID)  # one may end, and its row be taken, before there is a step
         return hidden_TC[[wave.last[each] for each in asked]]
 
     def _place(self, tokens: int) -> Place:

@@ -224,7 +224,7 @@ def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:
     assert {"episodes": 18, "chosen": 6}.items() <= stages["rft"]["facts"].items()
     facts = stages["online_dpo"]["facts"]
     assert (facts["episodes"], facts["loss"], facts["beta"]) == (18, "dpo", 0.1)
-    assert facts["kl_start"] == pytest.approx(0.0, abs=5e-3)  # of bfloat16
+    assert facts["kl_start"] == pytest.approx(0.0, abs=2e-2)  # of bfloat16
     rows = [json.loads(line) for line in (place / "fresh" / "online_dpo" / "metrics.jsonl").read_text().splitlines()]
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-2)
 

@@ -125,16 +125,16 @@ gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
 release: {name: tiny-support, purpose: Nothing but a test.}
 """
 ADAPTERS = {
-    "sft:\n": "sft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
-    "reward:\n": "reward:\n  lora: {rank: 4, alpha: 8}\n",
-    "dpo:\n": "dpo:\n  lora: {rank: 4, alpha: 8}\n",
+    "\nsft:\n": "\nsft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
+    "\nreward:\n": "\nreward:\n  lora: {rank: 4, alpha: 8}\n",
+    "\ndpo:\n": "\ndpo:\n  lora: {rank: 4, alpha: 8}\n",
     "kto: {": "kto: {lora: {rank: 4, alpha: 8}, ",
-    "distill:\n": "distill:\n  lora: {rank: 4, alpha: 8}\n",
-    "rft:\n": "rft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
-    "online_dpo:\n": "online_dpo:\n  lora: {rank: 4, alpha: 8}\n",
+    "\ndistill:\n": "\ndistill:\n  lora: {rank: 4, alpha: 8}\n",
+    "\nrft:\n": "\nrft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
+    "\nonline_dpo:\n": "\nonline_dpo:\n  lora: {rank: 4, alpha: 8}\n",
     "  unfrozen_layers: 1\n": "",
     "\nppo:\n": "\nppo:\n  lora: {rank: 4, alpha: 8, targets: [q_proj, v_proj, down_proj]}\n",
-    "grpo:\n": "grpo:\n  lora: {rank: 4, alpha: 8}\n",
+    "\ngrpo:\n": "\ngrpo:\n  lora: {rank: 4, alpha: 8}\n",
 }
 """How each section begins where it trains an adapter."""
 STORY = "The lamp came on a Monday. By Friday it was back in its box, and nobody could say why it hummed.\n" * 3

@@ -188,6 +188,21 @@ def test_weights_changed_in_place_are_used_at_once(module: Trainable) -> None:
     assert after == ids(engine(module, end_id=-1).generate(PROMPTS, greedy))
 
 
+def test_answers_may_end_with_their_first_token_before_a_step_has_made_room(
+    module: Trainable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first wave leaves a slot free, the second fills all: some of it end at once, and others take their rows."""
+
+    def soon(ids: Sequence[int]) -> bool:
+        return ids[0] % 3 > 0
+
+    sampling = replace(Sampling(), max_new_tokens=6, stop=("unread",))
+    wanted = ids(engine(module, slots=1).generate(PROMPTS, sampling, 8, stopped=soon))
+    assert {len(answer) for row in wanted for answer in row} > {1}
+    monkeypatch.setattr("burnish.rollout.engine.wave_size", lambda prompts: min(7, len(prompts)))
+    assert ids(engine(module, slots=8).generate(PROMPTS, sampling, 8, stopped=soon)) == wanted
+
+
 def test_a_stopped_answer_has_the_ids_up_to_there(module: Trainable) -> None:
     def thrice(ids: Sequence[int]) -> bool:
         return sum(token % 3 == 0 for token in ids) == 3
