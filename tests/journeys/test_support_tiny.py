@@ -73,10 +73,10 @@ def test_the_next_round_asks_first_what_the_ensemble_disputes(demo: Path, tmp_pa
     """The same answers are sampled again, so that the order is that of the reward stage's own table."""
     told = [json.loads(line) for line in (demo / "reward" / "disagreement.jsonl").read_text().splitlines()]
     disputes = {row["prompt_id"]: row["disagreement"] for row in told}
-    assert len(told) > 6
+    assert len(told) >= 8
     assert list(disputes.values()) == sorted(disputes.values(), reverse=True)
     copy = shutil.copytree(demo.parent, tmp_path / "copy")
-    settings = (f"collect.disputed_by={demo / 'reward' / 'model'}", "collect.ask=6")
+    settings = (f"collect.disputed_by={demo / 'reward' / 'model'}", "collect.ask=10", "collect.held_out=0.5")
     sets = [part for each in settings for part in ("--set", each)]
     found = burnish("run", copy / "recipe.yaml", "--out", copy / "run", "--until", "collect", "--json", *sets)
     assert found.returncode == 0, found.stderr
@@ -86,9 +86,9 @@ def test_the_next_round_asks_first_what_the_ensemble_disputes(demo: Path, tmp_pa
         items = sorted(queries.items(session, latest.id), key=lambda item: item.id)
     store.close()
     asked = [disputes[item.prompt.id] for item in items if item.prompt.id in disputes]
-    assert len(items) == 6
+    assert len(items) == 10
     assert asked == sorted(asked, reverse=True)
-    assert len(asked) > 6
+    assert len(asked) >= 6
 
 
 def test_status_lists_every_stage_as_done(demo: Path) -> None:
