@@ -32,9 +32,9 @@ def postgres() -> Iterator[Callable[[], URL]]:
     binaries = PROGRAMS[-1].parent
     quiet = {"user": OWNER, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": place}
     make = [binaries / "initdb", "-D", place / "data", "-U", "burnish", "-A", "trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(make, check=True, **quiet)  # type: ignore[call-overload]
+    subprocess.run(make, check=True, **quiet)
     settings = ["-c", "listen_addresses=", "-c", f"unix_socket_directories={place}", "-c", "fsync=off"]
-    server = subprocess.Popen([binaries / "postgres", "-D", place / "data", *settings], **quiet)  # type: ignore[call-overload]
+    server = subprocess.Popen([binaries / "postgres", "-D", place / "data", *settings], **quiet)
     try:
         yield _maker(place / ".s.PGSQL.5432")
     finally:

@@ -118,7 +118,7 @@ def test_the_same_override_twice_is_no_conflict(tmp_path: Path) -> None:
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Sft().lr = 1.0  # type: ignore[misc]
+        Sft().lr = 1.0
 
 
 def test_schema_describes_and_closes() -> None:

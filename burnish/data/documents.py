@@ -9,6 +9,9 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.types import Example, Labelled, Ranking, Text
 
+PIECE = 256
+"""Tokens of a piece of text, where nobody says otherwise."""
+
 
 def example_document(renderer: Renderer, example: Example) -> Document:
     """A conversation as a root, of which what the assistant says is learned."""

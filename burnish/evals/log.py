@@ -11,7 +11,7 @@ from burnish.errors import DataError, Problem
 from burnish.evals.task import Case
 from burnish.judge.rubric import Grade
 from burnish.records.durable import write_jsonl
-from burnish.records.jsonl import Row, read_jsonl
+from burnish.records.jsonl import Row, read_as
 from burnish.records.turns import messages_of, text_of
 from burnish.types import Completion, Stop
 
@@ -26,16 +26,7 @@ def write_answers(
 
 def read_answers(path: Path) -> list[tuple[Case, Completion]]:
     """Cases with their answers, as written. Raises DataError naming every line that is not such a row."""
-    found: list[tuple[Case, Completion]] = []
-    problems: list[Problem] = []
-    for row in read_jsonl(path):
-        try:
-            found.append(_parsed(row))
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(*problems)
-    return found
+    return read_as(path, _parsed)
 
 
 def _row(case: Case, answer: Completion, grade: Grade | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import example_document, text_documents
+from burnish.data.documents import PIECE, example_document, text_documents
 from burnish.data.packing import require_fit
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Output, Trainable
@@ -35,8 +35,6 @@ from burnish.train.rollouts import RolloutFeed
 from burnish.train.watch import decide, readings_of
 
 PTX_BATCH = 8
-PIECE = 256
-"""Tokens of a piece of text."""
 WINDOW = 3
 """Iterations averaged at each end for the facts."""
 

@@ -10,7 +10,7 @@ import torch
 
 from burnish.batches import pack
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import text_documents
+from burnish.data.documents import PIECE, text_documents
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
 from burnish.losses.policy import answer_means
@@ -19,14 +19,12 @@ from burnish.pipeline.settings import DType
 from burnish.train.objectives import predicted
 from burnish.types import Progress, Text
 
-PIECE = 256
-"""Tokens of a piece: the unit that is compared, given what stands before a token in it."""
 MICRO_TOKENS = 2048
 
 
 @torch.no_grad()
 def losses(model: Path, texts: Sequence[Text], dtype: DType, progress: Progress) -> Mapping[str, float]:
-    """For each piece of the texts, its mean negative log-likelihood in nats a token.
+    """For each piece of the texts, its mean negative log-likelihood in nats a token, given what stands before in it.
 
     Raises DataError for texts of which no piece has two tokens.
     """

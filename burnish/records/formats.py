@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.durable import digest_value
-from burnish.records.jsonl import Row, kind, read_jsonl
+from burnish.records.jsonl import Row, first_row, kind, read_as, read_jsonl, sift
 from burnish.records.trees import is_tree, tree_rankings
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
 from burnish.types import Example, Labelled, Message, Prompt, Ranking
@@ -36,7 +36,7 @@ _LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 def holds_rankings(path: Path) -> bool:
     """Whether the rows of a file are rankings rather than conversations: its first row tells."""
-    first = read_jsonl(path)[0]
+    first = first_row(path)
     return is_tree(first) or bool({"chosen", "completions"} & first.value.keys())
 
 
@@ -68,8 +68,8 @@ def read_rankings(
     With `drop_bad`, rows whose content is unfit are left out and come back as problems, for the caller to count and
     say; lines that are no JSON raise even then: a damaged file is not to be trusted.
     """
-    found, problems = _sift(read_jsonl(path), partial(_rankings, strength=strength))
-    rankings = [ranking for _, of_row in found for ranking in of_row]
+    found, problems = sift(read_jsonl(path), partial(_rankings, strength=strength))
+    rankings = [ranking for of_row in found for ranking in of_row]
     if drop_bad:
         return rankings, problems
     if problems:
@@ -91,21 +91,7 @@ def read_labelled(path: Path) -> list[Labelled]:
 
 
 def _read(path: Path, parse: Callable[[Row], T]) -> list[tuple[Row, T]]:
-    found, problems = _sift(read_jsonl(path), parse)
-    if problems:
-        raise DataError(*problems)
-    return found
-
-
-def _sift(rows: list[Row], parse: Callable[[Row], T]) -> tuple[list[tuple[Row, T]], list[Problem]]:
-    found: list[tuple[Row, T]] = []
-    problems: list[Problem] = []
-    for row in rows:
-        try:
-            found.append((row, parse(row)))
-        except DataError as error:
-            problems += error.problems
-    return found, problems
+    return read_as(path, lambda row: (row, parse(row)))
 
 
 Named = TypeVar("Named", Example, Prompt)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, Stream, data_file, foreign, opened, rewrite
 from burnish.records.places import column, places
 from burnish.records.syntax import cut, explain, from_array, in_one_value, spread
+
+T = TypeVar("T")
 
 MAX_ROW = 16 * 2**20
 """Bytes of a row. Longer ones are refused unread: memory stays flat."""
@@ -72,15 +74,40 @@ def read_jsonl(path: Path) -> list[Row]:
     return scan(path).rows
 
 
-def scan(path: Path) -> Scan:
-    """`read_jsonl` with its notes."""
+def first_row(path: Path) -> Row:
+    """The first row, to see what kind of file it is. What stands behind it is not read."""
+    return scan(path, most=1).rows[0]
+
+
+def sift(rows: Sequence[Row], parse: Callable[[Row], T]) -> tuple[list[T], list[Problem]]:
+    """Each row as what it means, and the problems of those that mean nothing."""
+    found: list[T] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            found.append(parse(row))
+        except DataError as error:
+            problems += error.problems
+    return found, problems
+
+
+def read_as(path: Path, parse: Callable[[Row], T]) -> list[T]:
+    """The rows of a file, each as what it means. Raises DataError with the problems of all that mean nothing."""
+    found, problems = sift(read_jsonl(path), parse)
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def scan(path: Path, most: int | None = None) -> Scan:
+    """`read_jsonl` with its notes; of the first `most` rows, where that is given."""
     path = data_file(path)
     with opened(path) as stream:
         head = stream.peek(HEAD)[:HEAD]
         alien = foreign(path, head)
         if alien:
             raise DataError(alien)
-        return _Reader(path).read(stream, bom=head.startswith(_BOM))
+        return _Reader(path).read(stream, bom=head.startswith(_BOM), most=most)
 
 
 class _Reader:
@@ -96,8 +123,10 @@ class _Reader:
             object_pairs_hook=self._members, parse_float=self._float, parse_constant=self._float
         )
 
-    def read(self, stream: Stream, *, bom: bool) -> Scan:
+    def read(self, stream: Stream, *, bom: bool, most: int | None) -> Scan:
         for number, line, whole in _lines(stream):
+            if len(self.rows) == most:
+                break
             self._line(number, line.removeprefix(_BOM) if number == 1 else line, whole)
         if not self.rows and not self.problems:
             self.problems.append(Problem(str(self.path), "0 rows: the file is empty"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, data_file, foreign, opened, rewrite
-from burnish.records.jsonl import Row, read_jsonl
+from burnish.records.jsonl import Row, first_row, read_as
 from burnish.records.turns import fault, text_of
 from burnish.types import Text
 
@@ -16,7 +16,7 @@ COLUMN = "text"
 
 def holds_texts(path: Path) -> bool:
     """Whether a file is plain text rather than conversations: its name or its first row tells."""
-    return _plain(path) or COLUMN in read_jsonl(path)[0].value
+    return _plain(path) or COLUMN in first_row(path).value
 
 
 def read_texts(path: Path) -> list[Text]:
@@ -24,16 +24,7 @@ def read_texts(path: Path) -> list[Text]:
     UTF-8."""
     if _plain(path):
         return [Text(id=path.name, content=_read(data_file(path)))]
-    found: list[Text] = []
-    problems: list[Problem] = []
-    for row in read_jsonl(path):
-        try:
-            found.append(_text(row))
-        except DataError as error:
-            problems += error.problems
-    if problems:
-        raise DataError(*problems)
-    return found
+    return read_as(path, _text)
 
 
 def _plain(path: Path) -> bool:

@@ -48,7 +48,7 @@ class FunctionReward:
             given = {each.name: given[each.name] for each in wanted if each.name in given}
         try:
             said = self.call(**given)
-        except Exception as error:
+        except Exception as error:  # a user's code raises what it likes
             raise ConfigError(Problem(self._line_of(error), f"raised {type(error).__name__}: {error}")) from error
         return rated(self.name, self._numbers(said, prompts))
 
@@ -93,7 +93,7 @@ def load_function(file: Path, function: str) -> Callable[..., Any]:
     sys.modules[named] = module  # dataclasses of the file look themselves up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # as there
         raise ConfigError(Problem(str(file), f"importing it raised {type(error).__name__}: {error}")) from error
     found = getattr(module, function, None)
     if not callable(found):

@@ -122,7 +122,7 @@ def test_turns_that_the_template_refuses_are_the_datas_fault() -> None:
 
 def test_long_conversations_are_rendered_too() -> None:
     roles = ["user", "assistant"] * 20
-    slots = [piece for piece in made(CHATML).render(roles, ask=False) if isinstance(piece, Slot)]  # type: ignore[arg-type]
+    slots = [piece for piece in made(CHATML).render(roles, ask=False) if isinstance(piece, Slot)]
     assert [slot.number for slot in slots] == list(range(40))
 
 

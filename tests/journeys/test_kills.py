@@ -18,29 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import burnish, project
+from tiny import STAGES, burnish, project
 
 from burnish.label import service
 from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store
 
-STAGES = (
-    "sft",
-    "collect",
-    "reward",
-    "dpo",
-    "kto",
-    "distill",
-    "rft",
-    "online_dpo",
-    "ppo",
-    "grpo",
-    "evaluate",
-    "gate",
-    "release",
-)
-RESULTS = ("sft", "collect", "reward", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo", "evaluate", "gate")
+RESULTS = STAGES[:-1]
 """Stages whose output holds no time of day; of the release, the weights are compared."""
 SAMPLED = ("distill", "rft", "online_dpo", "ppo", "grpo")
 LEARNING = ("sft", "reward", "dpo", "kto", *SAMPLED)

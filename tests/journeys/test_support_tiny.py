@@ -11,27 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import burnish, project, said
+from tiny import STAGES, burnish, project, said
 
 from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store
-
-STAGES = [
-    "sft",
-    "collect",
-    "reward",
-    "dpo",
-    "kto",
-    "distill",
-    "rft",
-    "online_dpo",
-    "ppo",
-    "grpo",
-    "evaluate",
-    "gate",
-    "release",
-]
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_types(tiny: Path) -> None:
     assert pick_dtype("float32") is torch.float32
     assert pick_dtype("auto") in (torch.float32, torch.bfloat16)
     with pytest.raises(ConfigError, match="float16"):
-        pick_dtype("float16")  # type: ignore[arg-type]
+        pick_dtype("float16")
 
 
 def test_dropout_of_the_configuration_works_in_training_only(tmp_path: Path) -> None:

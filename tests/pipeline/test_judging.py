@@ -98,7 +98,7 @@ def test_a_panel_that_was_stopped_neither_loses_nor_doubles_a_judgement(
         left[0] -= 1
         if left[0] == 2:
             raise KeyboardInterrupt
-        found = submit(*arguments, **named)  # type: ignore[arg-type]
+        found = submit(*arguments, **named)
         if left[0] == 0:
             left[0] = 5
             raise KeyboardInterrupt

@@ -64,7 +64,9 @@ def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None
     rated = weighed(context(place), terms, PROMPTS, renderer, torch.float32, 256).score(PROMPTS, said)
     alone = LearnedReward(scorer=load_reward(place / "scored", torch.float32), ids=renderer, micro_tokens=256)
     parts = alone.score(PROMPTS, said).parts
-    worst = [min(one, other) for one, other in zip(parts["model/1"], parts["model/2"], strict=True)]  # type: ignore[type-var]  # of a model no part is None
+    worst = [
+        min(one, other) for one, other in zip(parts["model/1"], parts["model/2"], strict=True)
+    ]  # of a model no part is None
     assert rated.parts["rm"] == worst
     assert rated.parts["exact"] == [1.0, 0.0]
     assert rated.scores == pytest.approx([-2 * worst[0] + 1, -2 * worst[1]])

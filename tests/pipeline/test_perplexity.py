@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from transformers import AutoModelForCausalLM
 
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.documents import PIECE
 from burnish.errors import DataError
 from burnish.models.tiny import write_tiny
-from burnish.pipeline.perplexity import PIECE, losses
+from burnish.pipeline.perplexity import losses
 from burnish.types import Silent, Text
 
 LONG = "A gull stole the chips, and the dog laughed. " * 8

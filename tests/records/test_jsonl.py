@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.errors import DataError, Problem
-from burnish.records.jsonl import Row, read_jsonl, scan
+from burnish.records.jsonl import Row, first_row, read_jsonl, scan
 from burnish.records.places import column, places
 
 
@@ -117,7 +117,7 @@ def test_places_finds_every_value(value: object, ascii: bool, indent: int | None
     for place in found:
         here = value
         for key in place.keys:
-            here = here[key]  # type: ignore[index]
+            here = here[key]
         assert json.JSONDecoder().raw_decode(text, place.value)[0] == here
 
 
@@ -143,3 +143,12 @@ def test_any_bytes_give_rows_or_problems(tmp_path_factory: pytest.TempPathFactor
     assert bool(rows) != bool(problems)
     assert all(problem.where.startswith(str(path)) for problem in problems)
     json.dumps([row.value for row in rows], ensure_ascii=False, allow_nan=False).encode()
+
+
+def test_the_first_row_is_told_whatever_stands_behind_it(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('\n{"a": 1}\nno JSON\n')
+    assert (first_row(path).value, first_row(path).line) == ({"a": 1}, 2)
+    path.write_text('no JSON\n{"a": 1}\n')
+    with pytest.raises(DataError, match=r"rows\.jsonl:1"):
+        first_row(path)

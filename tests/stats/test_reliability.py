@@ -41,7 +41,7 @@ FLEISS = [
 
 @pytest.mark.parametrize(("distance", "value"), [("nominal", 0.743), ("ordinal", 0.815), ("interval", 0.849)])
 def test_alpha_of_the_published_example(distance: str, value: float):
-    found = alpha(PUBLISHED, distance)  # type: ignore[arg-type]
+    found = alpha(PUBLISHED, distance)
     assert found
     assert found.value == pytest.approx(value, abs=5e-4)
     assert found.low < found.value < found.high

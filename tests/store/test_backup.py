@@ -72,7 +72,7 @@ def test_a_backup_replaces_nothing(sqlite: Store, tmp_path: Path):
 
 
 def test_postgresql_is_left_to_its_own_tools(postgres: Callable[[], object], tmp_path: Path):
-    store = open_store(postgres())  # type: ignore[arg-type]
+    store = open_store(postgres())
     with pytest.raises(ConfigError, match="pg_dump"):
         backup(store, tmp_path / "copy.db")
     store.close()

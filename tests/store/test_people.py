@@ -83,7 +83,7 @@ def test_withdrawn_work_counts_nowhere_until_it_is_taken_back(store: Store, fill
 
     def stand(standing: str) -> list[str]:
         with store.transaction() as write:
-            people.set_standing(write, amina.id, standing)  # type: ignore[arg-type]
+            people.set_standing(write, amina.id, standing)
         with store.reading() as read:
             counts = queries.progress(read, campaign)
             found = [each.id for each in queries.judgements(read, campaign)]

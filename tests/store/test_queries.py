@@ -20,7 +20,7 @@ PAIR = [("Yes.", "a"), ("No.", "b")]
 def make_campaign(store: Store, **changes: object) -> int:
     asked = {"key": "key", "name": "Round 1", "question": "?", "kind": "pairwise", "overlap": 2, **changes}
     with store.transaction() as write:
-        return queries.create_campaign(write, **asked)  # type: ignore[arg-type]
+        return queries.create_campaign(write, **asked)
 
 
 def test_a_campaign_is_made_once_by_its_key(store: Store):
@@ -83,7 +83,7 @@ def test_progress_counts_what_is_judged_skipped_and_left(store: Store, fill: Fil
         with store.transaction() as write:
             task = tasks.next_task(write, campaign, who, prompt_id=prompt_id)
             assert task
-            tasks.submit(write, task=task.id, submission=f"{who}-{prompt_id}", **said)  # type: ignore[arg-type]
+            tasks.submit(write, task=task.id, submission=f"{who}-{prompt_id}", **said)
 
     act(one, "p0", ranks=[1, 2, 3, 4])
     act(two, "p0", ranks=[4, 3, 2, 1])

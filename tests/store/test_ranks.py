@@ -20,7 +20,7 @@ def test_ranks_in_the_shown_order_become_ranks_in_the_answers_own_order():
 @pytest.mark.parametrize("ranks", [(1,), (1, 2, 3), (0, 1), (-1, 2), (1.0, 2), (True, 2), ("1", 2)])
 def test_ranks_that_do_not_fit_are_refused(ranks: tuple[object, ...]):
     with pytest.raises(StoreError, match="ranks"):
-        own_order(ranks, (0, 1))  # type: ignore[arg-type]
+        own_order(ranks, (0, 1))
 
 
 def test_mean_rank_order():

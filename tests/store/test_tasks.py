@@ -38,7 +38,7 @@ def say(store: Store, task: Task, submission: str, **said: object) -> Judgement:
     if said["ranks"] is None and "skip" not in said:
         said["ranks"] = list(range(1, len(task.answers) + 1))
     with store.transaction() as write:
-        return tasks.submit(write, task=task.id, submission=submission, **said)  # type: ignore[arg-type]
+        return tasks.submit(write, task=task.id, submission=submission, **said)
 
 
 def test_ranks_given_in_the_shown_order_are_kept_in_the_answers_own_order(store: Store, fill: Fill, people: People):
@@ -192,7 +192,7 @@ def test_what_cannot_be_is_refused(store: Store, fill: Fill, people: People, sai
     campaign, (who,) = fill(store), people(store, 1)
     task = must_lend(store, campaign, who)
     with pytest.raises(StoreError, match=message), store.transaction() as write:
-        tasks.submit(write, **{"task": task.id, "submission": "s", **said})  # type: ignore[arg-type]
+        tasks.submit(write, **{"task": task.id, "submission": "s", **said})
 
 
 def test_a_campaign_that_is_not_there(store: Store, people: People):

@@ -151,7 +151,7 @@ def feed(
         prompts=[RolloutPrompt(prompt=Prompt(id=f"q{k}", messages=()), ids=(table.prompt,)) for k in range(prompts)],
         view=Digits(),
         samples=folder / "samples.jsonl",
-        config=RolloutConfig(**(settings | changes)),  # type: ignore[arg-type]
+        config=RolloutConfig(**(settings | changes)),
         exploits_all=exploits_all,
         watched=watched,
         chosen=chosen,

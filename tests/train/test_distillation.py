@@ -34,7 +34,7 @@ def answered(table: Table, folder: Path, **changes: object) -> Feed:
         reward=Weighted(()),
         reference=None,
         samples_per_prompt=60,
-        **changes,  # type: ignore[arg-type]
+        **changes,
     )
 
 

@@ -132,7 +132,7 @@ def hyperbolic(reference_V: Tensor, score_V: Tensor) -> Tensor:
 def test_with_the_kl_in_the_loss_every_state_settles_by_itself(
     tmp_path: Path, variant: Variant, estimator: str, settled: Callable[[Tensor, Tensor], Tensor], length: int
 ) -> None:
-    kl = KlInLoss(estimator=estimator, coef=BETA)  # type: ignore[arg-type]
+    kl = KlInLoss(estimator=estimator, coef=BETA)
     objective = PolicyGradient(variant, budget=2, kl=kl)
     found = trained(tmp_path, length, objective, PerAnswer(baseline="mean"), exploits_all=True).probabilities()
     if length == 1:
@@ -201,8 +201,8 @@ def forward_kl() -> Tensor:
 
 def test_rloo_and_reinforce_step_along_the_exact_gradient(tmp_path: Path) -> None:
     for variant, baseline, size in (("rloo", "leave_one_out", 3), ("reinforce", "none", 2)):
-        objective = PolicyGradient(variant, budget=9)  # type: ignore[arg-type]
-        found = expected_step(tmp_path / variant, objective, rloo(baseline), size)  # type: ignore[arg-type]
+        objective = PolicyGradient(variant, budget=9)
+        found = expected_step(tmp_path / variant, objective, rloo(baseline), size)
         assert torch.allclose(found, exact(BETA), atol=2e-6), variant
 
 

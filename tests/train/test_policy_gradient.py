@@ -108,7 +108,7 @@ def test_importance_weights_multiply_the_loss(level: str, rule: str, weights: li
     batch = pack([Document(row=f"{n}", ids=[2], branches=[[0, 0]]) for n in range(2)])
     gap_N = torch.tensor([0.5, 0.5, 3.0, 3.0]).log()
     batch = batch.with_extra(advantages_N=-torch.ones(4), sampler_logprobs_N=-1 - gap_N)
-    correction = Correction(level=level, rule=rule, most=2.0, least=0.4)  # type: ignore[arg-type]
+    correction = Correction(level=level, rule=rule, most=2.0, least=0.4)
     result = PolicyGradient("grpo", budget=9, correction=correction).loss(Table(UNIT), batch)
     assert float(result.sums["policy"].detach()) == pytest.approx(sum(weights))
     assert result.metrics["sampling/importance"] == (pytest.approx(2 * sum(weights)), 4.0)

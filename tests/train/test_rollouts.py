@@ -23,7 +23,7 @@ BANDIT = Payout(SCORES)
 
 
 def ppo(coef: float = 0.7, **changes: float | bool) -> PerToken:
-    return PerToken(kl=KlInReward(coef), **{"whiten": False, **changes})  # type: ignore[arg-type]
+    return PerToken(kl=KlInReward(coef), **{"whiten": False, **changes})
 
 
 def test_the_first_minibatch_has_ratio_one_and_no_kl(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ class Turns(Scripted):
 
     def generate(self, prompts: object, sampling: object, n: int = 1) -> list[list[Said]]:
         self.calls += 1
-        return [list(self.groups[min(self.calls, len(self.groups)) - 1]) for _ in prompts]  # type: ignore[attr-defined]
+        return [list(self.groups[min(self.calls, len(self.groups)) - 1]) for _ in prompts]
 
 
 @pytest.mark.parametrize(("attempts", "calls", "groups"), [(1, 1, 0), (2, 2, 0), (3, 3, 2), (9, 3, 2)])
@@ -198,7 +198,7 @@ def test_a_resumed_feed_hands_out_the_same_minibatches(tmp_path: Path) -> None:
     table = Table(REFERENCE)
 
     def made(**changes: object) -> object:
-        return feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **changes)  # type: ignore[arg-type]
+        return feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **changes)
 
     straight = made(epochs=2, samples_per_prompt=50)
     straight.next(0)

@@ -160,7 +160,7 @@ def test_the_run_ends_after_the_peak_and_keeps_the_weights_that_were_read_at_it(
     found = run(tmp_path, steps=80, rule=HASTY)
     read = readings_of(row for row in found.rows.values() if "objective/scores" in row)
     scores = [each.score for each in read]
-    means = [(a + b) / 2 for a, b in pairwise(scores)]  # type: ignore[operator]
+    means = [(a + b) / 2 for a, b in pairwise(scores)]
     best = means.index(max(means)) + 1
     assert 1 < best == len(scores) - 4, "three means in a row below the best, and no more"
     assert len(found.rows) == 2 * len(scores) < 80
