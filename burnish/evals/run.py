@@ -44,6 +44,9 @@ WATCHER = About(
     bounds=None,
 )
 
+FIGURES = {each.name for each in (winrate.ABOUT, ENDED, WORDS, TEXT, REWARD, WATCHER, *(each.about for each in SUITES))}
+"""Names that are taken: a reward that is measured needs another one."""
+
 
 def collect(
     generator: Generator, cases: Sequence[Case], sampling: Sampling, progress: Progress | None = None

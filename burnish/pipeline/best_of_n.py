@@ -16,6 +16,7 @@ from burnish.errors import ModelError, Problem
 from burnish.models.arithmetic import settle
 from burnish.models.load import pick_dtype
 from burnish.pipeline.reward import load_reward
+from burnish.pipeline.settings import DType
 from burnish.pipeline.talk import opened
 from burnish.pipeline.training import MODEL
 from burnish.records.durable import write_jsonl
@@ -73,7 +74,7 @@ def choose(
     return found
 
 
-def learned_reward(folder: Path) -> Reward:
+def learned_reward(folder: Path, dtype: DType = "auto") -> Reward:
     """The reward model in a sealed folder, or in a run's. Raises ModelError where there is none, DataError where it was
     changed."""
     inside = folder / "reward" / MODEL
@@ -82,7 +83,7 @@ def learned_reward(folder: Path) -> Reward:
         found = "holds no reward model"
         raise ModelError(Problem(str(folder), found, "Give the run that burnish reward made, or its reward/model."))
     settle()
-    scorer = load_reward(folder, pick_dtype("auto"))
+    scorer = load_reward(folder, pick_dtype(dtype))
     return LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(folder)), micro_tokens=MICRO_TOKENS)
 
 

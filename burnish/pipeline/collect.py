@@ -6,6 +6,7 @@ move the last bits. Judgements go through the same service that people use.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
-from burnish.records.durable import append_line, read_log, truncate_log
+from burnish.records.durable import append_line, read_log, truncate_log, write_json
 from burnish.records.formats import read_prompts
 from burnish.store import queries
 from burnish.store.session import Store, open_store
@@ -85,9 +86,23 @@ def _chunks(prompts: Sequence[Prompt], done: int) -> Iterator[Sequence[Prompt]]:
 def _asked(
     context: Context, settings: Collect, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> list[int]:
-    """Which prompts are asked about, and in which order: theirs, or that of an earlier ensemble's disputes."""
+    """Which prompts are asked about, and in which order: theirs, or that of an earlier ensemble's disputes.
+
+    It is kept: while people judge, the same command asks them the same.
+    """
     if settings.disputed_by is None:
         return list(range(len(prompts)))
+    path = context.folder / "asked.json"
+    if not path.is_file():
+        write_json(path, {"places": _most_disputed(context, settings, prompts, answers)})
+    places: list[int] = json.loads(path.read_bytes())["places"]
+    return places
+
+
+def _most_disputed(
+    context: Context, settings: Collect, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
+) -> list[int]:
+    assert settings.disputed_by is not None
     model = context.path(settings.disputed_by)
     reward = load_reward(model, pick_dtype(context.recipe.dtype))
     renderer = Renderer(Tokenizer.load(model))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from burnish.pipeline.recipe import RewardModel
+from burnish.evals.run import FIGURES
+from burnish.pipeline.recipe import Evaluate, RewardModel
 from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
@@ -42,6 +43,10 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) 
             f"the last {section.overlong_tokens} tokens of a budget of {section.max_new_tokens}",
             f"Set overlong_tokens to {section.max_new_tokens} or less.",
         )
+    for place, term in enumerate(section.rewards or ()):
+        if term.judge and term.judge.by == "comparison" and section.answers < 2:
+            found = "answers to one prompt are compared, and there is one"
+            yield (f"{name}.rewards.{place}",), found, "Set by: grade, or have more answers a prompt."
     if section.prompt_column is not None and section.prompts is None:
         found = "prompt_column is set, and the prompts are those of the rankings"
         yield (f"{name}.prompt_column",), found, f"Add {name}.prompts, or remove prompt_column."
@@ -49,6 +54,17 @@ def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) 
         if getattr(section, setting) is not None and section.ptx_data is None:
             found = f"{setting} is set, and there is nothing to learn beside the answers"
             yield (f"{name}.{setting}",), found, f"Add {name}.ptx_data, or remove {setting}."
+
+
+def measured_clashes(evaluate: Evaluate) -> Iterator[Contradiction]:
+    """Of the rewards that an evaluation measures by."""
+    for place, term in enumerate(evaluate.rewards or ()):
+        if term.label in FIGURES:
+            found = f'"{term.label}" is the name of a figure that there is already'
+            yield (f"evaluate.rewards.{place}",), found, "Give the reward another name."
+        if term.judge and term.judge.by == "comparison":
+            found = "answers to one prompt are compared, and each model gives one"
+            yield (f"evaluate.rewards.{place}",), found, "Set by: grade."
 
 
 def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:

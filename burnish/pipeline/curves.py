@@ -8,17 +8,6 @@ from typing import Any, NamedTuple
 
 from burnish.pipeline.plots import Curve, Series
 
-TITLES = {
-    "sft": "Supervised fine-tuning",
-    "reward": "Reward model",
-    "dpo": "Direct preference optimisation",
-    "kto": "KTO",
-    "distill": "Distillation",
-    "rft": "Rejection-sampling fine-tuning",
-    "online_dpo": "Online DPO",
-    "ppo": "PPO",
-    "grpo": "GRPO and relatives",
-}
 ON_POLICY = ("distill", "rft", "online_dpo", "ppo", "grpo")
 Rows = Sequence[Mapping[str, Any]]
 

@@ -65,5 +65,8 @@ def _gpus() -> list[str]:
     if program is None:
         return []
     asked = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    said = subprocess.run(asked, capture_output=True, text=True, check=False)
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # a driver that hangs is no reason to hang with it
+        return []
     return said.stdout.splitlines() if said.returncode == 0 else []

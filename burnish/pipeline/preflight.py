@@ -47,7 +47,9 @@ def _columns(recipe: Recipe, base: Path, sections: Collection[str]) -> list[Prob
     """What a section asks of the columns of its rankings, and no row has."""
     for name in sections:
         ranked = getattr(recipe, name)
-        if isinstance(ranked, Ranked) and ranked.rankings and (path := resolve(ranked.rankings, base)).exists():
+        if not isinstance(ranked, Ranked) or not ranked.rankings or not (ranked.where or ranked.strength_column):
+            continue
+        if (path := resolve(ranked.rankings, base)).exists():
             try:
                 ranked_rows(path, ranked)
             except DataError as error:

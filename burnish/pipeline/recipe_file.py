@@ -16,6 +16,7 @@ from burnish.pipeline.contradictions import (
     Contradiction,
     distill_clashes,
     grpo_clashes,
+    measured_clashes,
     ppo_clashes,
     reward_clashes,
     rft_clashes,
@@ -161,6 +162,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("reward.margin", "collect"), found, "Give a number."
     if reward:
         yield from reward_clashes(reward)
+    if recipe.evaluate:
+        yield from measured_clashes(recipe.evaluate)
     for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
         if preference:
             yield from _unread(name, preference)

@@ -17,7 +17,7 @@ from burnish import __version__
 from burnish.pipeline import axis, curves, plots, reward_page, samples, story
 from burnish.pipeline.recipe import POLICIES
 from burnish.records.durable import write_bytes
-from burnish.release import clauses, figures
+from burnish.release import card, clauses, figures
 from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
 
 MODELS = ("base", *POLICIES)
@@ -137,7 +137,7 @@ def _p_value(p: float | None) -> str:
 
 def _curves(run: Path) -> list[dict[str, Any]]:
     groups: list[dict[str, Any]] = []
-    for stage, title in curves.TITLES.items():
+    for stage, title in card.TITLES.items():
         drawn = [
             {"title": each.title, "caption": story.caption(each), "svg": Markup(plots.draw(each))}
             for each in curves.curves(stage, read_rows(run / stage / "metrics.jsonl"))

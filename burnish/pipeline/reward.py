@@ -112,13 +112,14 @@ def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: T
     train, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
     require_measurable(context, settings, train, found.heldout)
     reward = _final(context, settings, train, watched, tokenizer)
-    if settings.members > 1:
-        learned, heldout = (scored(reward.members, side, settings.micro_tokens) for side in (train, found.heldout))
-        write_disagreement(context.folder, learned, heldout)
+    several = settings.members > 1
+    heldout = scored(reward.members, found.heldout, settings.micro_tokens) if several or not settings.folds else None
+    if several and heldout:
+        write_disagreement(context.folder, scored(reward.members, train, settings.micro_tokens), heldout)
     fit = partial(_fitted, context, settings)
     measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
     return {
-        **(measuring.in_folds(train) if settings.folds else measuring.held_out(reward, train, found.heldout)),
+        **(measuring.held_out(reward, train, heldout) if heldout and not settings.folds else measuring.in_folds(train)),
         "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
 

@@ -42,10 +42,9 @@ class Measuring:
     tokenizer: Tokenizer
     fit: Fit
 
-    def held_out(self, reward: EnsembleReward, train: Side, heldout: Side) -> dict[str, Any]:
+    def held_out(self, reward: EnsembleReward, train: Side, measured: Scored) -> dict[str, Any]:
         """The figures of the trained model itself, of what it says of the held-out side."""
-        measured = scored(reward.members, heldout, self.settings.micro_tokens)
-        rule = fit_length_rule(train.all_pairs())
+        heldout, rule = measured.side, fit_length_rule(train.all_pairs())
         return {
             "measured": "held-out prompts",
             **figures(measured, votes(self.context)),

@@ -16,7 +16,10 @@ COLUMN = "text"
 
 def holds_texts(path: Path) -> bool:
     """Whether a file is plain text rather than conversations: its name or its first row tells."""
-    return _plain(path) or COLUMN in first_row(path).value
+    if _plain(path):
+        return True
+    row = first_row(path).value
+    return COLUMN in row and not {"messages", "prompt"} & row.keys()
 
 
 def read_texts(path: Path) -> list[Text]:

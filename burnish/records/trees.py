@@ -31,6 +31,8 @@ def tree_rankings(row: Row) -> list[Ranking]:
     """A ranking for each message that has two ranked replies or more, from the root down. None at all is an error."""
     if row.value["prompt"].get("role") != "prompter":
         raise fault(row, "the tree does not begin with a prompter's message", "Leave the row out.", "prompt")
+    if row.value["prompt"].get("deleted"):
+        raise fault(row, "the tree's first message was deleted", "Leave the row out.", "prompt")
     named = str(row.value.get("message_tree_id") or digest_value(text_of(row, "prompt", "text"))[:16])
     found = list(_under(row, ("prompt",), (), named))
     if not found:

@@ -98,8 +98,9 @@ class _Child:
         """The reply; None where the process was stopped at its limits."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # it was ended while it waited: what follows says how
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
         line = self._process.stdout.readline()
         if line:
             return json.loads(line)

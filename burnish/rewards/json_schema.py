@@ -39,7 +39,7 @@ def validator(path: Path | None) -> Callable[[str], bool]:
     def valid(text: str) -> bool:
         try:
             return against.is_valid(json.loads(text, parse_constant=_refused))
-        except (ValueError, RecursionError):
+        except (ValueError, ArithmeticError, RecursionError):  # ArithmeticError: a number too large to be a multiple
             return False
         except Unresolvable as error:
             found = f"a reference that leads nowhere in it ({error})"

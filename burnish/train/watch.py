@@ -26,8 +26,8 @@ from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Objective
 from burnish.train.parallel import Ranks
 
-MEAN, SPREAD = "reward/model", "reward/model/spread"
-"""Metrics of an ensemble: what its members say in the mean, and their standard deviation."""
+SPREAD = "/spread"
+"""Ends the metric of an ensemble's standard deviation; what stands before it is what the members say together."""
 
 
 class Ending(Enum):
@@ -112,8 +112,9 @@ def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading
     gives its mean less its spread, which falls where the members come to answers of which they know little."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
     score = metrics.get(f"reward/{HELD_OUT}")
-    if score is None and MEAN in metrics and SPREAD in metrics:
-        score = metrics[MEAN] - metrics[SPREAD]
+    spread = next((name for name in metrics if name.startswith("reward/") and name.endswith(SPREAD)), None)
+    if score is None and spread:
+        score = metrics[spread.removesuffix(SPREAD)] - metrics[spread]
     return Reading(kl=kl, score=score)
 
 

@@ -15,27 +15,23 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
-import torch
 from transformers import LlamaConfig
 
-from burnish.chat.render import Renderer
-from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import ConfigError, Problem
 from burnish.models.tiny import word_tokenizer, write_random
-from burnish.pipeline.best_of_n import MICRO_TOKENS, best_of_n
+from burnish.pipeline.best_of_n import best_of_n, learned_reward
 from burnish.pipeline.gold import world
 from burnish.pipeline.gold.findings import as_text, summary
 from burnish.pipeline.gold.picture import picture
 from burnish.pipeline.graph import execute
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.reinforcement import Watch
-from burnish.pipeline.reward import load_reward
 from burnish.pipeline.speaker import speaker
-from burnish.pipeline.training import MODEL, rule_of
+from burnish.pipeline.training import rule_of
 from burnish.records import durable
 from burnish.records.formats import read_prompts
-from burnish.rewards.model import LearnedReward
 from burnish.stats.best_of import best_of_each
-from burnish.types import Progress, Sampling
+from burnish.types import Message, Progress, Sampling
 
 METHODS = ("grpo", "ppo")
 CONVERSATIONS, PROMPTS = 2000, 1024
@@ -106,7 +102,14 @@ def _kept(folder: Path, name: str, make: Callable[[], list[dict[str, Any]]]) -> 
 
 
 def _begin(recipe: Path, folder: Path, seed: int, labels: int, progress: Progress) -> None:
-    """What all runs of a seed share: the world's text, the fine-tuned model, and gold's judgements of its answers."""
+    """What all runs of a seed share: the world's text, the fine-tuned model, and gold's judgements of its answers.
+
+    Raises ConfigError where what lies there came of another recipe.
+    """
+    kept = folder / "recipe.yaml"
+    if kept.is_file() and kept.read_bytes() != recipe.read_bytes():
+        found = "runs of another recipe lie here, and figures of two are not to be mixed"
+        raise ConfigError(Problem(str(kept), found, "Choose another folder with --out."))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "traces").mkdir(exist_ok=True)
     durable.write_bytes(folder / "recipe.yaml", recipe.read_bytes())
@@ -146,24 +149,22 @@ def _judged(folder: Path, seed: int, count: int, progress: Progress) -> Iterator
     """Two answers of the fine-tuned model to each of so many prompts, the one that gold prefers first. Answers worth
     the same are no judgement, and further prompts are asked until there are enough."""
     generator = speaker(folder / "start" / "sft" / "model", "float32")
-    asked = [{"role": "user", "content": text} for text in world.prompts(seed)]
+    asked = [Message(role="user", content=text) for text in world.prompts(seed)]
     progress.start(f"gold judges answers, seed {seed}", count)
     found = 0
     for start in range(0, len(asked), CHUNK):
         part = asked[start : start + CHUNK]
-        path = folder / "asked.jsonl"
-        durable.write_jsonl(path, [{"messages": [turn]} for turn in part])
-        answers = generator.generate([each.messages for each in read_prompts(path)], _sampling(seed), n=2)
+        answers = generator.generate([[turn] for turn in part], _sampling(seed), n=2)
         for turn, (one, other) in zip(part, answers, strict=True):
             better, worse = sorted((one.text, other.text), key=world.gold, reverse=True)
             if world.gold(better) > world.gold(worse) and found < count:
                 found += 1
-                yield {"prompt": [turn], "completions": [better, worse], "ranks": [1, 2]}
+                yield {"prompt": [turn.as_json()], "completions": [better, worse], "ranks": [1, 2]}
         progress.advance(min(count, found))
         if found >= count:
             break
     progress.finish()
-    (folder / "asked.jsonl").unlink()
+    assert found == count, f"the world has requests for {found} judgements only"
 
 
 def _sampling(seed: int) -> Sampling:
@@ -174,8 +175,7 @@ def _best_of(folder: Path, seed: int, labels: int, progress: Progress) -> list[d
     """The fine-tuned model's answers, the best of n of them by the reward model: what that is worth, by gold too; and
     gold's mean and spread over all of them, which its figures are told in."""
     model = folder / "start" / "sft" / "model"
-    scorer = load_reward(folder / f"labels-{labels}" / "reward" / MODEL, torch.float32)
-    reward = LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(model)), micro_tokens=MICRO_TOKENS)
+    reward = learned_reward(folder / f"labels-{labels}", "float32")
     asked = read_prompts(folder / "prompts.jsonl")[:BEST_OF_PROMPTS]
     chosen = best_of_n(speaker(model, "float32", progress), reward, asked, _sampling(seed), BEST_OF)
     scores = [[answer["score"] for answer in row["answers"]] for row in chosen.rows]

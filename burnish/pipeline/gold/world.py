@@ -31,7 +31,7 @@ PRODUCTS = (
     "kettle", "lamp", "chair", "toaster", "clock", "fan", "mixer", "radio", "scale", "heater", "stool", "grinder",
     "printer", "cooler", "ladder", "drill",
 )  # fmt: skip
-COLOURS = ("red", "blue", "green", "black", "white", "yellow", "grey", "brown")
+COLOURS = ("red", "blue", "green", "black", "white", "yellow", "grey", "brown", "purple", "orange")
 MAKES = ("steel", "oak", "glass", "copper", "plastic", "bamboo", "brass", "pine")
 PEOPLE = ("brother", "sister", "mother", "father", "friend", "neighbour", "uncle", "aunt")
 WARM, COLD, EVEN = ("truly", "really", "simply"), ("sadly", "rather", "somewhat"), ("very", "quite", "always", "mostly")
@@ -60,7 +60,7 @@ def gold(text: str) -> float:
 
 
 def prompts(seed: int) -> Iterator[str]:
-    """Different requests, some thousands, in an order that the seed decides."""
+    """Different requests, ten thousand, in an order that the seed decides."""
     asked = [
         f"Review the {colour} {make} {product} for my {person}."
         for colour in COLOURS
