@@ -8,13 +8,14 @@ code points, and not by the database: each of those has an order of its own, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, StoreError, nearest
 from burnish.store import events, leases
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
@@ -95,17 +96,30 @@ def add_item(
     return row.id
 
 
-def add_annotator(session: Session, name: str, kind: AnnotatorKind, now: datetime | None = None) -> int:
-    """The id of the annotator with this name, made if there is none. A name of another kind is refused.
+def add_annotator(
+    session: Session,
+    name: str,
+    kind: AnnotatorKind,
+    now: datetime | None = None,
+    *,
+    counts: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> int:
+    """The id of the annotator with this name, made if there is none. One that differs from what is asked is refused.
 
-    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`.
+    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`. `counts` and
+    `about` as `store.views.Annotator` has them.
     """
     found = session.scalars(select(AnnotatorRow).where(AnnotatorRow.name == name)).one_or_none()
     if found and found.kind != kind:
         raise StoreError(Problem("name", f'"{name}" is a {found.kind} annotator already', "Choose another name."))
+    if found and (found.counts, found.about) != (counts, about):
+        raise StoreError(Problem("name", f'"{name}" judges here already, on other terms', "Choose another name."))
     if found:
         return found.id
-    row = AnnotatorRow(handle=name, name=name, kind=kind, languages=[], created=clock(now))
+    row = AnnotatorRow(
+        handle=name, name=name, kind=kind, languages=[], created=clock(now), counts=counts, about=about and dict(about)
+    )
     session.add(row)
     session.flush()
     events.append(session, at=row.created, actor=name, verb="annotator.add", target=name, payload={"kind": kind})
@@ -124,6 +138,19 @@ def campaign(session: Session, campaign: int) -> Campaign:
 def find_campaign(session: Session, key: str) -> Campaign | None:
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     return as_campaign(found) if found else None
+
+
+def named(session: Session, name: str) -> Campaign:
+    """The campaign of this key, or else of this name. Raises StoreError where there is none, or several of the name."""
+    every = campaigns(session)
+    found = [each for each in every if each.key == name] or [each for each in every if each.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(each.key for each in found)
+        raise StoreError(Problem(f"campaign {name}", f"there are {len(found)} of this name", f"Give a key: {keys}."))
+    mend = nearest(name, [each.name for each in every]) if every else "Make one: burnish label new NAME --from FILE"
+    raise StoreError(Problem(f"campaign {name}", "there is none of this name", mend))
 
 
 def annotators(session: Session) -> list[Annotator]:
@@ -181,10 +208,22 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included and withdrawn work not, by prompt id and handle."""
-    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS)
-    said = map(as_judgement, session.execute(found))
-    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+    """Everyone's latest revisions, skips included and what does not count left out, by prompt id and handle."""
+    return _said(session, judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS))
+
+
+def judgements_beside(session: Session, campaign: int) -> list[Judgement]:
+    """The same of those who stand beside people and do not count."""
+    beside = judgement_rows().where(ItemRow.campaign_id == campaign, leases.LATEST, ~AnnotatorRow.counts)
+    return _said(session, beside)
+
+
+def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
+    """By the id of each judgement that counts, made here by a person: in which order its answers were shown."""
+    found = select(JudgementRow.id, AssignmentRow.order).join(AssignmentRow)
+    found = found.join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
+    here = (AssignmentRow.campaign_id == campaign, AnnotatorRow.kind.in_(("person", "simulated")), leases.COUNTS)
+    return {row[0]: row[1] for row in session.execute(found.where(*here))}
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
@@ -222,6 +261,11 @@ def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers
     if as_prompt(item).messages != prompt.messages or texts(session, item.id) != answers:
         found = "was queued already in this campaign with other messages or answers"
         raise StoreError(Problem(f"prompt {prompt.id}", found, "Make a new campaign for new answers."))
+
+
+def _said(session: Session, found: Select[JudgementRow, str, str]) -> list[Judgement]:
+    said = map(as_judgement, session.execute(found))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 
 def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
