@@ -10,7 +10,7 @@ import typer
 
 from burnish.errors import DataError, Problem
 from burnish.options import Json
-from burnish.terminal import columns, emit
+from burnish.terminal import columns, emit, progress
 
 label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 
@@ -134,6 +134,33 @@ def export(
         found = write(store, name, form, out, held_out=held_out, seed=seed, licence=licence)
     rows = ", ".join(f"{count} {split}" for split, count in found["rows"].items())
     emit(found, f"{out}: {rows} rows of {found['judgements']} judgements; {out / 'README.md'} says how", json)
+
+
+@label.command()
+def judge(
+    name: Campaign,
+    model: Annotated[str, typer.Option(help="A model folder, a Hub id, smollm2-135m, or http://HOST:PORT/v1#NAME.")],
+    rubric: Annotated[str, typer.Option(help="What makes an answer good: a text, or a file of text.")],
+    samples: Annotated[int, typer.Option(min=1, help="Replies an order; more than one give finer chances.")] = 1,
+    counts: Annotated[bool, typer.Option("--counts", help="Let it take seats, and go into snapshots.")] = False,
+    called: Annotated[str | None, typer.Option("--called", help="Its name. Without it: the model's.")] = None,
+    db: Db = HERE,
+    json: Json = False,
+) -> None:
+    """Let a model judge a campaign in both orders. It stands beside the people, marked as a model."""
+    from burnish.pipeline.model_judge import Adviser, advise, principles
+    from burnish.pipeline.run_folder import opened
+    from burnish.pipeline.talk import opened as generator_of
+
+    told = principles(rubric)
+    adviser = Adviser(model=model, principles=told, samples=samples, counts=counts, name=called)
+    with opened(db) as store:
+        found = advise(store, name, generator_of(model, progress()), adviser, progress())
+    text = (
+        f"{found['annotator']}: {found['judged']} items judged, {found['unreadable']} not to be read, "
+        f"{found['full']} full; both orders alike in {found['consistent']} of {found['pairs']} pairs"
+    )
+    emit(found, f"{text}\nBeside people: burnish label status {name} --db {db}", json)
 
 
 @label.command()

@@ -13,9 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
-from burnish.store import tasks
+from burnish.store import leases, tasks
 from burnish.store.queries import campaign_row, clock
-from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, ItemRow, JudgementRow
+from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 
 
 def record(
@@ -37,10 +37,16 @@ def record(
     """
     new = session.scalar(select(JudgementRow.id).where(JudgementRow.submission == submission)) is None
     row, person, now = session.get_one(ItemRow, item), session.get_one(AnnotatorRow, annotator), clock(now)
-    overlap = campaign_row(session, row.campaign_id).overlap
-    if new and ranks and person.counts and row.judged >= overlap:
+    if new and ranks and person.counts and not has_room(session, item, annotator, now):
+        overlap = campaign_row(session, row.campaign_id).overlap
         mend = "Import into a campaign of its own, or one that asks for more judgements of each item."
-        raise StoreError(Problem(f"prompt {row.prompt_id}", f"has the {overlap} judgements that it should get", mend))
+        raise StoreError(
+            Problem(
+                f"prompt {row.prompt_id}",
+                f"has the {overlap} judgements that it should get, or people are at them",
+                mend,
+            )
+        )
     held = _held(session, row, annotator, now)
     tasks.submit(
         session,
@@ -53,6 +59,12 @@ def record(
         now=now,
     )
     return new
+
+
+def has_room(session: Session, item: int, annotator: int, now: datetime | None = None) -> bool:
+    """Whether a judgement of this annotator's would have a seat. A live lease of somebody else keeps its own."""
+    room = select(ItemRow.id).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    return session.scalar(room.where(ItemRow.id == item, leases.has_seat(annotator, clock(now)))) is not None
 
 
 def _held(session: Session, item: ItemRow, annotator: int, now: datetime) -> AssignmentRow:

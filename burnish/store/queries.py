@@ -183,6 +183,16 @@ def items(session: Session, campaign: int) -> list[Item]:
     return sorted(found, key=lambda item: item.prompt.id)
 
 
+def answered_by(session: Session, campaign: int, annotator: int) -> set[int]:
+    """Ids of the items that one annotator has answered."""
+    found = select(AssignmentRow.item_id).where(
+        AssignmentRow.annotator_id == annotator,
+        AssignmentRow.campaign_id == campaign,
+        AssignmentRow.leased_until.is_(None),
+    )
+    return set(session.scalars(found))
+
+
 def texts(session: Session, item: int) -> list[str]:
     """An item's answers in their own order."""
     found = select(AnswerRow.text).where(AnswerRow.item_id == item).order_by(AnswerRow.position)

@@ -173,5 +173,6 @@ def _judgement(session: Session, judgement: str) -> Judgement:
 def _logged(session: Session, said: Judgement) -> Judgement:
     ranks = None if said.ranks is None else list(said.ranks)
     payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
+    payload |= {"chances": list(said.chances)} if said.chances else {}
     events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)
     return said

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from burnish.label import service
+from burnish.store import queries
 from burnish.store.session import Store
 
 from .conftest import PASSWORD, Browser
@@ -77,3 +78,12 @@ def test_a_person_is_removed_and_their_judgements_stay(store: Store, enter: Ente
     assert "removed p-" in page
     assert service.progress(store, campaign).judged == 1
     assert amina.client.post("/sign-in", data={"name": "Amina", "password": PASSWORD}).status_code == 401
+
+
+def test_a_model_is_shown_as_one_with_its_principles(store: Store, enter: Enter):
+    with store.transaction() as session:
+        about = {"model": "m", "principles": "It is <true>."}
+        queries.add_annotator(session, "model m", "model", counts=False, about=about)
+    page = enter("Mona", "manager").open("/people")
+    assert "It is &lt;true&gt;." in page
+    assert "beside people, counts nowhere" in page
