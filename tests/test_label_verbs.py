@@ -77,6 +77,14 @@ def test_what_was_judged_elsewhere_comes_in_and_goes_out(told: Any, here: Path, 
     assert told("about", "pandalm 1")["account"]["kind"] == "imported"
 
 
+def test_what_comes_first_is_said(told: Any, capsys: pytest.CaptureFixture[str]):
+    told("new", "one", "--from", "rows.jsonl")
+    found = told("suggest", "one", "--budget", "2")
+    assert (found["by"], found["chosen"], found["of"]) == ("chance", 2, 3)
+    assert code_of(["label", "suggest", "one", "--budget", "2"]) == 0
+    assert "one: 2 of 3 come first, all by chance" in capsys.readouterr().out
+
+
 def test_people_and_backups_need_no_name_of_a_database(told: Any, here: Path):
     told("new", "one", "--from", "rows.jsonl")
     assert told("invite", "--role", "manager")["link"].startswith("http://127.0.0.1:8600/join?once=")

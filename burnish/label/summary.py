@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from burnish.label.agreement import agreement
+from burnish.stats.agreement import counted_agreement
 from burnish.stats.intervals import share
 from burnish.store import queries
+from burnish.store.order import SELECTION
 from burnish.store.ranks import agreed
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Campaign, Counts, Judgement
+from burnish.store.views import Annotator, Campaign, Counts, Item, Judgement
 from burnish.types import Estimate
 
 
@@ -57,6 +59,8 @@ class Summary:
     done: tuple[Done, ...]
     agreeing: Estimate | None
     """Share of pairs that two annotators order alike."""
+    agreeing_of_all: Estimate | None
+    """Where items were chosen (`burnish label suggest`): the same, weighted back to all that could have been."""
     alpha: Estimate | None
     """Krippendorff's, ordinal."""
     first: Estimate | None
@@ -85,6 +89,7 @@ def summary(store: Store, name: str) -> Summary:
         counts=counts,
         done=_done([*said, *beside], people),
         agreeing=whole.agreeing,
+        agreeing_of_all=_of_all(items, said),
         alpha=whole.alpha,
         first=_first(said, orders),
         models=_models(human, models, people),
@@ -107,6 +112,15 @@ def _done(said: Sequence[Judgement], people: Mapping[str, Annotator]) -> tuple[D
         for handle, those in by_handle.items()
     ]
     return tuple(sorted(found, key=lambda each: (each.kind, each.name)))
+
+
+def _of_all(items: Sequence[Item], said: Iterable[Judgement]) -> Estimate | None:
+    votes: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for judgement in said:
+        votes[judgement.item] += [judgement.ranks] if judgement.ranks else []
+    chosen = [(item.id, item.prompt.meta[SELECTION]["probability"]) for item in items if SELECTION in item.prompt.meta]
+    counts = [(counted_agreement(votes[item]), probability) for item, probability in chosen]
+    return _share([[agreeing / chance, compared / chance] for (agreeing, compared), chance in counts])
 
 
 def _first(said: Iterable[Judgement], orders: Mapping[str, Sequence[int]]) -> Estimate | None:
