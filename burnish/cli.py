@@ -242,7 +242,7 @@ def bench(
     plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
-    rows: list[report.Row] = []
+    rows = list[compare.Row]()
     for row in compare.compare(f"bench {kind}", found, rounds, progress()):
         rows.append(row)
         _keep(report.as_json(rows, model, data, max_length), out)
