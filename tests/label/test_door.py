@@ -99,7 +99,7 @@ def test_a_link_for_someone_who_is_here_sets_the_password_and_ends_their_visits(
     ((amina, _),) = service.people(store)
     with TestClient(app, base_url=HERE) as client:
         again = Browser(client=client)
-        again.open(f"/join?once={service.invite(store, 'annotator', annotator=amina.id)}")
+        again.open(f"/join?once={service.invite_again(store, amina.id)}")
         assert "Amina" in again.send(password="another horse").text
         assert browser.client.get("/").status_code == 401
         assert client.post("/sign-in", data={"name": "Amina", "password": PASSWORD}).status_code == 401

@@ -65,7 +65,7 @@ def test_rankings_are_compared_two_by_two(store: Store):
 
 
 def test_nobody_overlaps_yet():
-    found = agreement([], [])
+    found = agreement({}, [])
     assert (found.raters, found.couples) == ((), ())
     assert found.parts[0].alpha is None
 

@@ -72,7 +72,7 @@ def test_writes_follow_one_another(store: Store):
 
 
 def test_a_lock_that_is_held_too_long_is_the_machines_fault(store: Store):
-    _, lock = store.backend.writing
+    *_, lock = store.backend.writing
     impatient = replace(store, backend=replace(store.backend, writing=("set local lock_timeout = 50", lock)))
     with store.transaction() as first:
         first.execute(text("select 1"))
