@@ -15,9 +15,9 @@ from burnish.store.session import Store, open_store
 def backup(store: Store, path: Path) -> tuple[int, str]:
     """Write one state of the database to `path`, and check it: (number, hash) of the last line of its audit log.
 
-    Everything acknowledged before this began is in it, and nobody but the copy's owner can read it. A copy of the file by other means may be torn, or miss what
-    still lies in a journal beside it. Raises ConfigError for PostgreSQL or where `path` exists, StoreError where the
-    copy is not whole, MachineError when the disk refuses.
+    Everything acknowledged before this began is in it, and only its owner can read it. A copy of the file by other
+    means may be torn, or miss what still lies in a journal beside it. Raises ConfigError for PostgreSQL or where `path`
+    exists, StoreError where the copy is not whole, MachineError when the disk refuses.
     """
     if store.url.get_backend_name() != "sqlite":
         raise ConfigError(Problem(store.place, "is PostgreSQL, which has tools of its own", "Use pg_dump."))

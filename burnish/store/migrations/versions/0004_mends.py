@@ -3,6 +3,7 @@ that 0003 left out."""
 
 from __future__ import annotations
 
+import re
 import secrets
 
 import sqlalchemy as sa
@@ -52,6 +53,6 @@ def _removed() -> None:
     database = op.get_bind()
     gone = sa.select(PEOPLE.c.id, PEOPLE.c.name, PEOPLE.c.handle).where(PEOPLE.c.removed.is_not(None))
     for person in database.execute(gone).all():
-        handle = person.handle if person.handle.startswith("p-") else f"p-{secrets.token_hex(6)}"
+        handle = person.handle if re.fullmatch("p-[0-9a-f]{12}", person.handle) else f"p-{secrets.token_hex(6)}"
         renamed = sa.update(PEOPLE).where(PEOPLE.c.id == person.id)
         database.execute(renamed.values(name=f"removed {person.id}", handle=handle))
