@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
+from burnish.label.desk import RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
 from burnish.label.forms import SKIPS, read_ranks, read_reason
 from burnish.store.views import Campaign, Task
@@ -21,7 +21,7 @@ router = APIRouter()
 @router.get("/")
 def home(request: Request, at: At) -> Response:
     """The campaigns; before that, the door."""
-    who = at.door.visitor(request.cookies.get(COOKIE))
+    who = at.who(request)
     if who is None:
         return at.page(request, "door.html", 401)
     judging = who.person.role in RIGHTS["judge"] and who.person.standing == "active"

@@ -99,10 +99,16 @@ def progress(store: Store, campaign: int) -> Counts:
 
 
 def agreement(store: Store, campaign: int) -> Agreement:
-    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load."""
+    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load.
+
+    Only what is compared is read: while this lasts, nobody's work can be written to an SQLite file without a
+    write-ahead log.
+    """
+    statistics = import_module("burnish.label.agreement")
     with store.reading() as session:
-        items, said = queries.items(session, campaign), queries.judgements(session, campaign)
-    found: Agreement = import_module("burnish.label.agreement").agreement(items, said)
+        items = queries.judged_together(session, campaign, statistics.MOST)
+        said = queries.judgements_of(session, items)
+    found: Agreement = statistics.agreement(items, said)
     return found
 
 
@@ -125,17 +131,22 @@ def person(store: Store, annotator: int) -> Annotator:
         return queries.annotator(session, annotator)
 
 
-def invite(
-    store: Store,
-    role: Role,
-    *,
-    by: Annotator | None = None,
-    languages: Sequence[str] = (),
-    annotator: int | None = None,
-) -> str:
-    """What a link holds that lets one person in; see `store.people.invite`."""
+def invite(store: Store, role: Role, *, by: Annotator | None = None, languages: Sequence[str] = ()) -> str:
+    """What a link holds that lets someone new in; see `store.people.invite`."""
     with store.transaction() as session:
-        return accounts.invite(session, role, by=by, languages=languages, annotator=annotator)
+        return accounts.invite(session, role, by=by, languages=languages)
+
+
+def invite_again(store: Store, annotator: int, *, by: Annotator | None = None) -> str:
+    """What a link holds that gives someone who is here a new password."""
+    with store.transaction() as session:
+        return accounts.invite_again(session, annotator, by=by)
+
+
+def invite_first_owner(store: Store) -> str | None:
+    """What a link holds that lets an owner in; None where somebody is one already."""
+    with store.transaction() as session:
+        return accounts.invite_first_owner(session)
 
 
 def set_role(store: Store, annotator: int, role: Role, *, by: Annotator) -> None:
@@ -153,9 +164,3 @@ def remove(store: Store, annotator: int, *, by: Annotator) -> None:
     """Take a person's name out; their judgements stay."""
     with store.transaction() as session:
         accounts.remove(session, annotator, by=by)
-
-
-def has_owner(store: Store) -> bool:
-    """Whether anybody can let others in."""
-    with store.reading() as session:
-        return accounts.has_owner(session)

@@ -8,10 +8,12 @@ code points, and not by the database: each of those has an order of its own, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
+from typing import TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
@@ -26,6 +28,7 @@ FEWEST, MOST = 2, 9
 """How many answers an item may have; nine, because one digit key ranks an answer."""
 AT_ONCE = 500
 """Ids asked for in one statement."""
+Id = TypeVar("Id", int, str)
 
 
 def create_campaign(
@@ -156,6 +159,14 @@ def items(session: Session, campaign: int) -> list[Item]:
     return sorted(found, key=lambda item: item.prompt.id)
 
 
+def judged_together(session: Session, campaign: int, most: int) -> dict[int, str | None]:
+    """Items that more than one person judged, with their languages; the first `most` by prompt id. Nothing long of them
+    is read: there may be a hundred thousand."""
+    found = select(ItemRow.prompt_id, ItemRow.id, ItemRow.language)
+    rows = session.execute(found.where(ItemRow.campaign_id == campaign, ItemRow.judged > 1))
+    return {row.id: row.language for row in nsmallest(most, rows, key=lambda row: row.prompt_id)}
+
+
 def texts(session: Session, item: int) -> list[str]:
     """An item's answers in their own order."""
     found = select(AnswerRow.text).where(AnswerRow.item_id == item).order_by(AnswerRow.position)
@@ -182,18 +193,18 @@ def progress(session: Session, campaign: int) -> Counts:
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
     """Everyone's latest revisions, skips included and withdrawn work not, by prompt id and handle."""
-    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS)
-    said = map(as_judgement, session.execute(found))
-    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+    return _said(session, ItemRow.campaign_id == campaign)
+
+
+def judgements_of(session: Session, items: Collection[int]) -> list[Judgement]:
+    """As `judgements`, of these items alone."""
+    return [said for part in _parts(items) for said in _said(session, JudgementRow.item_id.in_(part))]
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
     """Which of these judgements the database holds."""
-    asked = list(judgement_ids)
-    parts = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    return {
-        known for part in parts for known in session.scalars(select(JudgementRow.id).where(JudgementRow.id.in_(part)))
-    }
+    found = (select(JudgementRow.id).where(JudgementRow.id.in_(part)) for part in _parts(judgement_ids))
+    return {known for each in found for known in session.scalars(each)}
 
 
 def campaign_row(session: Session, campaign: int) -> CampaignRow:
@@ -207,6 +218,16 @@ def campaign_row(session: Session, campaign: int) -> CampaignRow:
 def clock(now: datetime | None) -> datetime:
     """The time given, or that of the clock."""
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
+
+
+def _said(session: Session, which: ColumnElement[bool]) -> list[Judgement]:
+    said = map(as_judgement, session.execute(judgement_rows().where(which, leases.COUNTS)))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+
+
+def _parts(ids: Iterable[Id]) -> list[list[Id]]:
+    asked = list(ids)
+    return [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
 
 
 def _check_answers(owner: CampaignRow, prompt_id: str, answers: int) -> None:

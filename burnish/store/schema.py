@@ -114,6 +114,8 @@ class InvitationRow(Base):
     languages: Mapped[list[str]] = mapped_column(JSON)
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
     """For whom it is; None: for someone new."""
+    invited_by: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
+    """Who made it; None: the command line. It ends when they may no longer give its role."""
     until: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -235,7 +237,8 @@ class EventRow(Base):
     at: Mapped[datetime] = mapped_column(Moment)
     actor: Mapped[str] = mapped_column(String(200))
     verb: Mapped[str] = mapped_column(String(50))
-    target: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(401))
+    """At most an item's: its campaign's key, a slash and its prompt's id."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))

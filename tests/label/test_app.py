@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text as sql
 
 from burnish.errors import MachineError
 from burnish.label import routes, service
-from burnish.store import queries
+from burnish.store import people, queries
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
 
@@ -250,6 +251,36 @@ def test_a_locked_database_is_said_and_loses_nothing(
     browser.page = form
     assert browser.send(act="judge", choice="first").status_code == 200
     assert len(judgements(store, campaign)) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/progress", "/people"])
+def test_a_page_about_a_database_that_is_away_does_not_ask_it(enter: Enter, path: str, monkeypatch: pytest.MonkeyPatch):
+    browser, asked = enter("Olga", "owner"), 0
+
+    def away(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise MachineError("the database does not answer")
+
+    monkeypatch.setattr(people, "visitor", away)
+    assert "does not answer" in browser.open(path)
+    assert browser.page.status_code == 503
+    assert asked == 1
+
+
+def test_a_page_asks_once_who_is_there(enter: Enter, monkeypatch: pytest.MonkeyPatch):
+    browser, asked, visitor = enter("Olga", "owner"), 0, people.visitor
+
+    def counted(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return visitor(*given)
+
+    monkeypatch.setattr(people, "visitor", counted)
+    for path in ("/", "/people"):
+        asked = 0
+        browser.open(path)
+        assert asked == 1
 
 
 def test_importing_the_app_is_quick_and_brings_no_torch():

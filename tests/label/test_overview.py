@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import event
 
 from burnish.label import service
 from burnish.label.agreement import agreement
@@ -64,8 +65,26 @@ def test_rankings_are_compared_two_by_two(store: Store):
     assert only.agreeing.n == 4
 
 
+def test_only_what_is_compared_is_read(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Of a hundred thousand items, a thousand are compared, and no text."""
+    campaign = judged(store, {"Amina": [(1, 2)] * 6, "Bob": [(1, 2)] * 3 + [(2, 1)] * 3}, ("en", "fr"))
+    asked: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr("burnish.label.agreement.MOST", 4)
+    found = service.agreement(store, campaign)
+    assert [(part.name, part.items) for part in found.parts] == [("all", 4), ("en", 2), ("fr", 2)]
+    assert found.parts[0].agreeing
+    assert found.parts[0].agreeing.value == 0.75  # of p000 to p003 they order three alike
+    for statement in asked:
+        assert "messages" not in statement
+        assert "FROM answer" not in statement
+    with store.reading() as read:
+        assert queries.judged_together(read, campaign, 2) == {1: "en", 2: "fr"}
+        assert {said.prompt_id for said in queries.judgements_of(read, [2, 3])} == {"p001", "p002"}
+
+
 def test_nobody_overlaps_yet():
-    found = agreement([], [])
+    found = agreement({}, [])
     assert (found.raters, found.couples) == ((), ())
     assert found.parts[0].alpha is None
 
