@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from burnish.errors import StoreError
 from burnish.label import service
-from burnish.label.desk import At, Id, Overseer
+from burnish.label.desk import At, Found, Overseer
 
 router = APIRouter()
 
@@ -19,12 +18,8 @@ def show_progress(request: Request, at: At, who: Overseer) -> Response:
 
 
 @router.get("/progress/{campaign}")
-def show_agreement(request: Request, at: At, who: Overseer, campaign: Id) -> Response:
+def show_agreement(request: Request, at: At, who: Overseer, campaign: Found) -> Response:
     """How the people of one campaign agree. Nobody's single answers are shown."""
-    try:
-        found = service.campaign(at.store, campaign)
-    except StoreError as error:
-        raise HTTPException(404) from error
     names = {person.handle: person.name for person, _ in service.people(at.store)}
-    agreement = service.agreement(at.store, campaign)
-    return at.page(request, "agreement.html", campaign=found, agreement=agreement, names=names)
+    agreement = service.agreement(at.store, campaign.id)
+    return at.page(request, "agreement.html", campaign=campaign, agreement=agreement, names=names)

@@ -10,8 +10,10 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from burnish.store import disputes as quarrels
 from burnish.store import people as accounts
 from burnish.store import queries, tasks
+from burnish.store.disputes import Dispute
 from burnish.store.session import Store
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
@@ -104,6 +106,12 @@ def agreement(store: Store, campaign: int) -> Agreement:
         items, said = queries.items(session, campaign), queries.judgements(session, campaign)
     found: Agreement = import_module("burnish.label.agreement").agreement(items, said)
     return found
+
+
+def disputes(store: Store, campaign: int, reader: Annotator, page: int = 1) -> tuple[list[Dispute], int]:
+    """A page of the items about which people are at odds, the worst first, and how many there are."""
+    with store.reading() as session:
+        return quarrels.disputes(session, campaign, reader.id, page), quarrels.disputed(session, campaign)
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

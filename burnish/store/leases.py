@@ -1,4 +1,5 @@
-"""Who may be given which item: the seats of an item and the order in which its answers are shown. Knows no ranks.
+"""Who may be given which item: the seats of an item and the order in which its answers are shown. What is counted on an
+item is counted here.
 
 An item has `overlap` seats. A judgement takes one for good, a live lease (handed out, not yet answered, not run out)
 takes one for a while, a skip gives it back; but an item that `overlap` people have skipped is closed.
@@ -7,6 +8,7 @@ takes one for a while, a skip gives it back; but an item that `overlap` people h
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -25,6 +27,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
+from burnish.store.ranks import opposed
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 
 LEASE = timedelta(minutes=15)
@@ -39,13 +42,28 @@ UNSYNCED = {"synchronize_session": False}
 
 
 def recount(session: Session, which: ColumnElement[bool]) -> None:
-    """Count the seats of these items anew. Every write that changes what is judged ends with it."""
+    """Count anew what these items have: seats, and how far people are at odds. Every write that changes what is judged
+    ends with it."""
     counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
     session.execute(update(ItemRow).where(which).values(counts), execution_options=UNSYNCED)
     overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
     wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap)
     seats = case((wanting, overlap - ItemRow.judged), else_=0)
-    session.execute(update(ItemRow).where(which).values(open_seats=seats), execution_options=UNSYNCED)
+    alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
+    session.execute(update(ItemRow).where(which).values(open_seats=seats, opposed=alone), execution_options=UNSYNCED)
+    _count_opposed(session, which)
+
+
+def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
+    """Of items that several people judged."""
+    said = select(JudgementRow.item_id, JudgementRow.ranks).join(ItemRow, ItemRow.id == JudgementRow.item_id)
+    said = said.where(which, ItemRow.judged > 1, JudgementRow.ranks.is_not(None), COUNTS).order_by(JudgementRow.item_id)
+    found = [
+        {"id": item, "opposed": opposed([ranks or () for _, ranks in rows])}
+        for item, rows in groupby(session.execute(said), key=lambda row: row[0])
+    ]
+    if found:
+        session.execute(update(ItemRow), found)
 
 
 def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:

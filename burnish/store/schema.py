@@ -142,6 +142,13 @@ class ItemRow(Base):
             sqlite_where=text("open_seats > 0"),
             postgresql_where=text("open_seats > 0"),
         ),
+        Index(
+            "ix_item_opposed",
+            "campaign_id",
+            "opposed",
+            sqlite_where=text("opposed > 0"),
+            postgresql_where=text("opposed > 0"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -159,6 +166,9 @@ class ItemRow(Base):
     """How many people say now that they cannot judge it."""
     open_seats: Mapped[int] = mapped_column(server_default="0")
     """Judgements still to come; 0 too when as many have skipped it as should have judged it."""
+    opposed: Mapped[float] = mapped_column(Float, server_default="0")
+    """Share of pairs of answers that two people ordered against each other (`store.ranks.opposed`), counted as the
+    three above, so that the worst items are found by an index."""
 
 
 class AnswerRow(Base):
