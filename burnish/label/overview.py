@@ -1,4 +1,5 @@
-"""The pages for those who look after a campaign: how far it is, and how its people agree. Knows HTTP; no statistics."""
+"""The pages for those who look after a campaign: how far it is, how its people agree, and which
+models they prefer. Knows HTTP; no statistics."""
 
 from __future__ import annotations
 
@@ -23,3 +24,13 @@ def show_agreement(request: Request, at: At, who: Overseer, campaign: Found) -> 
     names = {person.handle: person.name for person, _ in service.people(at.store)}
     agreement = service.agreement(at.store, campaign.id)
     return at.page(request, "agreement.html", campaign=campaign, agreement=agreement, names=names)
+
+
+@router.get("/progress/{campaign}/models")
+def show_models(
+    request: Request, at: At, who: Overseer, campaign: Found, language: str = "", alike: bool = False
+) -> Response:
+    """Which models people prefer; `alike` asks as if all answers were equally long."""
+    found, boards = service.standings(at.store, campaign.id, language=language or None, same_length=alike)
+    context = {"campaign": campaign, "found": found, "boards": boards, "language": language, "alike": alike}
+    return at.page(request, "models.html", **context)

@@ -17,6 +17,7 @@ from burnish.store import leases
 from burnish.store.mapping import as_judgement, as_prompt, judgement_rows
 from burnish.store.queries import campaign_row, texts
 from burnish.store.schema import AnnotatorRow, ItemRow, JudgementRow
+from burnish.store.settlements import Settlement, settlement
 from burnish.store.views import Item, Judgement
 
 PAGE = 10
@@ -37,10 +38,13 @@ class Dispute:
     place tells no model."""
     said: tuple[Judgement, ...]
     """Ranks, by handle; skips are left out."""
+    settlement: Settlement | None
+    """The last word on it, if there was one."""
 
 
 def disputes(session: Session, campaign: int, reader: int, page: int = 1) -> list[Dispute]:
-    """One page of a campaign's disputes as `reader` (an annotator) sees them, the worst first. Pages count from 1."""
+    """One page of a campaign's disputes as `reader` (an annotator) sees them, the worst first; what is settled is none.
+    Pages count from 1."""
     campaign_row(session, campaign)
     rows = session.scalars(_open(campaign).offset(PAGE * (page - 1)).limit(PAGE)).all()
     return _read(session, rows, reader)
@@ -60,11 +64,8 @@ def dispute(session: Session, campaign: int, item: int, reader: int) -> Dispute:
 
 
 def _open(campaign: int) -> Select[ItemRow]:
-    return (
-        select(ItemRow)
-        .where(ItemRow.campaign_id == campaign, OPPOSED)
-        .order_by(ItemRow.opposed.desc(), ItemRow.id.desc())
-    )
+    wanted = select(ItemRow).where(ItemRow.campaign_id == campaign, OPPOSED, ~leases.SETTLED)
+    return wanted.order_by(ItemRow.opposed.desc(), ItemRow.id.desc())
 
 
 def _read(session: Session, rows: Sequence[ItemRow], reader: int) -> list[Dispute]:
@@ -84,4 +85,5 @@ def _dispute(session: Session, row: ItemRow, said: list[Judgement], reader: Anno
         opposed=row.opposed,
         order=tuple(order),
         said=tuple(sorted(said, key=lambda each: each.annotator)),
+        settlement=settlement(session, row.id),
     )

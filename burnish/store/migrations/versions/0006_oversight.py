@@ -1,4 +1,4 @@
-"""Oversight: how far people are at odds stands where the item is, and the worst items are found by an index."""
+"""Oversight: how far people are at odds stands where the item is, items are settled, the log is read by actor and verb."""
 
 from __future__ import annotations
 
@@ -27,6 +27,40 @@ def upgrade() -> None:
         _count(above, upto)
     some = sa.text("opposed > 0")
     op.create_index("ix_item_opposed", "item", ["campaign_id", "opposed"], sqlite_where=some, postgresql_where=some)
+    _settlements()
+    for column in ("actor", "verb"):
+        op.create_index(op.f(f"ix_event_{column}_seq"), "event", [column, "seq"])
+
+
+def _settlements() -> None:
+    op.create_table(
+        "settlement",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("submission", sa.String(100), nullable=False),
+        sa.Column("item_id", sa.Integer(), nullable=False),
+        sa.Column("annotator_id", sa.Integer(), nullable=False),
+        sa.Column("ranks", sa.JSON(), nullable=False),
+        sa.Column("note", sa.String(2000), nullable=False),
+        sa.Column("created", sa.DateTime(), nullable=False),
+        sa.Column("supersedes", sa.String(36), nullable=True),
+        sa.ForeignKeyConstraint(["item_id"], ["item.id"], name=op.f("fk_settlement_item_id")),
+        sa.ForeignKeyConstraint(["annotator_id"], ["annotator.id"], name=op.f("fk_settlement_annotator_id")),
+        sa.ForeignKeyConstraint(["supersedes"], ["settlement.id"], name=op.f("fk_settlement_supersedes")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_settlement")),
+        sa.UniqueConstraint("submission", name=op.f("uq_settlement_submission")),
+        sa.UniqueConstraint("supersedes", name=op.f("uq_settlement_supersedes")),
+    )
+    for column in ("item_id", "annotator_id"):
+        op.create_index(op.f(f"ix_settlement_{column}"), "settlement", [column])
+    first = sa.text("supersedes is null")
+    op.create_index(
+        "uq_settlement_first", "settlement", ["item_id"], unique=True, sqlite_where=first, postgresql_where=first
+    )
+    refusal = "begin select raise(abort, 'settlement is append-only'); end"
+    if op.get_bind().dialect.name != "sqlite":
+        refusal = "for each statement execute function refuse_change()"
+    for act in ("update", "delete"):
+        op.execute(f"create trigger settlement_no_{act} before {act} on settlement {refusal}")
 
 
 def _stretches() -> Iterator[tuple[int, int]]:
