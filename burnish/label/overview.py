@@ -1,12 +1,12 @@
-"""The pages for those who look after a campaign: how far it is, and how its people agree. Knows HTTP; no statistics."""
+"""The pages for those who look after a campaign: how far it is, how its people agree, and which
+models they prefer. Knows HTTP; no statistics."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 
-from burnish.errors import StoreError
 from burnish.label import service
-from burnish.label.desk import At, Id, Overseer
+from burnish.label.desk import At, Found, Overseer
 
 router = APIRouter()
 
@@ -19,12 +19,18 @@ def show_progress(request: Request, at: At, who: Overseer) -> Response:
 
 
 @router.get("/progress/{campaign}")
-def show_agreement(request: Request, at: At, who: Overseer, campaign: Id) -> Response:
+def show_agreement(request: Request, at: At, who: Overseer, campaign: Found) -> Response:
     """How the people of one campaign agree. Nobody's single answers are shown."""
-    try:
-        found = service.campaign(at.store, campaign)
-    except StoreError as error:
-        raise HTTPException(404) from error
     names = {person.handle: person.name for person, _ in service.people(at.store)}
-    agreement = service.agreement(at.store, campaign)
-    return at.page(request, "agreement.html", campaign=found, agreement=agreement, names=names)
+    agreement = service.agreement(at.store, campaign.id)
+    return at.page(request, "agreement.html", campaign=campaign, agreement=agreement, names=names)
+
+
+@router.get("/progress/{campaign}/models")
+def show_models(
+    request: Request, at: At, who: Overseer, campaign: Found, language: str = "", alike: bool = False
+) -> Response:
+    """Which models people prefer; `alike` asks as if all answers were equally long."""
+    found, boards = service.standings(at.store, campaign.id, language=language or None, same_length=alike)
+    context = {"campaign": campaign, "found": found, "boards": boards, "language": language, "alike": alike}
+    return at.page(request, "models.html", **context)

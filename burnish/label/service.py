@@ -10,13 +10,19 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from burnish.store import disputes as quarrels
+from burnish.store import duels as contests
 from burnish.store import people as accounts
-from burnish.store import queries, tasks
+from burnish.store import queries, settlements, tasks
+from burnish.store.disputes import Dispute
+from burnish.store.duels import Duels
 from burnish.store.session import Store
+from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
 if TYPE_CHECKING:
     from burnish.label.agreement import Agreement
+    from burnish.label.board import Standings
 
 
 def join(store: Store, name: str, kind: AnnotatorKind) -> int:
@@ -110,6 +116,44 @@ def agreement(store: Store, campaign: int) -> Agreement:
         said = queries.judgements_of(session, items)
     found: Agreement = statistics.agreement(items, said)
     return found
+
+
+def disputes(store: Store, campaign: int, reader: Annotator, page: int = 1) -> tuple[list[Dispute], int]:
+    """A page of the items about which people are at odds, the worst first, and how many there are."""
+    with store.reading() as session:
+        return quarrels.disputes(session, campaign, reader.id, page), quarrels.disputed(session, campaign)
+
+
+def dispute(store: Store, campaign: int, item: int, reader: Annotator) -> tuple[Dispute, bool]:
+    """One item that several people judged, and whether `reader` was one of them. StoreError when it is not such."""
+    with store.reading() as session:
+        found = quarrels.dispute(session, campaign, item, reader.id)
+        return found, settlements.has_judged(session, item, reader.id)
+
+
+def settled(store: Store, campaign: int) -> list[Settlement]:
+    """How a campaign's items were settled, the newest first."""
+    with store.reading() as session:
+        return settlements.settled(session, campaign)
+
+
+def settle(
+    store: Store, item: int, by: Annotator, *, submission: str, ranks: Sequence[int], note: str, over: str | None
+) -> Settlement:
+    """Decide an item's order; see `store.settlements.settle`."""
+    with store.transaction() as session:
+        return settlements.settle(session, item=item, by=by, submission=submission, ranks=ranks, note=note, over=over)
+
+
+def standings(
+    store: Store, campaign: int, *, language: str | None = None, same_length: bool = False
+) -> tuple[Duels, list[Standings]]:
+    """What a campaign's judgements say of the models that wrote its answers, and from how many. SciPy is loaded when
+    somebody asks."""
+    with store.reading() as session:
+        found = contests.duels(session, campaign, language)
+    made: list[Standings] = import_module("burnish.label.board").standings(found.duels, same_length=same_length)
+    return found, made
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

@@ -19,6 +19,7 @@ PUBLIC: frozenset[str] = frozenset({"nobody", *ROLES})
 SIGNED_IN = frozenset(ROLES)
 JUDGES = frozenset({"owner", "manager", "adjudicator", "annotator"})
 OVERSEERS = frozenset({"owner", "manager", "adjudicator", "viewer"})
+ADJUDICATORS = frozenset({"owner", "manager", "adjudicator"})
 MANAGERS = frozenset({"owner", "manager"})
 MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/"): PUBLIC,
@@ -30,6 +31,10 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("GET", "/progress"): OVERSEERS,
     ("GET", "/progress/{campaign}"): OVERSEERS,
+    ("GET", "/progress/{campaign}/models"): OVERSEERS,
+    ("GET", "/campaigns/{campaign}/disagreements"): ADJUDICATORS,
+    ("GET", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
+    ("POST", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
     ("GET", "/people"): MANAGERS,
     ("POST", "/people/invite"): MANAGERS,
     ("POST", "/people/{person}"): MANAGERS,
