@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from burnish.store import disputes as quarrels
 from burnish.store import duels as contests
+from burnish.store import events as audit
 from burnish.store import people as accounts
 from burnish.store import queries, settlements, tasks
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
+from burnish.store.events import Event
 from burnish.store.session import Store
 from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
@@ -148,6 +150,12 @@ def standings(
         found = contests.duels(session, campaign, language)
     made: list[Standings] = import_module("burnish.label.board").standings(found.duels, same_length=same_length)
     return found, made
+
+
+def log(store: Store, *, actor: str, verb: str, before: int | None) -> tuple[list[Event], list[str]]:
+    """The newest lines of the audit log, as `store.events.events`, and all verbs that occur in it."""
+    with store.reading() as session:
+        return audit.events(session, actor=actor, verb=verb, before=before), audit.verbs(session)
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

@@ -35,6 +35,7 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/campaigns/{campaign}/disagreements"): ADJUDICATORS,
     ("GET", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
     ("POST", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
+    ("GET", "/log"): MANAGERS,
     ("GET", "/people"): MANAGERS,
     ("POST", "/people/invite"): MANAGERS,
     ("POST", "/people/{person}"): MANAGERS,
