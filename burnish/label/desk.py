@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import compare_digest
 from typing import Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from fastapi.templating import Jinja2Templates
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
+from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
@@ -42,6 +43,7 @@ class Desk:
     store: Store
     door: Door
     templates: Jinja2Templates
+    chain: Chain = field(default_factory=Chain)
 
     def who(self, request: Request) -> Visitor | None:
         """Who asks. The database is asked once a request: the page that says it is away must not ask it again."""
@@ -109,8 +111,8 @@ Id = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 def campaign_of(at: At, campaign: Id) -> Campaign:
-    """The campaign of the address; 404 when there is none. A route names who asks before it: who is not let in
-    learns no more."""
+    """The campaign of the address; 404 when there is none. A route names who asks and their form before it:
+    who is not let in learns no more."""
     try:
         return service.campaign(at.store, campaign)
     except StoreError as error:

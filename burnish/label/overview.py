@@ -3,19 +3,27 @@ models they prefer. Knows HTTP; no statistics."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter, Request, Response
 
 from burnish.label import service
-from burnish.label.desk import At, Found, Overseer
+from burnish.label.desk import RIGHTS, At, Desk, Found, Overseer
+from burnish.store.views import Campaign
+
+if TYPE_CHECKING:
+    from burnish.label.alarms import Signs
 
 router = APIRouter()
 
 
 @router.get("/progress")
 def show_progress(request: Request, at: At, who: Overseer) -> Response:
-    """Every campaign, with what is done, left and skipped."""
+    """Every campaign, with what is done, left and skipped; for managers, with whose work needs a look."""
     found = service.campaigns(at.store)
-    return at.page(request, "progress.html", rows=[(each, service.progress(at.store, each.id)) for each in found])
+    looks = who.person.role in RIGHTS["manage"]
+    rows = [(each, service.progress(at.store, each.id), _alarms(at, each) if looks else []) for each in found]
+    return at.page(request, "progress.html", rows=rows)
 
 
 @router.get("/progress/{campaign}")
@@ -34,3 +42,7 @@ def show_models(
     found, boards = service.standings(at.store, campaign.id, language=language or None, same_length=alike)
     context = {"campaign": campaign, "found": found, "boards": boards, "language": language, "alike": alike}
     return at.page(request, "models.html", **context)
+
+
+def _alarms(at: Desk, campaign: Campaign) -> list[Signs]:
+    return [signs for signs in service.signs(at.store, campaign) if signs.alarms]

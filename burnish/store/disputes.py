@@ -56,9 +56,9 @@ def disputed(session: Session, campaign: int) -> int:
 
 
 def dispute(session: Session, campaign: int, item: int, reader: int) -> Dispute:
-    """One item that several people judged. Raises StoreError for any other."""
+    """One item that several people judged. Raises StoreError for any other, and for a gold question."""
     row = session.get(ItemRow, item)
-    if row is None or row.campaign_id != campaign or row.judged < 2:
+    if row is None or row.campaign_id != campaign or row.judged < 2 or row.gold:
         raise StoreError(Problem("item", f"{item} is none of this campaign's that several people judged"))
     return _read(session, [row], reader)[0]
 

@@ -57,7 +57,7 @@ class Duels:
 def duels(session: Session, campaign: int, language: str | None = None) -> Duels:
     """A campaign's duels, or those in one language. Answers of one and the same model are not compared."""
     campaign_row(session, campaign)
-    which = [ItemRow.campaign_id == campaign, ItemRow.judged > literal_column("0")]
+    which = [ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > literal_column("0")]
     if language:
         which.append(ItemRow.language == language)
     judged = session.scalar(select(func.count()).where(*which)) or 0
@@ -91,7 +91,7 @@ def _votes(session: Session, items: Sequence[int]) -> Mapping[int, list[list[int
     for item, ranks in session.execute(
         said.where(JudgementRow.item_id.in_(items), JudgementRow.ranks.is_not(None), leases.COUNTS)
     ):
-        found[item].append(ranks)
+        found[item].append(ranks or [])
     return found
 
 

@@ -71,7 +71,7 @@ def verify_log(session: Session) -> int:
 
 
 def verify_from(session: Session, line: int = 0, known: str = GENESIS, most: int | None = None) -> tuple[int, str]:
-    """Check the log behind a line whose hash is `known`, `most` lines of it: the last line checked, and its hash.
+    """Check `most` lines of the log behind a line whose hash is `known`: the last one that was checked, and its hash.
 
     Raises StoreError naming the first that does not fit; the line that is known is one of them, if its hash is another
     by now, or it is gone.

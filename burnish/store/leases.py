@@ -32,6 +32,8 @@ from burnish.store.ranks import opposed
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow, SettlementRow
 
 LEASE = timedelta(minutes=15)
+NOT_GOLD = ItemRow.gold.is_(None)
+"""Of an ItemRow: its right order is not known, and is what people are asked for."""
 _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
@@ -57,7 +59,7 @@ def recount(session: Session, which: ColumnElement[bool]) -> None:
     counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
     session.execute(update(ItemRow).where(which).values(counts), execution_options=UNSYNCED)
     overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
-    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, ~SETTLED)
+    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, NOT_GOLD, ~SETTLED)
     seats = case((wanting, overlap - ItemRow.judged), else_=0)
     alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
     session.execute(update(ItemRow).where(which).values(open_seats=seats, opposed=alone), execution_options=UNSYNCED)
@@ -73,7 +75,9 @@ def touched_by(annotator: int) -> ColumnElement[bool]:
 def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
     """Of items that several people judged."""
     said = select(JudgementRow.item_id, JudgementRow.ranks).join(ItemRow, ItemRow.id == JudgementRow.item_id)
-    said = said.where(which, ItemRow.judged > 1, JudgementRow.ranks.is_not(None), COUNTS).order_by(JudgementRow.item_id)
+    said = said.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS).order_by(
+        JudgementRow.item_id
+    )
     found = [
         {"id": item, "opposed": opposed([ranks or () for _, ranks in rows])}
         for item, rows in groupby(session.execute(said), key=lambda row: row[0])
@@ -94,7 +98,7 @@ OPEN = ItemRow.open_seats > literal_column("0")
 
 
 def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
-    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted."""
+    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted. Gold is for everybody."""
     others = (
         select(func.count())
         .select_from(AssignmentRow)
@@ -105,7 +109,7 @@ def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
         )
     )
     leased = others.correlate(ItemRow).scalar_subquery()
-    return ItemRow.judged + leased < CampaignRow.overlap
+    return or_(~NOT_GOLD, ItemRow.judged + leased < CampaignRow.overlap)
 
 
 def unanswered_items(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:

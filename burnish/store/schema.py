@@ -70,6 +70,10 @@ class CampaignRow(Base):
     kind: Mapped[str] = mapped_column(String(20))
     overlap: Mapped[int]
     """How many people judge each item."""
+    training: Mapped[int] = mapped_column(server_default="0")
+    """How many gold questions a person is given first."""
+    pass_mark: Mapped[float] = mapped_column(Float, server_default="0.7")
+    """The mean score in them, from 0 to 1, with which they are given others."""
     created: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -145,6 +149,13 @@ class ItemRow(Base):
             postgresql_where=text("open_seats > 0"),
         ),
         Index(
+            "ix_item_gold",
+            "campaign_id",
+            "position",
+            sqlite_where=text("gold is not null"),
+            postgresql_where=text("gold is not null"),
+        ),
+        Index(
             "ix_item_opposed",
             "campaign_id",
             "opposed",
@@ -161,6 +172,8 @@ class ItemRow(Base):
     position: Mapped[int]
     language: Mapped[str | None] = mapped_column(String(35))
     """That of `meta`, where it says one: the item goes to people who read it."""
+    gold: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+    """The right ranks, where they are known: such an item takes no seats and is in no snapshot (`store.gold`)."""
     judged: Mapped[int] = mapped_column(server_default="0")
     """By how many people it is judged now. This and the next two are counted anew whenever somebody says something, so
     that a million judgements need not be read to find the next task."""

@@ -1,4 +1,4 @@
-"""Oversight: how far people are at odds stands where the item is, items are settled, the log is read by its actors."""
+"""Oversight: disagreement is counted on the item, items are settled, the log is read by who or what."""
 
 from __future__ import annotations
 
@@ -28,8 +28,18 @@ def upgrade() -> None:
     some = sa.text("opposed > 0")
     op.create_index("ix_item_opposed", "item", ["campaign_id", "opposed"], sqlite_where=some, postgresql_where=some)
     _settlements()
+    _gold()
     for column in ("actor", "verb"):
         op.create_index(op.f(f"ix_event_{column}_seq"), "event", [column, "seq"])
+
+
+def _gold() -> None:
+    """Items of older campaigns are none, whatever their rows say: they were given out as others were."""
+    op.add_column("item", sa.Column("gold", sa.JSON(), nullable=True))
+    some = sa.text("gold is not null")
+    op.create_index("ix_item_gold", "item", ["campaign_id", "position"], sqlite_where=some, postgresql_where=some)
+    op.add_column("campaign", sa.Column("training", sa.Integer(), nullable=False, server_default="0"))
+    op.add_column("campaign", sa.Column("pass_mark", sa.Float(), nullable=False, server_default="0.7"))
 
 
 def _settlements() -> None:
