@@ -36,6 +36,8 @@ def as_annotator(row: AnnotatorRow) -> Annotator:
         languages=tuple(row.languages),
         standing=cast(Standing, row.standing),
         removed=row.removed is not None,
+        counts=row.counts,
+        about=row.about,
     )
 
 
@@ -81,4 +83,5 @@ def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
         seconds=row.seconds,
         created=row.created,
         supersedes=row.supersedes,
+        chances=None if row.chances is None else tuple(row.chances),
     )

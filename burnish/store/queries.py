@@ -8,15 +8,15 @@ code points, and not by the database: each of those has an order of its own, and
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import nsmallest
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, StoreError, nearest
 from burnish.store import events, leases
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
@@ -100,17 +100,30 @@ def add_item(
     return row.id
 
 
-def add_annotator(session: Session, name: str, kind: AnnotatorKind, now: datetime | None = None) -> int:
-    """The id of the annotator with this name, made if there is none. A name of another kind is refused.
+def add_annotator(
+    session: Session,
+    name: str,
+    kind: AnnotatorKind,
+    now: datetime | None = None,
+    *,
+    counts: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> int:
+    """The id of the annotator with this name, made if there is none. One that differs from what is asked is refused.
 
-    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`.
+    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`. `counts` and
+    `about` as `store.views.Annotator` has them.
     """
     found = session.scalars(select(AnnotatorRow).where(AnnotatorRow.name == name)).one_or_none()
     if found and found.kind != kind:
         raise StoreError(Problem("name", f'"{name}" is a {found.kind} annotator already', "Choose another name."))
+    if found and (found.counts, found.about) != (counts, about):
+        raise StoreError(Problem("name", f'"{name}" judges here already, on other terms', "Choose another name."))
     if found:
         return found.id
-    row = AnnotatorRow(handle=name, name=name, kind=kind, languages=[], created=clock(now))
+    row = AnnotatorRow(
+        handle=name, name=name, kind=kind, languages=[], created=clock(now), counts=counts, about=about and dict(about)
+    )
     session.add(row)
     session.flush()
     events.append(session, at=row.created, actor=name, verb="annotator.add", target=name, payload={"kind": kind})
@@ -129,6 +142,19 @@ def campaign(session: Session, campaign: int) -> Campaign:
 def find_campaign(session: Session, key: str) -> Campaign | None:
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     return as_campaign(found) if found else None
+
+
+def named(session: Session, name: str) -> Campaign:
+    """The campaign of this key, or else of this name. Raises StoreError where there is none, or several of the name."""
+    every = campaigns(session)
+    found = [each for each in every if each.key == name] or [each for each in every if each.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(each.key for each in found)
+        raise StoreError(Problem(f"campaign {name}", f"there are {len(found)} of this name", f"Give a key: {keys}."))
+    mend = nearest(name, [each.name for each in every]) if every else "Make one: burnish label new NAME --from FILE"
+    raise StoreError(Problem(f"campaign {name}", "there is none of this name", mend))
 
 
 def annotators(session: Session) -> list[Annotator]:
@@ -171,6 +197,16 @@ def judged_together(session: Session, campaign: int, most: int) -> dict[int, str
     return {row.id: row.language for row in nsmallest(most, rows, key=lambda row: row.prompt_id)}
 
 
+def answered_by(session: Session, campaign: int, annotator: int) -> set[int]:
+    """Ids of the items that one annotator has answered."""
+    found = select(AssignmentRow.item_id).where(
+        AssignmentRow.annotator_id == annotator,
+        AssignmentRow.campaign_id == campaign,
+        AssignmentRow.leased_until.is_(None),
+    )
+    return set(session.scalars(found))
+
+
 def texts(session: Session, item: int) -> list[str]:
     """An item's answers in their own order."""
     found = select(AnswerRow.text).where(AnswerRow.item_id == item).order_by(AnswerRow.position)
@@ -196,13 +232,26 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included, withdrawn work and gold questions not, by prompt id and handle."""
-    return _said(session, ItemRow.campaign_id == campaign)
+    """Everyone's latest revisions, skips too; no gold question, nobody who does not count. By prompt id and handle."""
+    return _said(session, ItemRow.campaign_id == campaign, leases.COUNTS)
 
 
 def judgements_of(session: Session, items: Collection[int]) -> list[Judgement]:
     """As `judgements`, of these items alone."""
-    return [said for part in _parts(items) for said in _said(session, JudgementRow.item_id.in_(part))]
+    return [said for part in _parts(items) for said in _said(session, JudgementRow.item_id.in_(part), leases.COUNTS)]
+
+
+def judgements_beside(session: Session, campaign: int) -> list[Judgement]:
+    """The same of those who stand beside people and do not count."""
+    return _said(session, ItemRow.campaign_id == campaign, leases.LATEST, ~AnnotatorRow.counts)
+
+
+def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
+    """By the id of each judgement that counts, made here by a person: in which order its answers were shown."""
+    found = select(JudgementRow.id, AssignmentRow.order).join(AssignmentRow)
+    found = found.join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
+    here = (AssignmentRow.campaign_id == campaign, AnnotatorRow.kind.in_(("person", "simulated")), leases.COUNTS)
+    return {row[0]: row[1] for row in session.execute(found.where(*here))}
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
@@ -224,8 +273,8 @@ def clock(now: datetime | None) -> datetime:
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
 
 
-def _said(session: Session, which: ColumnElement[bool]) -> list[Judgement]:
-    said = map(as_judgement, session.execute(judgement_rows().where(which, leases.NOT_GOLD, leases.COUNTS)))
+def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:
+    said = map(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
     return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 

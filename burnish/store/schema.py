@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -82,7 +84,7 @@ class AnnotatorRow(Base):
 
     __tablename__ = "annotator"
     __table_args__ = (
-        CheckConstraint("kind in ('person', 'simulated', 'model')", name="kind"),
+        CheckConstraint("kind in ('person', 'simulated', 'model', 'imported')", name="kind"),
         CheckConstraint("role in ('owner', 'manager', 'adjudicator', 'annotator', 'viewer')", name="role"),
         CheckConstraint("standing in ('active', 'held', 'withdrawn')", name="standing"),
     )
@@ -102,6 +104,10 @@ class AnnotatorRow(Base):
     removed: Mapped[datetime | None] = mapped_column(Moment)
     """When the name was taken out."""
     created: Mapped[datetime] = mapped_column(Moment)
+    counts: Mapped[bool] = mapped_column(Boolean, server_default=true())
+    """Whether what they say takes a seat and goes into snapshots. A model that only stands beside people does not."""
+    about: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a model: which one, and the principles that it judges by."""
 
 
 class InvitationRow(Base):
@@ -247,6 +253,8 @@ class JudgementRow(Base):
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))
+    chances: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)

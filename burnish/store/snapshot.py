@@ -56,7 +56,8 @@ class SnapshotManifest:
     counts: dict[str, int]
     """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared."""
     annotators: list[dict[str, Any]]
-    """Name (a person's handle, if they have an account), kind and number of judgements of each."""
+    """Name (a person's handle, if they have an account), kind and number of judgements of each; of a model also
+    `about`: which one, and the principles that it judged by."""
     judgements: list[str]
     """Ids of all judgements behind the rows, sorted."""
     rows: str
@@ -165,6 +166,7 @@ def _settled(row: dict[str, Any], settlement: Settlement | None) -> dict[str, An
 def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
     votes = [judgement.ranks or () for judgement in judgements]
     agreeing, compared = counted_agreement(votes)
+    chances = [[judgement.annotator, list(judgement.chances)] for judgement in judgements if judgement.chances]
     return {
         "id": item.prompt.id,
         "prompt": [message.as_json() for message in item.prompt.messages],
@@ -174,7 +176,7 @@ def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
         "judgements": [judgement.id for judgement in judgements],
         "agreement": agreeing / compared if compared else None,
         "votes": [[judgement.annotator, list(judgement.ranks or ())] for judgement in judgements],
-    }
+    } | ({"chances": chances} if chances else {})
 
 
 def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:
@@ -215,6 +217,7 @@ def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> lis
     done = Counter(judgement.annotator for judgement in ranked)
     return [
         {"name": person.handle, "kind": person.kind, "judgements": done[person.handle]}
+        | ({"about": dict(person.about)} if person.about else {})
         for person in sorted(people, key=lambda person: person.handle)
         if done[person.handle]
     ]

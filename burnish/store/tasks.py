@@ -68,12 +68,14 @@ def submit(
     seconds: float | None = None,
     now: datetime | None = None,
     revise: bool = False,
+    chances: Sequence[float] | None = None,
 ) -> Judgement:
     """Keep what a person said: `ranks` in the order shown to them (1 best, equal a tie), or why they `skip`. Writes.
 
     The same submission again returns the judgement that is there. Raises StoreError when the submission was used for
     something else, when this task was judged already (`revise` appends a revision instead), or when the lease ran out
     and others took the seats. `seconds` is the time taken; without it, the time since the task was last handed out.
+    `chances` are a model's; who does not count needs no seat.
     """
     now = clock(now)
     held = _assignment(session, task)
@@ -83,14 +85,15 @@ def submit(
         if (known.assignment_id, known.ranks, known.skip) != (task, said, skip):
             raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
         return _judgement(session, known.id)
-    if session.get_one(AnnotatorRow, held.annotator_id).standing != "active":
+    person = session.get_one(AnnotatorRow, held.annotator_id)
+    if person.standing != "active":
         raise StoreError(
             Problem(f"task {task}", "is of someone whose work is on hold; nothing more is taken from them")
         )
     last = _last(session, held)
     if last and not revise:
         raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
-    if said and not (last and last.ranks):
+    if said and person.counts and not (last and last.ranks):
         _refuse_full(session, held, now)
     row = JudgementRow(
         id=str(uuid5(JUDGEMENTS, submission)),
@@ -100,6 +103,7 @@ def submit(
         annotator_id=held.annotator_id,
         ranks=said,
         skip=skip,
+        chances=None if chances is None else list(chances),
         seconds=max(0.0, (now - held.shown).total_seconds() if seconds is None else seconds),
         created=now,
         supersedes=last.id if last else None,
@@ -169,5 +173,6 @@ def _judgement(session: Session, judgement: str) -> Judgement:
 def _logged(session: Session, said: Judgement) -> Judgement:
     ranks = None if said.ranks is None else list(said.ranks)
     payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
+    payload |= {"chances": list(said.chances)} if said.chances else {}
     events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)
     return said

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from burnish.types import Prompt
 
 CampaignKind = Literal["pairwise", "ranking"]
-AnnotatorKind = Literal["person", "simulated", "model"]
+AnnotatorKind = Literal["person", "simulated", "model", "imported"]
+"""imported: someone who judged elsewhere, and whose judgements came in a file. Only a person signs in."""
 Role = Literal["owner", "manager", "adjudicator", "annotator", "viewer"]
 ROLES: tuple[Role, ...] = get_args(Role)
 Standing = Literal["active", "held", "withdrawn"]
@@ -48,6 +49,10 @@ class Annotator:
     standing: Standing = "active"
     """held: given no more tasks. withdrawn: nor does what they said count."""
     removed: bool = False
+    counts: bool = True
+    """Whether what they say takes a seat and goes into snapshots."""
+    about: Mapping[str, Any] | None = None
+    """Of a model: which one, and the principles that it judges by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +99,8 @@ class Judgement:
     seconds: float
     created: datetime
     supersedes: str | None
+    chances: tuple[float, ...] | None = None
+    """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from burnish.label import service
+from burnish.store import queries
 from burnish.store.session import Store
 
 from .conftest import PASSWORD, Browser
@@ -98,3 +99,12 @@ def test_a_link_for_someone_who_is_here_ends_when_they_are_given_a_role(app: Fas
         assert client.get(link).status_code == 200
         post(owner, f"/people/{number(store, 'Anna')}", act="role", role="owner")
         assert client.get(link).status_code == 401
+
+
+def test_a_model_is_shown_as_one_with_its_principles(store: Store, enter: Enter):
+    with store.transaction() as session:
+        about = {"model": "m", "principles": "It is <true>."}
+        queries.add_annotator(session, "model m", "model", counts=False, about=about)
+    page = enter("Mona", "manager").open("/people")
+    assert "It is &lt;true&gt;." in page
+    assert "beside people, counts nowhere" in page
