@@ -1,13 +1,15 @@
-"""What a judging form can say, and reading it. Knows field names; no database and no page."""
+"""What a judging form can say, and reading it. Knows field names; no database and no page. What is particular to a kind
+of campaign stands in `store.kinds`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from burnish.errors import DataError, Problem
+from burnish.store.details import Details
+from burnish.store.kinds import KINDS, Form, Ranks
+from burnish.store.views import Campaign, Judgement, Task
 
-PAIR: Mapping[str, tuple[int, ...]] = {"first": (1, 2), "tie": (1, 1), "second": (2, 1)}
-"""Ranks, in the shown order, of each choice between two answers."""
 SKIPS: Mapping[str, str] = {
     "unsure": "I know too little to tell",
     "unclear": "The request is unclear",
@@ -18,22 +20,21 @@ SKIPS: Mapping[str, str] = {
 """Why someone cannot judge: what is stored, and what the page says."""
 
 
-def read_ranks(form: Mapping[str, str], answers: int) -> tuple[int, ...]:
-    """Ranks in the shown order. Raises DataError naming the field that is missing or cannot be."""
-    if answers == 2:
-        choice = form.get("choice", "")
-        if choice not in PAIR:
-            raise DataError(Problem("choice", "choose an answer, or that they are equally good"))
-        return PAIR[choice]
-    allowed = {str(rank): rank for rank in range(1, answers + 1)}
-    said = [form.get(f"rank-{place}", "") for place in range(1, answers + 1)]
-    missing = [f"answer {place}" for place, rank in enumerate(said, start=1) if rank not in allowed]
-    if missing:
-        raise DataError(Problem("rank", f"give a place to {', '.join(missing)}"))
-    return tuple(allowed[rank] for rank in said)
+def read(form: Form, campaign: Campaign, task: Task) -> tuple[Ranks | None, Details]:
+    """Ranks, where the kind of campaign takes them, and what else is said, in the shown order. Raises DataError naming
+    the field that is missing or cannot be."""
+    return KINDS[campaign.kind].read(form, len(task.answers), campaign.asks)
 
 
-def read_reason(form: Mapping[str, str]) -> str:
+def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
+    """The fields of a form that says this again."""
+    if said.ranks is None:
+        return {"act": "skip", "reason": said.skip or ""}
+    shown = tuple(said.ranks[position] for position in task.order)
+    return KINDS[campaign.kind].fill(shown, said.details.shown_order(task.order), campaign.asks)
+
+
+def read_reason(form: Form) -> str:
     """Why the task is skipped. Raises DataError for a reason that the page does not offer."""
     reason = form.get("reason", "")
     if reason not in SKIPS:

@@ -12,7 +12,8 @@ from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
-from burnish.label.forms import SKIPS, read_ranks, read_reason
+from burnish.label.forms import SKIPS, read, read_reason
+from burnish.store.details import STRENGTHS
 from burnish.store.views import Campaign, Task
 
 router = APIRouter()
@@ -52,8 +53,8 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
         if form.get("act") == "skip":
             service.skip(at.store, task=task, submission=submission, reason=read_reason(form))
         else:
-            ranks = read_ranks(form, len(asked.answers))
-            service.submit(at.store, task=task, submission=submission, ranks=ranks)
+            ranks, details = read(form, found, asked)
+            service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details)
     except DataError as error:
         return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
     return RedirectResponse(f"/campaigns/{campaign}?saved=1", 303)
@@ -62,8 +63,9 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    context = {"filled": {}, **context, "campaign": campaign, "task": task, "skips": SKIPS, "submission": str(uuid4())}
-    return at.page(request, "task.html", status, share=service.share(at.store, campaign.id, who.person.id), **context)
+    asked = {"campaign": campaign, "task": task, "submission": str(uuid4()), "skips": SKIPS, "strengths": STRENGTHS}
+    share = service.share(at.store, campaign.id, who.person.id)
+    return at.page(request, "task.html", status, **{"filled": {}, **context, **asked, "share": share})
 
 
 def _campaign(at: Desk, campaign: int) -> Campaign:

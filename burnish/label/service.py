@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from burnish.store import people as accounts
 from burnish.store import queries, tasks
+from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.session import Store
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
@@ -59,19 +60,28 @@ def submit(
     *,
     task: int,
     submission: str,
-    ranks: Sequence[int],
+    ranks: Sequence[int] | None = None,
+    details: Details = NOTHING_MORE,
     seconds: float | None = None,
     revise: bool = False,
     now: datetime | None = None,
 ) -> Judgement:
     """Keep an order of a task's answers: one rank each, in the order in which they were shown; 1 best, equal a tie.
+    What else is said of them, and what is said instead where the campaign grades single answers, are `details`.
 
     When this returns, the disk has it. The same submission again returns the same judgement. StoreError: see
     `store.tasks.submit`.
     """
     with store.transaction() as session:
         return tasks.submit(
-            session, task=task, submission=submission, ranks=ranks, seconds=seconds, now=now, revise=revise
+            session,
+            task=task,
+            submission=submission,
+            ranks=ranks,
+            details=details,
+            seconds=seconds,
+            now=now,
+            revise=revise,
         )
 
 

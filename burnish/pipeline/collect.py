@@ -26,6 +26,7 @@ from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import append_line, read_log, truncate_log, write_json
 from burnish.records.formats import read_prompts
 from burnish.store import queries
+from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
 from burnish.types import Prompt, Ranking
@@ -127,6 +128,7 @@ def _queue(
             question=settings.question,
             kind="pairwise" if settings.k == 2 else "ranking",
             overlap=settings.overlap,
+            asks=Asks(strength=bool(settings.strength)),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
             queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])

@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from burnish.evals.run import FIGURES
-from burnish.pipeline.recipe import Evaluate, RewardModel
+from burnish.pipeline.recipe import Collect, Evaluate, RewardModel
 from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
+STRENGTHS = "strengths"
+"""The column of a snapshot that says how far an answer was called ahead."""
 COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 """Losses whose advantage is an answer's score less its group's mean."""
+
+
+def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Contradiction]:
+    """Of what people are asked, and of a reward model that learns from it."""
+    if collect.strength and collect.by == "panel":
+        found = "the simulated panel says which answer is better, and not how far"
+        yield ("collect.strength", "collect.by"), found, "Say by: people, or remove strength."
+    if collect.strength and collect.k != 2:
+        found = f"how far one answer is ahead is asked of two, and there are {collect.k}"
+        yield ("collect.strength", "collect.k"), found, "Set k: 2."
+    if reward and isinstance(reward.margin, str):
+        found = f"margin names a column of given rankings, and the collect section makes none called {reward.margin}"
+        if not collect.strength:
+            yield ("reward.margin", "collect"), found, "Give a number."
+        elif reward.margin != STRENGTHS:
+            yield ("reward.margin", "collect"), found, f"Say margin: {STRENGTHS}."
 
 
 def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:

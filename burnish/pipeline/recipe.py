@@ -132,6 +132,9 @@ class Collect(Strict):
     """Who judges: the simulated panel at once, or people with `burnish label serve`."""
     overlap: Positive = 3
     """How many annotators judge the same prompt."""
+    strength: bool | None = None
+    """Ask people how far the better of two answers is ahead. Rankings then have a column `strengths`, which
+    `reward.margin` may name."""
     question: str = Field(default="Which answer is better?", min_length=1)
     """What an annotator is asked."""
     rubric: str | None = None

@@ -14,6 +14,7 @@ from burnish.config import Document, Keys, load_yaml, override, resolved, valida
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import (
     Contradiction,
+    collect_clashes,
     distill_clashes,
     grpo_clashes,
     measured_clashes,
@@ -157,9 +158,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     if collect and collect.ask is not None and collect.disputed_by is None:
         found = "ask is set, and nothing says which prompts are disputed"
         yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
-    if collect and reward and isinstance(reward.margin, str):
-        found = "margin names a column of given rankings, and a collect section makes them"
-        yield ("reward.margin", "collect"), found, "Give a number."
+    if collect:
+        yield from collect_clashes(collect, reward)
     if reward:
         yield from reward_clashes(reward)
     if recipe.evaluate:

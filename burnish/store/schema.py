@@ -58,7 +58,7 @@ class CampaignRow(Base):
 
     __tablename__ = "campaign"
     __table_args__ = (
-        CheckConstraint("kind in ('pairwise', 'ranking')", name="kind"),
+        CheckConstraint("kind in ('pairwise', 'ranking', 'scale', 'good_bad')", name="kind"),
         CheckConstraint("overlap >= 1", name="overlap"),
     )
 
@@ -70,6 +70,8 @@ class CampaignRow(Base):
     kind: Mapped[str] = mapped_column(String(20))
     overlap: Mapped[int]
     """How many people judge each item."""
+    asks: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """What is asked beside the order, as `store.details.Asks` writes it."""
     created: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -221,6 +223,8 @@ class JudgementRow(Base):
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was said beside the order, as `store.details.Details` writes it, in the answers' own order."""
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,17 +18,14 @@ from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
 from burnish.stats.agreement import counted_agreement
 from burnish.store import queries
-from burnish.store.ranks import agreed
+from burnish.store.details import Details
+from burnish.store.kinds import KINDS
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Item, Judgement
 from burnish.types import Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-RULE = "mean-rank"
-"""Agreed order: answers by the mean of their mid-ranks over the annotators."""
-TIES = "kept"
-"""Answers of exactly equal mean rank share a rank."""
 FILTER = "each annotator's latest revision; skips, withdrawn work, and items that nobody ranked, are left out"
 VERSION = 1
 
@@ -46,6 +43,7 @@ class SnapshotManifest:
     overlap: int
     filter: str
     rule: str
+    """How annotators are agreed, and `ties` what becomes of their ties; see `store.kinds.Kind`."""
     ties: str
     held_out: float
     """Share of prompts meant to be held out; what came of it is in `counts`."""
@@ -58,6 +56,8 @@ class SnapshotManifest:
     """Ids of all judgements behind the rows, sorted."""
     rows: str
     """Digest of all rows: the training rows, then the held-out ones."""
+    asks: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What was asked beside the order, as `store.details.Asks` writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,8 @@ class SnapshotRow:
     """(annotator, ranks) by handle; ranks as in `ranking`."""
     agreement: float | None
     """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
+    details: Mapping[str, Details]
+    """By handle, what they said beside the order, in the order of `ranking`."""
 
 
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
@@ -85,7 +87,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         items = queries.items(session, campaign_id)
         said = queries.judgements(session, campaign_id)
     ranked = [judgement for judgement in said if judgement.ranks]
-    rows = _rows(items, ranked)
+    rows = _rows(campaign, items, ranked)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
@@ -98,14 +100,15 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         kind=campaign.kind,
         overlap=campaign.overlap,
         filter=FILTER,
-        rule=RULE,
-        ties=TIES,
+        rule=KINDS[campaign.kind].rule,
+        ties=KINDS[campaign.kind].ties,
         held_out=held_out,
         seed=seed,
         counts=_counts(items, rows, said, sides),
         annotators=_annotators(people, ranked),
         judgements=sorted(judgement.id for judgement in ranked),
         rows=digest_value(sides["train"] + sides["heldout"]),
+        asks=campaign.asks.as_json(),
     )
     with folder(path) as filling:
         for split, part in sides.items():
@@ -141,26 +144,31 @@ def judgement_ids(path: Path) -> list[str]:
     return read_manifest(path).judgements
 
 
-def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
+def _rows(campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
     """Rows by prompt id, judgements and votes by annotator: `items` and `ranked` come in that order."""
     by_item: dict[int, list[Judgement]] = {}
     for judgement in ranked:
         by_item.setdefault(judgement.item, []).append(judgement)
-    return [_row(item, by_item[item.id]) for item in items if item.id in by_item]
+    found = (_row(campaign, item, by_item[item.id]) for item in items if item.id in by_item)
+    return [row for row in found if row]
 
 
-def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    votes = [judgement.ranks or () for judgement in judgements]
-    agreeing, compared = counted_agreement(votes)
+def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dict[str, Any] | None:
+    ranks, details = [each.ranks or () for each in judgements], [each.details for each in judgements]
+    said = KINDS[campaign.kind].row(item.answers, ranks, details, campaign.asks)
+    if said is None:
+        return None
+    agreeing, compared = counted_agreement([each.compared for each in judgements])
+    beside = [[each.annotator, each.details.as_json()] for each in judgements if each.details.said]
     return {
         "id": item.prompt.id,
         "prompt": [message.as_json() for message in item.prompt.messages],
         "meta": json.loads(canonical(dict(item.prompt.meta))),  # keys in one order, whoever wrote them
-        "completions": list(item.answers),
-        "ranks": list(agreed(votes)),
+        **said,
         "judgements": [judgement.id for judgement in judgements],
         "agreement": agreeing / compared if compared else None,
-        "votes": [[judgement.annotator, list(judgement.ranks or ())] for judgement in judgements],
+        "votes": [[judgement.annotator, list(judgement.compared)] for judgement in judgements],
+        **({"details": json.loads(canonical(beside))} if beside else {}),
     }
 
 
@@ -214,6 +222,8 @@ def _as_row(row: dict[str, Any]) -> SnapshotRow:
         completions=tuple(row["completions"]),
         ranks=tuple(row["ranks"]),
         judgements=tuple(row["judgements"]),
+        strengths=tuple(row.get("strengths", ())),
     )
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
-    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"])
+    details = {name: Details.of(said) for name, said in row.get("details", ())}
+    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
+from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.types import Prompt
 
 CampaignKind = Literal["pairwise", "ranking"]
@@ -27,6 +28,7 @@ class Campaign:
     question: str
     kind: CampaignKind
     overlap: int
+    asks: Asks = ORDER_ONLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +92,16 @@ class Judgement:
     seconds: float
     created: datetime
     supersedes: str | None
+    details: Details = NOTHING_MORE
+    """What they said beside the order; lists are in the answers' own order."""
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Ranks that people can be compared by; () for a skip. An answer that is graded by itself is held against what
+        would be just good enough."""
+        if self.details.good is None:
+            return self.ranks or ()
+        return (1, 2) if self.details.good else (2, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from burnish.label import service
 from burnish.store import queries
+from burnish.store.details import Asks
 from burnish.store.session import Store
 
 if TYPE_CHECKING:
@@ -61,25 +62,53 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
-def judge_three_pairs(page: Page) -> None:
-    for number, keys in enumerate((["1"], ["2", "t"], ["s"])):
-        page.get_by_text(f"Question {number}", exact=True).wait_for()
-        page.wait_for_load_state()  # the script has run
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        press(page, "Enter")  # nothing is chosen yet: nothing is sent
-        assert page.get_by_role("status").inner_text() == "Choose 1, 2 or t first."
-        press(page, *keys, "Enter")
-    page.get_by_role("heading", name="Thank you").wait_for()
-
-
-def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
-    pairs, ranking = fill(store, items=3), fill(store, k=4, items=1)
+def enter(store: Store, page: Page, address: str) -> None:
+    """Come in by a link."""
     page.goto(f"{address}/join?once={service.invite(store, 'annotator')}")
     page.wait_for_selector("#name:focus")
     page.keyboard.type("Amina")
     press(page, "Tab")
     page.keyboard.type("correct horse")
     press(page, "Enter")
+    page.get_by_role("heading", name="What there is to judge").wait_for()
+
+
+def judge_three_pairs(page: Page) -> None:
+    for number, keys in enumerate((["1"], ["2", "t"], ["s"])):
+        page.get_by_text(f"Question {number}", exact=True).wait_for()
+        page.wait_for_load_state()  # the script has run
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        press(page, "Enter")  # nothing is chosen yet: nothing is sent
+        assert page.get_by_role("status").inner_text() == "Choose 1, 2, t or b first."
+        press(page, *keys, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+
+
+def test_strength_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
+    """Digits and arrows along one scale; a letter for what stands beside it."""
+    campaign = fill(store, items=4, asks=Asks(strength=True))
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{campaign}")
+    said = (
+        (["1"], (3, False)),
+        (["5", "ArrowRight", "ArrowRight", "ArrowRight"], (3, False)),  # no further than much better
+        (["ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight"], (None, False)),  # and back to the tie
+        (["7", "b"], (None, True)),
+    )
+    for number, (keys, _) in enumerate(said):
+        page.get_by_text(f"Question {number}", exact=True).wait_for()
+        page.wait_for_load_state()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        press(page, *keys, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    with store.reading() as read:
+        found = [each.details for each in queries.judgements(read, campaign)]
+    assert [(each.strength, each.both_bad) for each in found] == [wanted for _, wanted in said]
+
+
+def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
+    pairs, ranking = fill(store, items=3), fill(store, k=4, items=1)
+    enter(store, page, address)
     page.get_by_role("link", name="Start: Round of 2").press("Enter")
     judge_three_pairs(page)
 

@@ -1,53 +1,61 @@
 // Judging by keyboard. Everything here also works with the mouse and, without this file, as a plain form.
+// What a page has is told by its markup: data-keys are the keys of a choice, data-row is what digits are given to.
 "use strict";
 
 const form = document.getElementById("judge");
+const answers = document.getElementById("answers");
 const said = document.getElementById("said");
 const skip = document.getElementById("skip");
 const save = form.querySelector('button[value="judge"]');
-const cards = [...form.querySelectorAll("fieldset.answer")];
-const pair = { 1: "first", 2: "second", t: "tie" };
-const words = { first: "Answer 1 is better.", second: "Answer 2 is better.", tie: "Both are equally good." };
+const choices = [...form.querySelectorAll("input[data-keys]")];
 let sent = false;
 
-const ranked = (card) => card.querySelector("input:checked");
-const unranked = () => cards.find((card) => !ranked(card));
-const complete = () => (cards.length ? !unranked() : form.querySelector('input[name="choice"]:checked'));
+const rows = () => [...form.querySelectorAll("[data-row]")];
+const checked = (row) => row.querySelector("input[type=radio]:checked");
+const missing = () => rows().filter((row) => !checked(row));
+const chosen = () => choices.find((choice) => choice.checked);
+const complete = () => (choices.length ? chosen() : !missing().length);
+const marked = () => rows().find((row) => row.classList.contains("marked"));
 
-function mark(card) {
-  cards.forEach((other) => other.classList.toggle("marked", other === card));
-  if (card) card.focus();
+function mark(row, focus = true) {
+  rows().forEach((other) => other.classList.toggle("marked", other === row));
+  if (row && focus) row.focus();
 }
 
-function marked() {
-  return cards.find((card) => card.classList.contains("marked"));
-}
-
-function say() {
-  if (cards.length) {
-    const left = cards.filter((card) => !ranked(card)).length;
-    said.textContent = left ? `${left} of ${cards.length} answers still without a place.` : "All have a place. Enter saves.";
-  } else if (complete()) {
-    said.textContent = `${words[complete().value]} Enter saves.`;
+function say(words) {
+  if (words) said.textContent = words;
+  else if (chosen()) said.textContent = `${chosen().dataset.said} Enter saves.`;
+  else if (rows().length) {
+    const left = missing().length;
+    said.textContent = left
+      ? `${left} of ${rows().length} ${answers.dataset.missing}.`
+      : `${answers.dataset.complete} Enter saves.`;
   }
 }
 
 function choose(input) {
   input.checked = true;
-  if (cards.length) mark(unranked() || marked());
-  else input.focus({ preventScroll: true });
+  if (choices.length) input.focus({ preventScroll: true });
+  else mark(missing()[0] || marked());
   say();
 }
 
-function move(step) {
-  const at = cards.indexOf(marked());
-  mark(cards[Math.min(cards.length - 1, Math.max(0, at + step))]);
+function step(by) {
+  // along the scale of a pair: data-at is below 0 where the first is better, 0 at the tie
+  const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
+  const at = scale.findIndex((choice) => (chosen()?.dataset.at ? choice === chosen() : choice.value === "tie"));
+  if (scale.length) choose(scale[Math.min(scale.length - 1, Math.max(0, at + by))]);
+}
+
+function move(by) {
+  const at = rows().indexOf(marked());
+  mark(rows()[Math.min(rows().length - 1, Math.max(0, at + by))]);
 }
 
 function openSkip() {
   skip.open = true;
   document.getElementById("reason").focus();
-  said.textContent = "Choose why; Enter skips, Escape goes back.";
+  say("Choose why; Enter skips, Escape goes back.");
 }
 
 function enter(event) {
@@ -55,8 +63,16 @@ function enter(event) {
   event.preventDefault();
   if (skip.contains(event.target)) form.requestSubmit(skip.querySelector("button"));
   else if (complete()) form.requestSubmit(save);
-  else said.textContent = cards.length ? "Give every answer a place first." : "Choose 1, 2 or t first.";
+  else say(answers.dataset.first);
 }
+
+const keys = {
+  s: openSkip,
+  j: () => move(1),
+  k: () => move(-1),
+  ArrowLeft: () => step(-1),
+  ArrowRight: () => step(1),
+};
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -66,21 +82,18 @@ document.addEventListener("keydown", (event) => {
     return say();
   }
   if (event.target.matches("select")) return;
-  const key = event.key.toLowerCase();
-  if (key === "s") openSkip();
-  else if (!cards.length && pair[key]) choose(form.querySelector(`input[value="${pair[key]}"]`));
-  else if (cards.length && /^[1-9]$/.test(key) && key <= cards.length) {
-    choose((marked() || unranked() || cards[0]).querySelector(`input[value="${key}"]`));
-  } else if (cards.length && key === "j") move(1);
-  else if (cards.length && key === "k") move(-1);
+  const choice = choices.find((each) => each.dataset.keys.split(" ").includes(event.key.toLowerCase()));
+  const digit = /^[1-9]$/.test(event.key) && (marked() || missing()[0])?.querySelector(`input[value="${event.key}"]`);
+  if (choice || digit) choose(choice || digit);
+  else if (keys[event.key]) keys[event.key]();
   else return;
   event.preventDefault();
 });
 
-form.addEventListener("change", say);
+form.addEventListener("change", () => say());
 form.addEventListener("focusin", (event) => {
-  const card = event.target.closest("fieldset.answer");
-  if (card) cards.forEach((other) => other.classList.toggle("marked", other === card));
+  const row = event.target.closest("[data-row]");
+  if (row) mark(row, false);
 });
 form.addEventListener("submit", (event) => {
   if (sent) event.preventDefault(); // a second click while the first is on its way
@@ -89,4 +102,4 @@ form.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   sent = false;
 });
-if (cards.length) mark(unranked() || cards[0]);
+if (rows().length) mark(missing()[0] || rows()[0]);

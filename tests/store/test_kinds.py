@@ -1,0 +1,167 @@
+"""What judgements of each kind of campaign may say, how it is kept, and what a snapshot makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from burnish.errors import StoreError
+from burnish.store import queries, tasks
+from burnish.store.details import ORDER_ONLY, Asks, Details
+from burnish.store.kinds import KINDS
+from burnish.store.session import Store
+from burnish.store.snapshot import freeze, read_manifest, read_rows
+from burnish.store.views import Campaign, CampaignKind, Judgement
+from burnish.types import Message, Prompt
+
+Said = tuple[Sequence[int] | None, Details]
+"""Ranks and details in the answers' own order."""
+
+
+def campaign(
+    store: Store, kind: CampaignKind, asks: Asks = ORDER_ONLY, *, answers: int = 2, items: int = 1, overlap: int = 3
+) -> int:
+    with store.transaction() as write:
+        made = queries.create_campaign(
+            write, key=kind, name="Round", question="?", kind=kind, overlap=overlap, asks=asks
+        )
+        for number in range(items):
+            prompt = Prompt(id=f"p{number}", messages=(Message(role="user", content=f"Question {number}"),))
+            queries.add_item(write, made, prompt, [(f"answer {place}", "model") for place in range(answers)])
+    return made
+
+
+def say(store: Store, campaign: int, name: str, *said: Said) -> list[Judgement]:
+    """Somebody judges the campaign's items in turn, whatever order they are shown in."""
+    found: list[Judgement] = []
+    with store.transaction() as write:
+        who = queries.add_annotator(write, name, "person")
+        for number, (ranks, details) in enumerate(said):
+            task = tasks.next_task(write, campaign, who)
+            assert task
+            shown = None if ranks is None else [ranks[position] for position in task.order]
+            found.append(
+                tasks.submit(
+                    write,
+                    task=task.id,
+                    submission=f"{name} {number}",
+                    ranks=shown,
+                    details=details.shown_order(task.order),
+                )
+            )
+    return found
+
+
+def frozen(store: Store, campaign: int, path: Path) -> list[dict[str, Any]]:
+    freeze(store, campaign, path, held_out=0.0, seed=0)
+    return [json.loads(line) for line in (path / "train.jsonl").read_text().splitlines()]
+
+
+@contextmanager
+def refused(match: str) -> Iterator[None]:
+    with pytest.raises(StoreError, match=match):
+        yield
+
+
+def test_a_campaign_keeps_what_it_asks(store: Store):
+    made = campaign(store, "pairwise", Asks(strength=True))
+    with store.reading() as read:
+        found: Campaign = queries.campaign(read, made)
+    assert found.asks == Asks(strength=True)
+    assert campaign(store, "pairwise", Asks(strength=True)) == made
+    with refused("exists already with another asks"):
+        campaign(store, "pairwise")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_item_has_as_many_answers_as_its_kind_takes(store: Store, kind: CampaignKind):
+    asks = Asks(axes=("helpful",)) if kind == "scale" else Asks()
+    for count in (KINDS[kind].fewest - 1, KINDS[kind].most + 1):
+        with refused(f"of the kind {kind} takes"):
+            campaign(store, kind, asks, answers=count)
+    campaign(store, kind, asks, answers=KINDS[kind].most)
+
+
+def test_strength_and_both_bad_are_kept(store: Store):
+    made = campaign(store, "pairwise", Asks(strength=True), items=3)
+    said = say(
+        store,
+        made,
+        "Amina",
+        ((1, 2), Details(strength=3)),
+        ((2, 1), Details(strength=1)),
+        ((1, 1), Details(both_bad=True)),
+    )
+    assert [(each.ranks, each.details) for each in said] == [
+        ((1, 2), Details(strength=3)),
+        ((2, 1), Details(strength=1)),
+        ((1, 1), Details(both_bad=True)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asks", "said", "message"),
+    [
+        (Asks(strength=True), ((1, 2), Details()), "how far the better answer is ahead"),
+        (Asks(strength=True), ((1, 2), Details(strength=4)), "how far the better answer is ahead"),
+        (Asks(strength=True), ((1, 1), Details(strength=1)), "is said of the better of two"),
+        (Asks(), ((1, 2), Details(strength=1)), "where a campaign asks for it"),
+        (Asks(), ((1, 2), Details(both_bad=True)), "one answer is better"),
+        (Asks(), ((1, 2), Details(good=True)), "nothing that a judgement of the kind pairwise"),
+        (Asks(), (None, Details(both_bad=True)), "ranks: are missing"),
+    ],
+)
+def test_what_a_pair_cannot_be(store: Store, asks: Asks, said: Said, message: str):
+    made = campaign(store, "pairwise", asks)
+    with refused(message):
+        say(store, made, "Amina", said)
+
+
+def test_the_same_submission_with_another_strength_is_refused(store: Store):
+    made = campaign(store, "pairwise", Asks(strength=True))
+    (said,) = say(store, made, "Amina", ((1, 2), Details(strength=3)))
+    with store.transaction() as write:
+        task = tasks.task(write, said.task)
+        shown = [(1, 2)[position] for position in task.order]
+
+        def again(strength: int) -> Judgement:
+            details = Details(strength=strength)
+            return tasks.submit(write, task=task.id, submission=said.submission, ranks=shown, details=details)
+
+        assert again(3) == said
+        with refused("sent before with another answer"):
+            again(2)
+
+
+def test_a_snapshot_has_the_mean_strength_of_each_answer(store: Store, tmp_path: Path):
+    """Two are slightly for the first, one is much for the second: by ranks the first is ahead."""
+    made = campaign(store, "pairwise", Asks(strength=True), items=2)
+    say(store, made, "Amina", ((1, 2), Details(strength=1)), ((1, 1), Details(both_bad=True)))
+    say(store, made, "Bob", ((1, 2), Details(strength=1)), ((1, 2), Details(strength=3)))
+    say(store, made, "Chen", ((2, 1), Details(strength=3)), ((1, 1), Details()))
+    first, second = frozen(store, made, tmp_path / "snapshot")
+    assert first["ranks"] == [1, 2]
+    assert first["strengths"] == pytest.approx([2 / 3, 1.0])
+    assert "both_bad" not in first
+    assert second["strengths"] == pytest.approx([1.0, 0.0])
+    assert second["both_bad"] == pytest.approx(1 / 3)
+    row, _ = read_rows(tmp_path / "snapshot", "train")
+    assert row.ranking.strengths == pytest.approx((2 / 3, 1.0))
+    assert row.details == {
+        "Amina": Details(strength=1),
+        "Bob": Details(strength=1),
+        "Chen": Details(strength=3),
+    }
+    assert read_manifest(tmp_path / "snapshot").asks == {"strength": True}
+
+
+def test_all_rows_of_a_campaign_that_asks_have_strengths(store: Store, tmp_path: Path):
+    made = campaign(store, "pairwise", Asks(strength=True), items=2)
+    say(store, made, "Amina", ((1, 1), Details()), ((1, 2), Details(strength=2)))
+    tie, ahead = frozen(store, made, tmp_path / "snapshot")
+    assert (tie["strengths"], ahead["strengths"]) == ([0, 0], [2, 0])
