@@ -12,7 +12,7 @@ from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
-from burnish.label.forms import SKIPS, read, read_reason
+from burnish.label.forms import SKIPS, fill, read, read_reason
 from burnish.store.details import STRENGTHS
 from burnish.store.views import Campaign, Task
 
@@ -37,24 +37,34 @@ def show_task(request: Request, at: At, who: Judge, campaign: Id, saved: str = "
     found = _campaign(at, campaign)
     task = service.next_task(at.store, campaign, who.person.id)
     if task is None:
-        return at.page(
-            request, "done.html", campaign=found, share=service.share(at.store, campaign, who.person.id), saved=saved
-        )
+        share, last = (ask(at.store, campaign, who.person.id) for ask in (service.share, service.last_answered))
+        return at.page(request, "done.html", campaign=found, share=share, last=last, saved=saved)
     return _task_page(request, at, who, found, task, saved=saved)
+
+
+@router.get("/campaigns/{campaign}/tasks/{task}")
+def show_answer(request: Request, at: At, who: Judge, campaign: Id, task: Id) -> Response:
+    """What the visitor said of a task, to change it. A task that is not answered has its turn by itself."""
+    found, asked = _campaign(at, campaign), _own_task(at, who, campaign, task)
+    said = service.said(at.store, task)
+    if said is None:
+        return RedirectResponse(f"/campaigns/{campaign}", 303)
+    return _task_page(request, at, who, found, asked, filled={"again": "1", **fill(said, found, asked)})
 
 
 @router.post("/campaigns/{campaign}/tasks/{task}")
 def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, form: SignedForm) -> Response:
-    """Keep the visitor's answer or their reason to skip, then show the next task."""
+    """Keep the visitor's answer or their reason to skip, then show the next task. A form that says that it is a second
+    thought (`again`) takes the place of the first answer."""
     found = _campaign(at, campaign)
     asked = _own_task(at, who, campaign, task)
-    submission = form.get("submission", "")
+    submission, again = form.get("submission", ""), form.get("again") == "1"
     try:
         if form.get("act") == "skip":
-            service.skip(at.store, task=task, submission=submission, reason=read_reason(form))
+            service.skip(at.store, task=task, submission=submission, reason=read_reason(form), revise=again)
         else:
             ranks, details = read(form, found, asked)
-            service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details)
+            service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
         return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
     return RedirectResponse(f"/campaigns/{campaign}?saved=1", 303)
@@ -63,7 +73,15 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    asked = {"campaign": campaign, "task": task, "submission": str(uuid4()), "skips": SKIPS, "strengths": STRENGTHS}
+    last = service.last_answered(at.store, campaign.id, who.person.id)
+    asked = {
+        "campaign": campaign,
+        "task": task,
+        "submission": str(uuid4()),
+        "skips": SKIPS,
+        "strengths": STRENGTHS,
+        "last": last,
+    }
     share = service.share(at.store, campaign.id, who.person.id)
     return at.page(request, "task.html", status, **{"filled": {}, **context, **asked, "share": share})
 

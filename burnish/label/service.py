@@ -55,6 +55,18 @@ def task(store: Store, task: int) -> Task:
         return tasks.task(session, task)
 
 
+def said(store: Store, task: int) -> Judgement | None:
+    """What its person says of a task now; None where they have not answered it."""
+    with store.reading() as session:
+        return tasks.said(session, task)
+
+
+def last_answered(store: Store, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered last in a campaign."""
+    with store.reading() as session:
+        return tasks.last_answered(session, campaign, annotator)
+
+
 def submit(
     store: Store,
     *,

@@ -62,6 +62,19 @@ def task(session: Session, task: int) -> Task:
     return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id))
 
 
+def said(session: Session, task: int) -> Judgement | None:
+    """What its person says of a task now: their latest revision."""
+    last = _last(session, _assignment(session, task))
+    return last and _judgement(session, last.id)
+
+
+def last_answered(session: Session, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered, or skipped, as their last one here."""
+    mine = (AssignmentRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
+    done = select(AssignmentRow.id).where(*mine, AssignmentRow.leased_until.is_(None))
+    return session.scalars(done.order_by(AssignmentRow.shown.desc(), AssignmentRow.id.desc()).limit(1)).first()
+
+
 def submit(
     session: Session,
     *,

@@ -117,6 +117,47 @@ def test_an_old_page_sent_with_another_answer_is_explained(store: Store, fill: F
     assert len(judgements(store, campaign)) == 1
 
 
+def test_the_last_answer_is_shown_again_and_a_second_thought_takes_its_place(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, k=3), enter("Amina")
+    first = browser.open(f"/campaigns/{campaign}")
+    assert "Undo" not in first
+    waiting = browser.send(act="judge", **{"rank-1": "2", "rank-2": "1", "rank-3": "2"}).text
+    (undo,) = re.findall(r'id="undo" href="([^"]+)"', waiting)
+    again = browser.open(undo)
+    assert shown(again) == shown(first)
+    assert re.findall(r'name="rank-\d" value="(\d)" required checked', again) == ["2", "1", "2"]
+    assert 'id="undo"' not in again
+    assert shown(browser.send(act="judge", **{"rank-1": "1", "rank-2": "1", "rank-3": "2"}).text) == shown(waiting)
+    (said,) = judgements(store, campaign)
+    order = service.task(store, said.task).order
+    assert said.ranks == tuple((1, 1, 2)[order.index(position)] for position in range(3))
+    assert said.supersedes
+    assert service.progress(store, campaign).judged == 1
+
+
+def test_a_skip_is_shown_again_and_undone_from_the_end(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, items=1), enter("Amina")
+    browser.open(f"/campaigns/{campaign}")
+    done = browser.send(act="skip", reason="language").text
+    again = browser.open(re.findall(r'href="([^"]+)">Undo the last', done)[0])
+    assert '<option value="language" selected>' in again
+    assert '<details id="skip" open>' in again
+    browser.send(act="judge", choice="tie")
+    assert [said.ranks for said in judgements(store, campaign)] == [(1, 1)]
+
+
+def test_only_ones_own_answers_are_shown_again(store: Store, fill: Fill, enter: Enter):
+    campaign, amina, bob = fill(store), enter("Amina"), enter("Bob")
+    amina.open(f"/campaigns/{campaign}")
+    task = re.findall(r"/tasks/(\d+)", amina.page.text)[0]
+    address = f"/campaigns/{campaign}/tasks/{task}"
+    assert amina.client.get(address, follow_redirects=False).headers["location"] == f"/campaigns/{campaign}"
+    amina.send(act="judge", choice="first")
+    assert amina.client.get(address).status_code == 200
+    assert bob.client.get(address).status_code == 404
+    assert amina.client.get(f"/campaigns/{campaign + 1}/tasks/{task}").status_code == 404
+
+
 def test_a_lease_that_ran_out_is_explained(store: Store, fill: Fill, enter: Enter):
     campaign, browser = fill(store, items=1), enter("Amina")
     browser.open(f"/campaigns/{campaign}")

@@ -27,6 +27,7 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/sign-in"): PUBLIC,
     ("POST", "/sign-out"): SIGNED_IN,
     ("GET", "/campaigns/{campaign}"): JUDGES,
+    ("GET", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("POST", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("GET", "/progress"): OVERSEERS,
     ("GET", "/progress/{campaign}"): OVERSEERS,

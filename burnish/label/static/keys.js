@@ -68,6 +68,7 @@ function enter(event) {
 
 const keys = {
   s: openSkip,
+  u: () => document.getElementById("undo")?.click(),
   j: () => move(1),
   k: () => move(-1),
   ArrowLeft: () => step(-1),
