@@ -1,8 +1,8 @@
-"""The kinds of campaign, one table: how many answers an item has, how a form says what a person thinks and is
-filled in again, how that becomes ranks, and what a snapshot's row says. Pure; knows no database and no page.
+"""The kinds of campaign, one table: how many answers an item has, how a form says what a person thinks and is filled
+in again, how that becomes ranks, and what a snapshot's row says. Pure; knows no database and no page.
 
-Ranks are one for each answer: 1 is best, equal numbers are a tie. Between form and store they are in the shown order, in
-a snapshot in the answers' own one.
+Ranks are one for each answer: 1 is best, equal numbers are a tie. Between form and store they are in the shown order,
+in a snapshot in the answers' own one.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from burnish.label import service
-from burnish.store import queries
+from burnish.store import queries, tasks
 from burnish.store.details import Asks
 from burnish.store.session import Store
 
@@ -104,6 +104,70 @@ def test_strength_by_keyboard(store: Store, fill: Callable[..., int], address: s
     with store.reading() as read:
         found = [each.details for each in queries.judgements(read, campaign)]
     assert [(each.strength, each.both_bad) for each in found] == [wanted for _, wanted in said]
+
+
+def order_of(page: Page) -> list[str]:
+    """Each answer with its place, from the top."""
+    texts = page.locator("fieldset .text").all_inner_texts()
+    ranks = page.eval_on_selector_all("fieldset input:checked", "inputs => inputs.map((each) => each.value)")
+    return [f"{rank}: {text}" for rank, text in zip(ranks, texts, strict=True)]
+
+
+def test_ranking_by_moving_cards(store: Store, fill: Callable[..., int], address: str, page: Page):
+    campaign = fill(store, k=4, items=1)
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{campaign}")
+    a, b, c, d = page.locator("fieldset .text").all_inner_texts()
+    status = page.get_by_role("status")
+    press(page, "J")
+    assert order_of(page) == [f"1: {b}", f"2: {a}", f"3: {c}", f"4: {d}"]
+    assert status.inner_text() == "Answer 1 has place 2 of 4."
+    press(page, "=")
+    assert order_of(page) == [f"1: {b}", f"1: {a}", f"2: {c}", f"3: {d}"]
+    assert status.inner_text() == "Answer 1 has place 1 of 3, with Answer 2."
+    press(page, "j", "j", "K", "K", "K", "K")  # the mark to the last card, and that one to the top
+    assert order_of(page) == [f"1: {d}", f"2: {b}", f"2: {a}", f"3: {c}"]  # what shared a place still does
+    press(page, "1")  # digits go on to work: the marked card stands in the first place already
+    box = page.locator("fieldset", has_text=a).locator(".grip").bounding_box()
+    target = page.locator("fieldset", has_text=d).bounding_box()
+    assert box
+    assert target
+    page.mouse.move(box["x"] + 20, box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(target["x"] + 10, target["y"] + 10, steps=12)
+    page.mouse.up()
+    assert order_of(page) == [f"1: {a}", f"2: {d}", f"3: {b}", f"4: {c}"]
+    press(page, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    with store.reading() as read:
+        (said,) = queries.judgements(read, campaign)
+    own = {text: place for place, text in enumerate((a, d, b, c), start=1)}
+    assert said.ranks == tuple(own[f"answer {place} to 0"] for place in range(4))
+
+
+def test_undo_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
+    campaign = fill(store, items=2)
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{campaign}")
+    press(page, "u", "1", "Enter")  # nothing to undo yet
+    page.get_by_text("Question 1", exact=True).wait_for()
+    page.wait_for_load_state()
+    press(page, "u")
+    page.get_by_text("You said this before").wait_for()
+    page.wait_for_load_state()
+    assert page.locator('input[value="first"]').is_checked()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    press(page, "2", "Enter")
+    page.get_by_text("Question 1", exact=True).wait_for()
+    page.wait_for_load_state()
+    press(page, "t", "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    with store.reading() as read:
+        changed, tie = queries.judgements(read, campaign)
+        order = tasks.task(read, changed.task).order
+    assert changed.supersedes
+    assert changed.ranks == tuple((2, 1)[order.index(position)] for position in range(2))
+    assert (tie.ranks, tie.supersedes) == ((1, 1), None)
 
 
 def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):

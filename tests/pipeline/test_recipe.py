@@ -70,7 +70,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     assert key in found[0][1]
 
 
-PEOPLE = "collect: {prompts: rows.jsonl, by: people, k: 2, "
+PEOPLE = "collect: {prompts: rows.jsonl, by: people, "
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -102,8 +102,8 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ),
         ("collect: {prompts: rows.jsonl, ask: 3}", "nothing says which prompts are disputed"),
         ("collect: {prompts: rows.jsonl}\nreward: {margin: stars}", "margin names a column of given rankings"),
-        (f"{PEOPLE}strength: true}}\nreward: {{margin: stars}}", "the collect section makes none called stars"),
-        (f"{PEOPLE}strength: true, k: 3}}", "is asked of two, and there are 3"),
+        (f"{PEOPLE}k: 2, strength: true}}\nreward: {{margin: stars}}", "the collect section makes none called stars"),
+        (f"{PEOPLE}strength: true}}", "is asked of two, and there are 4"),
         ("collect: {prompts: rows.jsonl, k: 2, strength: true}", "the simulated panel says which answer is better"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),

@@ -8,6 +8,7 @@ const said = document.getElementById("said");
 const skip = document.getElementById("skip");
 const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
+const ordered = "order" in answers.dataset;
 let sent = false;
 
 const rows = () => [...form.querySelectorAll("[data-row]")];
@@ -52,6 +53,81 @@ function move(by) {
   mark(rows()[Math.min(rows().length - 1, Math.max(0, at + by))]);
 }
 
+// Cards in an order (data-order): to move one gives all of them places from the top, and those that share one go on to.
+
+const arranged = () => {
+  const cards = rows().map((card, at) => ({ card, place: Number(checked(card)?.value ?? 10 + at) }));
+  return cards.sort((one, other) => one.place - other.place);
+};
+
+function lay(order, card) {
+  let place = 0;
+  order.forEach((each, at) => {
+    if (!at || each.place !== order[at - 1].place) place += 1;
+    each.card.querySelector(`input[value="${place}"]`).checked = true;
+  });
+  const cards = order.map((each) => each.card);
+  const at = cards.indexOf(card); // it stays where it is in the document, or would lose focus and pointer
+  card.before(...cards.slice(0, at));
+  card.after(...cards.slice(at + 1));
+  if (!card.classList.contains("dragged")) card.scrollIntoView({ block: "nearest" });
+  form.dispatchEvent(new Event("change"));
+  const shared = cards.filter((other) => other !== card && checked(other).value === checked(card).value);
+  const name = (each) => each.querySelector("legend").textContent;
+  const where = `${name(card)} has place ${checked(card).value} of ${place}`;
+  say(`${where}${shared.length ? `, with ${shared.map(name).join(", ")}` : ""}.`);
+}
+
+// Keys move a card past all that share the next place; a pointer may part them.
+function shift(card, to) {
+  const order = arranged();
+  const at = order.findIndex((each) => each.card === card);
+  order.splice(at, 1);
+  order.splice(to(order, at), 0, { card, place: 0 }); // with nobody
+  lay(order, card);
+}
+
+const above = (order, at) => order.findIndex((each) => each.place === order[Math.max(0, at - 1)].place);
+const below = (order, at) => order.findLastIndex((each) => each.place === order[Math.min(order.length - 1, at)].place) + 1;
+
+function tie(card) {
+  const order = arranged();
+  const at = order.findIndex((each) => each.card === card);
+  if (at > 0) order[at].place = order[at - 1].place;
+  lay(order, card);
+}
+
+function drag(card) {
+  const grip = document.createElement("span");
+  grip.className = "grip";
+  grip.title = "Drag to its place";
+  grip.setAttribute("aria-hidden", "true"); // for the pointer alone; keys and places do the same
+  card.append(grip);
+  grip.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    grip.setPointerCapture(event.pointerId);
+    card.classList.add("dragged");
+    mark(card);
+  });
+  grip.addEventListener("pointermove", (event) => {
+    if (!grip.hasPointerCapture(event.pointerId)) return;
+    const over = document.elementFromPoint(event.clientX, event.clientY)?.closest("[data-row]");
+    const to = rows().indexOf(over);
+    if (over && over !== card && passed(event, card, over)) shift(card, () => to);
+    if (event.clientY < 60) window.scrollBy(0, -15);
+    if (event.clientY > window.innerHeight - 120) window.scrollBy(0, 15); // the bar covers the rest
+  });
+  grip.addEventListener("lostpointercapture", () => card.classList.remove("dragged"));
+}
+
+function passed(event, card, over) {
+  // beyond the middle of the other card, or cards of unequal size would change places for ever
+  const [mine, other] = [card, over].map((each) => each.getBoundingClientRect());
+  const beside = other.top < mine.bottom && mine.top < other.bottom;
+  const beyond = beside ? event.clientX - (other.left + other.right) / 2 : event.clientY - (other.top + other.bottom) / 2;
+  return rows().indexOf(over) > rows().indexOf(card) === beyond > 0;
+}
+
 function openSkip() {
   skip.open = true;
   document.getElementById("reason").focus();
@@ -71,6 +147,9 @@ const keys = {
   u: () => document.getElementById("undo")?.click(),
   j: () => move(1),
   k: () => move(-1),
+  J: () => ordered && marked() && shift(marked(), below),
+  K: () => ordered && marked() && shift(marked(), above),
+  "=": () => ordered && marked() && tie(marked()),
   ArrowLeft: () => step(-1),
   ArrowRight: () => step(1),
 };
@@ -103,4 +182,5 @@ form.addEventListener("submit", (event) => {
 window.addEventListener("pageshow", () => {
   sent = false;
 });
+if (ordered) rows().forEach(drag);
 if (rows().length) mark(missing()[0] || rows()[0]);
