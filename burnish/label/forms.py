@@ -4,9 +4,10 @@ of campaign stands in `store.kinds`."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from burnish.errors import DataError, Problem
-from burnish.store.details import Details
+from burnish.store.details import FLAGS, LONGEST_RATIONALE, Details
 from burnish.store.kinds import KINDS, Form, Ranks
 from burnish.store.views import Campaign, Judgement, Task
 
@@ -20,10 +21,18 @@ SKIPS: Mapping[str, str] = {
 """Why someone cannot judge: what is stored, and what the page says."""
 
 
+HARMS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag.startswith("harmful:")}
+"""Of these an answer has one at most."""
+OTHERS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag not in HARMS}
+
+
 def read(form: Form, campaign: Campaign, task: Task) -> tuple[Ranks | None, Details]:
     """Ranks, where the kind of campaign takes them, and what else is said, in the shown order. Raises DataError naming
     the field that is missing or cannot be."""
-    return KINDS[campaign.kind].read(form, len(task.answers), campaign.asks)
+    ranks, details = KINDS[campaign.kind].read(form, len(task.answers), campaign.asks)
+    places = range(1, len(task.answers) + 1)
+    flags = tuple(_read_flags(form, place) for place in places)
+    return ranks, replace(details, flags=flags if any(flags) else (), rationale=_read_rationale(form, campaign))
 
 
 def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
@@ -31,7 +40,29 @@ def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
     if said.ranks is None:
         return {"act": "skip", "reason": said.skip or ""}
     shown = tuple(said.ranks[position] for position in task.order)
-    return KINDS[campaign.kind].fill(shown, said.details.shown_order(task.order), campaign.asks)
+    details = said.details.shown_order(task.order)
+    found = {**KINDS[campaign.kind].fill(shown, details, campaign.asks), "rationale": details.rationale}
+    for place, flags in enumerate(details.flags, start=1):
+        found |= {f"harm-{place}" if flag in HARMS else f"flag-{place}-{flag}": flag for flag in flags}
+    return found
+
+
+def _read_flags(form: Form, place: int) -> tuple[str, ...]:
+    harm = form.get(f"harm-{place}", "")
+    if harm and harm not in HARMS:
+        raise DataError(Problem("flags", f"choose how answer {place} is harmful"))
+    said = [harm] if harm else []
+    return tuple(sorted(said + [flag for flag in OTHERS if f"flag-{place}-{flag}" in form]))
+
+
+def _read_rationale(form: Form, campaign: Campaign) -> str:
+    text = "\n".join(form.get("rationale", "").split("\r\n")).strip()  # a browser sends CRLF
+    if campaign.asks.rationale and not text:
+        raise DataError(Problem("rationale", "say why, in a few words"))
+    if len(text) > LONGEST_RATIONALE:
+        found = f"your reason has {len(text):,} characters; {LONGEST_RATIONALE:,} are kept"
+        raise DataError(Problem("rationale", found))
+    return text
 
 
 def read_reason(form: Form) -> str:

@@ -12,11 +12,19 @@ from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
-from burnish.label.forms import SKIPS, fill, read, read_reason
-from burnish.store.details import STRENGTHS
+from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
+from burnish.store.details import LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
 router = APIRouter()
+WORDS = {
+    "skips": SKIPS,
+    "strengths": STRENGTHS,
+    "harms": HARMS,
+    "others": OTHERS,
+    "longest_rationale": LONGEST_RATIONALE,
+}
+"""What a judging page offers, whichever task it shows."""
 
 
 @router.get("/")
@@ -73,17 +81,9 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    last = service.last_answered(at.store, campaign.id, who.person.id)
-    asked = {
-        "campaign": campaign,
-        "task": task,
-        "submission": str(uuid4()),
-        "skips": SKIPS,
-        "strengths": STRENGTHS,
-        "last": last,
-    }
-    share = service.share(at.store, campaign.id, who.person.id)
-    return at.page(request, "task.html", status, **{"filled": {}, **context, **asked, "share": share})
+    share, last = (ask(at.store, campaign.id, who.person.id) for ask in (service.share, service.last_answered))
+    asked = {**WORDS, "campaign": campaign, "task": task, "submission": str(uuid4()), "share": share, "last": last}
+    return at.page(request, "task.html", status, **{"filled": {}, **context, **asked})
 
 
 def _campaign(at: Desk, campaign: int) -> Campaign:

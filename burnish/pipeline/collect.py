@@ -128,7 +128,7 @@ def _queue(
             question=settings.question,
             kind="pairwise" if settings.k == 2 else "ranking",
             overlap=settings.overlap,
-            asks=Asks(strength=bool(settings.strength)),
+            asks=Asks(strength=bool(settings.strength), rationale=bool(settings.rationale)),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
             queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])

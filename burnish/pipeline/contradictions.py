@@ -18,9 +18,10 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 
 def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Contradiction]:
     """Of what people are asked, and of a reward model that learns from it."""
-    if collect.strength and collect.by == "panel":
-        found = "the simulated panel says which answer is better, and not how far"
-        yield ("collect.strength", "collect.by"), found, "Say by: people, or remove strength."
+    for setting in ("strength", "rationale"):
+        if getattr(collect, setting) and collect.by == "panel":
+            found = f"{setting} is asked, and the simulated panel says nothing beside the order"
+            yield (f"collect.{setting}", "collect.by"), found, f"Say by: people, or remove {setting}."
     if collect.strength and collect.k != 2:
         found = f"how far one answer is ahead is asked of two, and there are {collect.k}"
         yield ("collect.strength", "collect.k"), found, "Set k: 2."

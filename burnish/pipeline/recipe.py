@@ -132,6 +132,8 @@ class Collect(Strict):
     """Who judges: the simulated panel at once, or people with `burnish label serve`."""
     overlap: Positive = 3
     """How many annotators judge the same prompt."""
+    rationale: bool | None = None
+    """Whether people must say why. They always may; what they write stands in the snapshot, and nothing learns it."""
     strength: bool | None = None
     """Ask people how far the better of two answers is ahead. Rankings then have a column `strengths`, which
     `reward.margin` may name."""

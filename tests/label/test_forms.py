@@ -95,6 +95,26 @@ def test_all_missing_places_are_named_at_once():
         read({"rank-2": "1"}, *RANKING)
 
 
+PLACES = {"rank-1": "1", "rank-2": "2", "rank-3": "3"}
+
+
+def test_flags_of_each_answer():
+    form = {"harm-1": "", "harm-3": "harmful:hate", "flag-3-wrong_language": "on", "flag-2-personal_data": "on"}
+    _, details = read(PLACES | form, *RANKING)
+    assert details.flags == ((), ("personal_data",), ("harmful:hate", "wrong_language"))
+    assert read(PLACES, *RANKING)[1].flags == ()
+    with pytest.raises(DataError, match="how answer 2 is harmful"):
+        read(PLACES | {"harm-2": "personal_data"}, *RANKING)
+
+
+def test_a_reason_is_asked_for_and_has_a_limit():
+    assert read(PLACES | {"rationale": " one\r\ntwo "}, *RANKING)[1].rationale == "one\ntwo"
+    with pytest.raises(DataError, match="2,001 characters"):
+        read(PLACES | {"rationale": "x" * 2001}, *RANKING)
+    with pytest.raises(DataError, match="say why"):
+        read(PLACES | {"rationale": " "}, *asked("ranking", Asks(rationale=True)))
+
+
 def test_reasons():
     assert read_reason({"reason": "language"}) == "language"
     with pytest.raises(DataError, match="reason"):
@@ -107,6 +127,8 @@ def test_reasons():
         *((PAIR, {"choice": choice}) for choice in ("first", "second", "tie", "both_bad")),
         *((STRONG, {"choice": choice}) for choice in ("first-3", "first-1", "tie", "second-2", "both_bad")),
         (RANKING, {"rank-1": "3", "rank-2": "1", "rank-3": "2"}),
+        (PAIR, {"choice": "first", "rationale": "It says\nhow."}),
+        (PAIR, {"choice": "first", "harm-2": "harmful:hate", "flag-1-personal_data": "personal_data"}),
     ],
 )
 def test_what_was_said_fills_the_form_as_it_was(at: tuple[Campaign, Task], form: dict[str, str]):

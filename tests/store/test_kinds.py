@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from burnish.errors import StoreError
-from burnish.store import queries, tasks
-from burnish.store.details import ORDER_ONLY, Asks, Details
+from burnish.records.durable import digest_value
+from burnish.store import events, queries, tasks
+from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.store.kinds import KINDS
+from burnish.store.schema import EventRow
 from burnish.store.session import Store
 from burnish.store.snapshot import freeze, read_manifest, read_rows
 from burnish.store.views import Campaign, CampaignKind, Judgement
@@ -120,6 +123,47 @@ def test_what_a_pair_cannot_be(store: Store, asks: Asks, said: Said, message: st
     made = campaign(store, "pairwise", asks)
     with refused(message):
         say(store, made, "Amina", said)
+
+
+def test_flags_and_reasons_are_kept_for_their_answers_and_in_the_snapshot(store: Store, tmp_path: Path):
+    made = campaign(store, "ranking", answers=3)
+    details = Details(flags=((), ("harmful:hate", "personal_data"), ("refused_wrongly",)), rationale="Because.")
+    (said,) = say(store, made, "Amina", ((1, 2, 3), details))
+    say(store, made, "Bob", ((1, 2, 3), NOTHING_MORE))
+    assert said.details == details
+    (row,) = frozen(store, made, tmp_path / "snapshot")
+    assert row["details"] == [
+        ["Amina", {"flags": [[], ["harmful:hate", "personal_data"], ["refused_wrongly"]], "rationale": "Because."}]
+    ]
+    assert read_rows(tmp_path / "snapshot", "train")[0].details == {"Amina": details}
+
+
+@pytest.mark.parametrize(
+    ("asks", "details", "message"),
+    [
+        (ORDER_ONLY, Details(flags=(("ugly",), ())), '"ugly" is no flag'),
+        (ORDER_ONLY, Details(flags=(("personal_data",),)), "lists for 1 answers, of 2"),
+        (ORDER_ONLY, Details(flags=(("harmful:hate", "harmful:crime"), ())), "harmful in one way"),
+        (ORDER_ONLY, Details(rationale="x" * 2001), "2,001 characters"),
+        (Asks(rationale=True), NOTHING_MORE, "rationale: is missing"),
+    ],
+)
+def test_flags_and_reasons_that_cannot_be(store: Store, asks: Asks, details: Details, message: str):
+    made = campaign(store, "pairwise", asks)
+    with store.transaction() as write:
+        task = tasks.next_task(write, made, queries.add_annotator(write, "Amina", "person"))
+        assert task
+        with pytest.raises(StoreError, match=message):
+            tasks.submit(write, task=task.id, submission="s", ranks=(1, 2), details=details)
+
+
+def test_the_log_binds_what_was_said_without_the_words(store: Store):
+    made = campaign(store, "pairwise")
+    say(store, made, "Amina", ((1, 2), Details(rationale="a name that must go")))
+    with store.reading() as read:
+        lines = [row.payload for row in read.scalars(select(EventRow)) if row.verb == "judgement.add"]
+        events.verify_log(read)
+    assert lines[0]["details"] == digest_value({"rationale": "a name that must go"})
 
 
 def test_the_same_submission_with_another_strength_is_refused(store: Store):

@@ -6,6 +6,7 @@ const form = document.getElementById("judge");
 const answers = document.getElementById("answers");
 const said = document.getElementById("said");
 const skip = document.getElementById("skip");
+const rationale = document.getElementById("rationale");
 const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
 const ordered = "order" in answers.dataset;
@@ -134,16 +135,27 @@ function openSkip() {
   say("Choose why; Enter skips, Escape goes back.");
 }
 
+function open(id, inside) {
+  const part = document.getElementById(id);
+  part.open = true;
+  part.querySelector(inside).focus();
+}
+
 function enter(event) {
-  if (event.target.closest("a, summary, button")) return; // these have their own meaning of Enter
+  if (event.target.closest("a, summary, button, textarea")) return; // these have their own meaning of Enter
   event.preventDefault();
   if (skip.contains(event.target)) form.requestSubmit(skip.querySelector("button"));
-  else if (complete()) form.requestSubmit(save);
+  else if (complete() && rationale.required && !rationale.value.trim()) {
+    open("why", "textarea");
+    say("Say why in a few words; Escape, then Enter saves.");
+  } else if (complete()) form.requestSubmit(save);
   else say(answers.dataset.first);
 }
 
 const keys = {
   s: openSkip,
+  f: () => open("flags", `fieldset:nth-of-type(${rows().indexOf(marked()) + 1 || 1}) select`),
+  r: () => open("why", "textarea"),
   u: () => document.getElementById("undo")?.click(),
   j: () => move(1),
   k: () => move(-1),
@@ -157,11 +169,12 @@ const keys = {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.key === "Enter") return enter(event);
-  if (event.key === "Escape" && skip.open) {
+  if (event.key === "Escape") {
     skip.open = false;
+    event.target.blur();
     return say();
   }
-  if (event.target.matches("select")) return;
+  if (event.target.matches("select, textarea")) return;
   const choice = choices.find((each) => each.dataset.keys.split(" ").includes(event.key.toLowerCase()));
   const digit = /^[1-9]$/.test(event.key) && (marked() || missing()[0])?.querySelector(`input[value="${event.key}"]`);
   if (choice || digit) choose(choice || digit);
