@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from burnish.errors import DataError, Problem
-from burnish.store.details import FLAGS, LONGEST_RATIONALE, Details
+from burnish.store.details import FLAGS, LONGEST_EDIT, LONGEST_RATIONALE, Details
 from burnish.store.kinds import KINDS, Form, Ranks
 from burnish.store.views import Campaign, Judgement, Task
 
@@ -32,7 +32,13 @@ def read(form: Form, campaign: Campaign, task: Task) -> tuple[Ranks | None, Deta
     ranks, details = KINDS[campaign.kind].read(form, len(task.answers), campaign.asks)
     places = range(1, len(task.answers) + 1)
     flags = tuple(_read_flags(form, place) for place in places)
-    return ranks, replace(details, flags=flags if any(flags) else (), rationale=_read_rationale(form, campaign))
+    edits = tuple(_read_edit(form, place, text) for place, text in enumerate(task.answers, start=1))
+    return ranks, replace(
+        details,
+        flags=flags if any(flags) else (),
+        rationale=_read_rationale(form, campaign),
+        edits=edits if campaign.asks.edits and any(edits) else (),
+    )
 
 
 def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
@@ -44,7 +50,26 @@ def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
     found = {**KINDS[campaign.kind].fill(shown, details, campaign.asks), "rationale": details.rationale}
     for place, flags in enumerate(details.flags, start=1):
         found |= {f"harm-{place}" if flag in HARMS else f"flag-{place}-{flag}": flag for flag in flags}
+    for place, text in enumerate(details.edits, start=1):
+        found |= {} if text is None else {f"edit-{place}": text}
     return found
+
+
+def _read_edit(form: Form, place: int, answer: str) -> str | None:
+    """The better text; None where it is empty, or that of the answer."""
+    text = _text(form, f"edit-{place}")
+    if len(text) > LONGEST_EDIT:
+        raise DataError(Problem("edit", f"your answer {place} has {len(text):,} characters; {LONGEST_EDIT:,} are kept"))
+    return None if text in ("", _lines(answer)) else text
+
+
+def _text(form: Form, name: str) -> str:
+    return _lines(form.get(name, ""))
+
+
+def _lines(text: str) -> str:
+    """With line ends of one kind, which a browser makes CRLF, and nothing around it."""
+    return "\n".join(text.splitlines()).strip()
 
 
 def _read_flags(form: Form, place: int) -> tuple[str, ...]:
@@ -56,7 +81,7 @@ def _read_flags(form: Form, place: int) -> tuple[str, ...]:
 
 
 def _read_rationale(form: Form, campaign: Campaign) -> str:
-    text = "\n".join(form.get("rationale", "").split("\r\n")).strip()  # a browser sends CRLF
+    text = _text(form, "rationale")
     if campaign.asks.rationale and not text:
         raise DataError(Problem("rationale", "say why, in a few words"))
     if len(text) > LONGEST_RATIONALE:

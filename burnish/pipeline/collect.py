@@ -128,7 +128,7 @@ def _queue(
             question=settings.question,
             kind="pairwise" if settings.k == 2 else "ranking",
             overlap=settings.overlap,
-            asks=Asks(strength=bool(settings.strength), rationale=bool(settings.rationale)),
+            asks=Asks(**{name: bool(getattr(settings, name)) for name in ("strength", "rationale", "edits")}),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
             queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])

@@ -18,7 +18,7 @@ COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 
 def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Contradiction]:
     """Of what people are asked, and of a reward model that learns from it."""
-    for setting in ("strength", "rationale"):
+    for setting in ("strength", "rationale", "edits"):
         if getattr(collect, setting) and collect.by == "panel":
             found = f"{setting} is asked, and the simulated panel says nothing beside the order"
             yield (f"collect.{setting}", "collect.by"), found, f"Say by: people, or remove {setting}."

@@ -132,6 +132,9 @@ class Collect(Strict):
     """Who judges: the simulated panel at once, or people with `burnish label serve`."""
     overlap: Positive = 3
     """How many annotators judge the same prompt."""
+    edits: bool | None = None
+    """Whether people may write an answer better. Those texts are conversations for sft, in the snapshot's
+    `edits.jsonl`."""
     rationale: bool | None = None
     """Whether people must say why. They always may; what they write stands in the snapshot, and nothing learns it."""
     strength: bool | None = None

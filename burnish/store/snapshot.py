@@ -1,7 +1,8 @@
 """Freezing a campaign into files that training reads, so that training never reads the live database.
 
 A snapshot is a sealed folder: `train.jsonl` and `heldout.jsonl`, one row an item, and `snapshot.json`, which says how
-they were made and from which judgements. Its bytes are a pure function of the judgements, the campaign and the
+they were made and from which judgements. Where people wrote answers better, `edits.jsonl` has those to prompts of the
+training side as conversations to learn. Its bytes are a pure function of the judgements, the campaign and the
 settings: no time, row number or order of arrival is in it, so that the same judgements give the same digest anywhere.
 """
 
@@ -92,6 +93,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
     _refuse_empty(campaign, sides, held_out)
+    edits = [edit for row in sides["train"] for edit in _edits(row)]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -113,6 +115,8 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     with folder(path) as filling:
         for split, part in sides.items():
             write_jsonl(filling / f"{split}.jsonl", part)
+        if edits:
+            write_jsonl(filling / "edits.jsonl", edits)
         write_json(filling / "snapshot.json", asdict(manifest))
     return manifest
 
@@ -170,6 +174,20 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
         "votes": [[judgement.annotator, list(judgement.compared)] for judgement in judgements],
         **({"details": json.loads(canonical(beside))} if beside else {}),
     }
+
+
+def _edits(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """What people wrote in the place of a row's answers, as conversations."""
+    return [
+        {
+            "id": f"{row['id']}:{annotator}:{place}",
+            "messages": [*row["prompt"], {"role": "assistant", "content": text}],
+            "meta": row["meta"],
+        }
+        for annotator, said in row.get("details", ())
+        for place, text in enumerate(said.get("edits", ()))
+        if text is not None
+    ]
 
 
 def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:

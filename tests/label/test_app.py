@@ -14,6 +14,7 @@ from sqlalchemy import text as sql
 from burnish.errors import MachineError
 from burnish.label import routes, service
 from burnish.store import queries
+from burnish.store.details import Asks
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
 
@@ -158,6 +159,36 @@ def test_only_ones_own_answers_are_shown_again(store: Store, fill: Fill, enter: 
     assert amina.client.get(f"/campaigns/{campaign + 1}/tasks/{task}").status_code == 404
 
 
+def test_an_answer_is_written_better(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, asks=Asks(edits=True)), enter("Amina")
+    page = browser.open(f"/campaigns/{campaign}")
+    texts = shown(page)
+    assert re.findall(r"<textarea[^>]*>\n(answer[^<]*)</textarea>", page) == texts
+    browser.send(act="judge", choice="first", **{"edit-1": texts[0] + "\r\nand kinder", "edit-2": texts[1]})
+    (said,) = judgements(store, campaign)
+    order = service.task(store, said.task).order
+    assert [said.details.edits[position] for position in order] == [texts[0] + "\nand kinder", None]
+    again = browser.open(f"/campaigns/{campaign}/tasks/{said.task}")
+    assert "and kinder</textarea>" in again
+
+
+def test_flags_and_a_reason_come_with_an_answer(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, asks=Asks(rationale=True)), enter("Amina")
+    browser.open(f"/campaigns/{campaign}")
+    flag = {"flag-2-personal_data": "personal_data", "harm-2": "harmful:hate"}
+    answer = browser.send(act="judge", choice="first", **flag)
+    assert answer.status_code == 422
+    assert "Say why" in answer.text
+    assert '<option value="harmful:hate" selected>' in answer.text
+    assert 'personal_data" checked' in answer.text
+    browser.send(act="judge", choice="first", rationale="It is <b>kind</b>.", **flag)
+    (said,) = judgements(store, campaign)
+    place = service.task(store, said.task).order[1]
+    assert said.details.flags[place] == ("harmful:hate", "personal_data")
+    assert said.details.rationale == "It is <b>kind</b>."
+    assert "It is &lt;b&gt;kind" in browser.open(f"/campaigns/{campaign}/tasks/{said.task}")
+
+
 def test_a_lease_that_ran_out_is_explained(store: Store, fill: Fill, enter: Enter):
     campaign, browser = fill(store, items=1), enter("Amina")
     browser.open(f"/campaigns/{campaign}")
@@ -268,7 +299,7 @@ def test_signed_out_people_see_no_task(store: Store, fill: Fill, enter: Enter):
 def test_foreign_hosts_and_long_bodies_are_refused(enter: Enter):
     client = enter("Amina").client
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
-    assert client.post("/sign-in", data={"name": "x" * 70_000}).status_code == 413
+    assert client.post("/sign-in", data={"name": "x" * 1_100_000}).status_code == 413
     assert client.post("/sign-in", content=iter([b"name=", b"x"])).status_code == 413  # of unknown length
     assert client.put("/", content=b"").status_code == 405
 

@@ -51,6 +51,7 @@ def judged(ranks: tuple[int, ...] | None, details: Details = NOTHING_MORE, skip:
 
 PAIR, STRONG = asked("pairwise", answers=2), asked("pairwise", Asks(strength=True), answers=2)
 RANKING = asked("ranking")
+PLACES = {"rank-1": "1", "rank-2": "2", "rank-3": "3"}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,14 @@ def test_all_missing_places_are_named_at_once():
         read({"rank-2": "1"}, *RANKING)
 
 
-PLACES = {"rank-1": "1", "rank-2": "2", "rank-3": "3"}
+def test_an_edit_is_another_text():
+    at = asked("ranking", Asks(edits=True))
+    form = PLACES | {"edit-1": "answer 2\r\n", "edit-2": " ", "edit-3": "A better\r\none."}
+    assert read(form, *at)[1].edits == (None, None, "A better\none.")
+    assert read(PLACES | {"edit-1": "answer 2"}, *at)[1].edits == ()
+    assert read(form, *RANKING)[1].edits == ()  # nobody asked
+    with pytest.raises(DataError, match="your answer 1 has 20,001 characters"):
+        read(PLACES | {"edit-1": "x" * 20_001}, *at)
 
 
 def test_flags_of_each_answer():
@@ -127,6 +135,7 @@ def test_reasons():
         *((PAIR, {"choice": choice}) for choice in ("first", "second", "tie", "both_bad")),
         *((STRONG, {"choice": choice}) for choice in ("first-3", "first-1", "tie", "second-2", "both_bad")),
         (RANKING, {"rank-1": "3", "rank-2": "1", "rank-3": "2"}),
+        (asked("ranking", Asks(edits=True)), PLACES | {"edit-2": "A better one.\nIndeed."}),
         (PAIR, {"choice": "first", "rationale": "It says\nhow."}),
         (PAIR, {"choice": "first", "harm-2": "harmful:hate", "flag-1-personal_data": "personal_data"}),
     ],

@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from burnish.errors import StoreError
 from burnish.records.durable import digest_value
+from burnish.records.formats import read_examples
 from burnish.store import events, queries, tasks
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.store.kinds import KINDS
@@ -138,6 +139,28 @@ def test_flags_and_reasons_are_kept_for_their_answers_and_in_the_snapshot(store:
     assert read_rows(tmp_path / "snapshot", "train")[0].details == {"Amina": details}
 
 
+def test_what_people_wrote_better_is_in_the_snapshot_as_conversations(store: Store, tmp_path: Path):
+    made = campaign(store, "pairwise", Asks(edits=True), items=12, overlap=2)
+    better = [((1, 2), Details(edits=(None, f"Better {number}."))) for number in range(12)]
+    say(store, made, "Amina", *better)
+    say(store, made, "Bob", ((1, 2), Details(edits=("Bob's first.", "Bob's."))), *([((1, 2), NOTHING_MORE)] * 11))
+    freeze(store, made, tmp_path / "snapshot", held_out=0.3, seed=0)
+    found = read_examples(tmp_path / "snapshot" / "edits.jsonl")
+    learned = {row.ranking.prompt.id for row in read_rows(tmp_path / "snapshot", "train")}
+    assert {example.id.split(":")[0] for example in found} == learned != {f"p{number}" for number in range(12)}
+    texts = {example.messages[-1].content for example in found}
+    assert {f"Better {number}." for number in range(12) if f"p{number}" in learned} <= texts
+    assert all(example.messages[0].content.startswith("Question") for example in found)
+    assert ("Bob's first." in texts) == ("p0" in learned)
+
+
+def test_a_snapshot_without_edits_has_no_file_of_them(store: Store, tmp_path: Path):
+    made = campaign(store, "pairwise", Asks(edits=True))
+    say(store, made, "Amina", ((1, 2), NOTHING_MORE))
+    frozen(store, made, tmp_path / "snapshot")
+    assert not (tmp_path / "snapshot" / "edits.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("asks", "details", "message"),
     [
@@ -145,6 +168,9 @@ def test_flags_and_reasons_are_kept_for_their_answers_and_in_the_snapshot(store:
         (ORDER_ONLY, Details(flags=(("personal_data",),)), "lists for 1 answers, of 2"),
         (ORDER_ONLY, Details(flags=(("harmful:hate", "harmful:crime"), ())), "harmful in one way"),
         (ORDER_ONLY, Details(rationale="x" * 2001), "2,001 characters"),
+        (ORDER_ONLY, Details(edits=("better", None)), "does not ask for any"),
+        (Asks(edits=True), Details(edits=("better",)), "edits: of 1 answers"),
+        (Asks(edits=True), Details(edits=(" ", None)), "1 to 20,000 characters"),
         (Asks(rationale=True), NOTHING_MORE, "rationale: is missing"),
     ],
 )

@@ -135,6 +135,8 @@ function openSkip() {
   say("Choose why; Enter skips, Escape goes back.");
 }
 
+const place = () => marked()?.dataset.row || 1; // of the marked answer, as it was shown
+
 function open(id, inside) {
   const part = document.getElementById(id);
   part.open = true;
@@ -154,7 +156,8 @@ function enter(event) {
 
 const keys = {
   s: openSkip,
-  f: () => open("flags", `fieldset:nth-of-type(${rows().indexOf(marked()) + 1 || 1}) select`),
+  f: () => open("flags", `fieldset:nth-of-type(${place()}) select`),
+  e: () => document.getElementById("edits") && open("edits", `label:nth-of-type(${place()}) textarea`),
   r: () => open("why", "textarea"),
   u: () => document.getElementById("undo")?.click(),
   j: () => move(1),
