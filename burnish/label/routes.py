@@ -13,13 +13,14 @@ from burnish.label import service
 from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
-from burnish.store.details import LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
+from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
 router = APIRouter()
 WORDS = {
     "skips": SKIPS,
     "strengths": STRENGTHS,
+    "grades": LIKERT,
     "harms": HARMS,
     "others": OTHERS,
     "longest_rationale": LONGEST_RATIONALE,

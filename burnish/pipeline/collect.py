@@ -126,9 +126,14 @@ def _queue(
             key=context.key,
             name=context.recipe.name,
             question=settings.question,
-            kind="pairwise" if settings.k == 2 else "ranking",
+            kind=settings.asked,
             overlap=settings.overlap,
-            asks=Asks(**{name: bool(getattr(settings, name)) for name in ("strength", "rationale", "edits")}),
+            asks=Asks(
+                strength=bool(settings.strength),
+                axes=settings.axes or (),
+                rationale=bool(settings.rationale),
+                edits=bool(settings.edits),
+            ),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
             queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 from burnish.errors import DataError, Problem, StoreError
-from burnish.store.details import FLAGS, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS, Asks, Details
+from burnish.store.details import FLAGS, LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS, Asks, Details
 from burnish.store.ranks import agreed, dense
 from burnish.store.views import CampaignKind
 
@@ -32,6 +32,8 @@ class Kind:
     """Answers of an item. Nine at most, because one digit key ranks an answer."""
     says: frozenset[str] = frozenset()
     """Which of the details are its own."""
+    asks: frozenset[str] = frozenset()
+    """Which of the things that a campaign may ask are its own."""
     read: Callable[[Form, int, Asks], tuple[Ranks | None, Details]]
     """What a form with so many answers says: ranks where they are given, else what they follow from. Raises DataError
     for a form that is not filled in."""
@@ -42,9 +44,22 @@ class Kind:
     row: Callable[[Sequence[str], Sequence[Ranks], Sequence[Details], Asks], dict[str, Any] | None]
     """The columns of a snapshot's row from an item's answers and what each annotator said; None to leave it out."""
     rule: str = "mean-rank"
-    """How several annotators are agreed. mean-rank: answers by the mean of their mid-ranks."""
+    """How several annotators are agreed. mean-rank: answers by the mean of their mid-ranks. majority: as most say."""
     ties: str = "kept"
-    """kept: answers of exactly equal mean rank share a rank."""
+    """kept: answers of exactly equal mean rank share a rank. left out: the item has no row."""
+    holds: Literal["rankings", "labels"] = "rankings"
+    """What the rows of a snapshot are."""
+
+
+def check_asks(kind: CampaignKind, asks: Asks) -> None:
+    """Raises StoreError for what a campaign of this kind cannot ask, or must."""
+    own = {name for each in KINDS.values() for name in each.asks} - KINDS[kind].asks
+    if strange := sorted(own & asks.as_json().keys()):
+        raise StoreError(Problem(strange[0], f"is nothing that a campaign of the kind {kind} asks"))
+    if kind == "scale" and not asks.axes:
+        raise StoreError(Problem("axes", "are missing: a scale has one axis or more", "For example: helpful, honest."))
+    if any(not axis.strip() or len(axis) > 60 for axis in asks.axes) or len(set(asks.axes)) < len(asks.axes):
+        raise StoreError(Problem("axes", "have names of 1 to 60 characters, each its own"))
 
 
 def settled(kind: CampaignKind, asks: Asks, answers: int, ranks: Sequence[int] | None, details: Details) -> Ranks:
@@ -159,6 +174,78 @@ def _given(ranks: Ranks | None) -> Ranks:
     return ranks
 
 
+def _read_grades(form: Form, answers: int, asks: Asks) -> tuple[None, Details]:
+    allowed = {str(grade): grade for grade in LIKERT}
+    names = {
+        (place, axis): f"grade-{place}-{number}"
+        for place in range(1, answers + 1)
+        for number, axis in enumerate(asks.axes, start=1)
+    }
+    missing = [f"answer {place} ({axis})" for (place, axis), name in names.items() if form.get(name) not in allowed]
+    if missing:
+        raise DataError(Problem("grade", f"give a grade to {', '.join(missing)}"))
+    ratings = ({axis: allowed[form[names[place, axis]]] for axis in asks.axes} for place in range(1, answers + 1))
+    return None, Details(ratings=tuple(ratings))
+
+
+def _fill_grades(ranks: Ranks, details: Details, asks: Asks) -> dict[str, str]:
+    return {
+        f"grade-{place}-{number}": str(grades[axis])
+        for place, grades in enumerate(details.ratings, start=1)
+        for number, axis in enumerate(asks.axes, start=1)
+    }
+
+
+def _grade_ranks(ranks: Ranks | None, details: Details, asks: Asks, answers: int) -> Ranks:
+    """By the mean over the axes, which all answers share: by the sum."""
+    if len(details.ratings) != answers or any(set(grades) != set(asks.axes) for grades in details.ratings):
+        raise StoreError(Problem("ratings", f"each of {answers} answers has a grade on: {', '.join(asks.axes)}"))
+    if any(type(grade) is not int or grade not in LIKERT for grades in details.ratings for grade in grades.values()):
+        raise StoreError(Problem("ratings", f"grades are whole numbers from {LIKERT[0]} to {LIKERT[-1]} (best)"))
+    return _follows(ranks, dense([-sum(grades.values()) for grades in details.ratings]))
+
+
+def _follows(ranks: Ranks | None, found: Ranks) -> Ranks:
+    if ranks is not None and dense(ranks) != found:
+        raise StoreError(Problem("ranks", f"follow from what was said, as {list(found)}, and are not given"))
+    return found
+
+
+def _grade_row(answers: Sequence[str], votes: Sequence[Ranks], said: Sequence[Details], asks: Asks) -> dict[str, Any]:
+    """Ratings by axis, and strengths over all axes: for each answer the mean over those who graded it."""
+    ratings = {
+        axis: [fmean(each.ratings[place][axis] for each in said) for place in range(len(answers))] for axis in asks.axes
+    }
+    strengths = [fmean(column) for column in zip(*ratings.values(), strict=True)]
+    return {**_ranked_row(answers, votes, said, asks), "strengths": strengths, "ratings": ratings}
+
+
+GOOD = {"good": True, "bad": False}
+
+
+def _read_good(form: Form, answers: int, asks: Asks) -> tuple[None, Details]:
+    if form.get("choice") not in GOOD:
+        raise DataError(Problem("choice", "choose whether the answer is good or bad"))
+    return None, Details(good=GOOD[form["choice"]])
+
+
+def _fill_good(ranks: Ranks, details: Details, asks: Asks) -> dict[str, str]:
+    return {"choice": "good" if details.good else "bad"}
+
+
+def _good_ranks(ranks: Ranks | None, details: Details, asks: Asks, answers: int) -> Ranks:
+    if details.good is None:
+        raise StoreError(Problem("good", "is missing: the answer is good, or it is bad"))
+    return _follows(ranks, (1,))
+
+
+def _label_row(
+    answers: Sequence[str], votes: Sequence[Ranks], said: Sequence[Details], asks: Asks
+) -> dict[str, Any] | None:
+    good, bad = (sum(each.good is word for each in said) for word in (True, False))
+    return None if good == bad else {"completion": answers[0], "label": good > bad}
+
+
 def _ranked_row(answers: Sequence[str], votes: Sequence[Ranks], said: Sequence[Details], asks: Asks) -> dict[str, Any]:
     return {"completions": list(answers), "ranks": list(agreed(votes))}
 
@@ -168,10 +255,33 @@ KINDS: Mapping[CampaignKind, Kind] = {
         fewest=2,
         most=2,
         says=frozenset({"strength", "both_bad"}),
+        asks=frozenset({"strength"}),
         read=_read_pair,
         fill=_fill_pair,
         ranks=_pair_ranks,
         row=_pair_row,
     ),
     "ranking": Kind(fewest=2, most=9, read=_read_places, fill=_fill_places, ranks=_given_ranks, row=_ranked_row),
+    "scale": Kind(
+        fewest=1,
+        most=9,
+        says=frozenset({"ratings"}),
+        asks=frozenset({"axes"}),
+        read=_read_grades,
+        fill=_fill_grades,
+        ranks=_grade_ranks,
+        row=_grade_row,
+    ),
+    "good_bad": Kind(
+        fewest=1,
+        most=1,
+        says=frozenset({"good"}),
+        read=_read_good,
+        fill=_fill_good,
+        ranks=_good_ranks,
+        row=_label_row,
+        rule="majority",
+        ties="left out",
+        holds="labels",
+    ),
 }

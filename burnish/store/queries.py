@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.store import events, leases
 from burnish.store.details import ORDER_ONLY, Asks
-from burnish.store.kinds import KINDS
+from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
@@ -42,6 +42,7 @@ def create_campaign(
     """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused."""
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
+    check_asks(kind, asks)
     asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
@@ -22,8 +22,8 @@ from burnish.store import queries
 from burnish.store.details import Details
 from burnish.store.kinds import KINDS
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Campaign, Item, Judgement
-from burnish.types import Message, Prompt, Ranking
+from burnish.store.views import Annotator, Campaign, CampaignKind, Item, Judgement
+from burnish.types import Labelled, Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -108,7 +108,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         seed=seed,
         counts=_counts(items, rows, said, sides),
         annotators=_annotators(people, ranked),
-        judgements=sorted(judgement.id for judgement in ranked),
+        judgements=sorted(judgement for row in rows for judgement in row["judgements"]),
         rows=digest_value(sides["train"] + sides["heldout"]),
         asks=campaign.asks.as_json(),
     )
@@ -132,10 +132,25 @@ def read_manifest(path: Path) -> SnapshotManifest:
 
 
 def read_rows(path: Path, split: Split) -> list[SnapshotRow]:
-    """One side of a snapshot, by prompt id."""
-    read_manifest(path)
+    """One side of a snapshot, by prompt id. Raises DataError for one that holds labels."""
+    return [_as_row(row) for row in _read(path, split, "rankings")]
+
+
+def read_labels(path: Path, split: Split) -> list[Labelled]:
+    """One side of a snapshot of answers called good or bad. Raises DataError for one that holds rankings."""
+    return [
+        Labelled(prompt=_prompt(row), completion=row["completion"], desirable=row["label"])
+        for row in _read(path, split, "labels")
+    ]
+
+
+def _read(path: Path, split: Split, wanted: str) -> list[dict[str, Any]]:
+    found = KINDS[cast(CampaignKind, read_manifest(path).kind)].holds
+    if found != wanted:
+        mend = "kto learns from labels; reward, dpo and what follows from them learn from rankings."
+        raise DataError(Problem(str(path), f"holds {found}, and {wanted} are wanted", mend))
     lines = (path / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
-    return [_as_row(json.loads(line)) for line in lines if line]
+    return [json.loads(line) for line in lines if line]
 
 
 def read_snapshot(path: Path, split: Split) -> list[Ranking]:
@@ -234,9 +249,8 @@ def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> lis
 
 
 def _as_row(row: dict[str, Any]) -> SnapshotRow:
-    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
     ranking = Ranking(
-        prompt=Prompt(id=row["id"], messages=messages, meta=row["meta"]),
+        prompt=_prompt(row),
         completions=tuple(row["completions"]),
         ranks=tuple(row["ranks"]),
         judgements=tuple(row["judgements"]),
@@ -245,3 +259,8 @@ def _as_row(row: dict[str, Any]) -> SnapshotRow:
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
     details = {name: Details.of(said) for name, said in row.get("details", ())}
     return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details)
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
+    return Prompt(id=row["id"], messages=messages, meta=row["meta"])

@@ -10,7 +10,8 @@ from typing import Literal, get_args
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.types import Prompt
 
-CampaignKind = Literal["pairwise", "ranking"]
+CampaignKind = Literal["pairwise", "ranking", "scale", "good_bad"]
+"""Which of two answers is better; the order of several; grades of each on several axes; a single one, good or bad."""
 AnnotatorKind = Literal["person", "simulated", "model"]
 Role = Literal["owner", "manager", "adjudicator", "annotator", "viewer"]
 ROLES: tuple[Role, ...] = get_args(Role)

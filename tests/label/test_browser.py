@@ -170,6 +170,35 @@ def test_undo_by_keyboard(store: Store, fill: Callable[..., int], address: str, 
     assert (tie.ranks, tie.supersedes) == ((1, 1), None)
 
 
+def test_grades_and_single_answers_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
+    scale = fill(store, kind="scale", items=1, asks=Asks(axes=("helpful", "honest")))
+    single = fill(store, k=1, kind="good_bad", items=2)
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{scale}")
+    first, second = page.locator("section.answer .text").all_inner_texts()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    press(page, "Enter")
+    assert page.get_by_role("status").inner_text() == "Give every grade first."
+    press(page, "7", "6", "1", "2", "k", "3")  # the third grade is a 3 after all
+    assert page.get_by_role("status").inner_text() == "All are graded. Enter saves."
+    press(page, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    page.goto(f"{address}/campaigns/{single}")
+    for number, key in enumerate(("g", "b")):
+        page.get_by_text(f"Question {number}", exact=True).wait_for()
+        page.wait_for_load_state()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        press(page, key, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    with store.reading() as read:
+        (graded,) = queries.judgements(read, scale)
+        good, bad = queries.judgements(read, single)
+    own = {first: {"helpful": 7, "honest": 6}, second: {"helpful": 3, "honest": 2}}
+    assert graded.details.ratings == tuple(own[f"answer {place} to 0"] for place in range(2))
+    assert graded.ranks == ((1, 2) if first == "answer 0 to 0" else (2, 1))
+    assert (good.details.good, bad.details.good) == (True, False)
+
+
 def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
     pairs, ranking = fill(store, items=3), fill(store, k=4, items=1)
     enter(store, page, address)

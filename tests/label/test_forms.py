@@ -9,6 +9,7 @@ import pytest
 from burnish.errors import DataError
 from burnish.label.forms import fill, read, read_reason
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
+from burnish.store.kinds import settled
 from burnish.store.views import Campaign, CampaignKind, Judgement, Task
 from burnish.types import Message, Prompt
 
@@ -51,6 +52,9 @@ def judged(ranks: tuple[int, ...] | None, details: Details = NOTHING_MORE, skip:
 
 PAIR, STRONG = asked("pairwise", answers=2), asked("pairwise", Asks(strength=True), answers=2)
 RANKING = asked("ranking")
+SCALE = asked("scale", Asks(axes=("helpful", "honest")), answers=2)
+GRADES = {"grade-1-1": "7", "grade-1-2": "1", "grade-2-1": "3", "grade-2-2": "4"}
+SINGLE = asked("good_bad", answers=1)
 PLACES = {"rank-1": "1", "rank-2": "2", "rank-3": "3"}
 
 
@@ -123,6 +127,21 @@ def test_a_reason_is_asked_for_and_has_a_limit():
         read(PLACES | {"rationale": " "}, *asked("ranking", Asks(rationale=True)))
 
 
+def test_grades_on_each_axis():
+    assert read(GRADES, *SCALE) == (
+        None,
+        Details(ratings=({"helpful": 7, "honest": 1}, {"helpful": 3, "honest": 4})),
+    )
+    with pytest.raises(DataError, match=r"answer 1 \(honest\), answer 2 \(helpful\)"):
+        read({**GRADES, "grade-1-2": "8", "grade-2-1": ""}, *SCALE)
+
+
+def test_a_single_answer_is_good_or_bad():
+    assert read({"choice": "good"}, *SINGLE) == (None, Details(good=True))
+    with pytest.raises(DataError, match="good or bad"):
+        read({"choice": "first"}, *SINGLE)
+
+
 def test_reasons():
     assert read_reason({"reason": "language"}) == "language"
     with pytest.raises(DataError, match="reason"):
@@ -135,6 +154,8 @@ def test_reasons():
         *((PAIR, {"choice": choice}) for choice in ("first", "second", "tie", "both_bad")),
         *((STRONG, {"choice": choice}) for choice in ("first-3", "first-1", "tie", "second-2", "both_bad")),
         (RANKING, {"rank-1": "3", "rank-2": "1", "rank-3": "2"}),
+        (SCALE, GRADES),
+        *((SINGLE, {"choice": choice}) for choice in ("good", "bad")),
         (asked("ranking", Asks(edits=True)), PLACES | {"edit-2": "A better one.\nIndeed."}),
         (PAIR, {"choice": "first", "rationale": "It says\nhow."}),
         (PAIR, {"choice": "first", "harm-2": "harmful:hate", "flag-1-personal_data": "personal_data"}),
@@ -142,9 +163,10 @@ def test_reasons():
 )
 def test_what_was_said_fills_the_form_as_it_was(at: tuple[Campaign, Task], form: dict[str, str]):
     """Read, kept in the answers' own order, and shown again: the same fields."""
-    ranks, details = read(form, *at)
-    assert ranks
-    order = at[1].order
+    campaign, task = at
+    order = task.order
+    ranks = settled(campaign.kind, campaign.asks, len(order), *(said := read(form, *at)))
+    details = said[1]
     own = tuple(ranks[order.index(position)] for position in range(len(order)))
     assert fill(judged(own, details.own_order(order)), *at).items() >= form.items()
 

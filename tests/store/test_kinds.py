@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from burnish.errors import StoreError
+from burnish.errors import DataError, StoreError
 from burnish.records.durable import digest_value
-from burnish.records.formats import read_examples
+from burnish.records.formats import read_examples, read_labelled
 from burnish.store import events, queries, tasks
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
-from burnish.store.kinds import KINDS
+from burnish.store.kinds import KINDS, settled
 from burnish.store.schema import EventRow
 from burnish.store.session import Store
-from burnish.store.snapshot import freeze, read_manifest, read_rows
+from burnish.store.snapshot import freeze, judgement_ids, read_labels, read_manifest, read_rows
 from burnish.store.views import Campaign, CampaignKind, Judgement
 from burnish.types import Message, Prompt
 
@@ -120,10 +120,9 @@ def test_strength_and_both_bad_are_kept(store: Store):
         (Asks(), (None, Details(both_bad=True)), "ranks: are missing"),
     ],
 )
-def test_what_a_pair_cannot_be(store: Store, asks: Asks, said: Said, message: str):
-    made = campaign(store, "pairwise", asks)
+def test_what_a_pair_cannot_be(asks: Asks, said: Said, message: str):
     with refused(message):
-        say(store, made, "Amina", said)
+        settled("pairwise", asks, 2, *said)
 
 
 def test_flags_and_reasons_are_kept_for_their_answers_and_in_the_snapshot(store: Store, tmp_path: Path):
@@ -235,3 +234,99 @@ def test_all_rows_of_a_campaign_that_asks_have_strengths(store: Store, tmp_path:
     say(store, made, "Amina", ((1, 1), Details()), ((1, 2), Details(strength=2)))
     tie, ahead = frozen(store, made, tmp_path / "snapshot")
     assert (tie["strengths"], ahead["strengths"]) == ([0, 0], [2, 0])
+
+
+AXES = Asks(axes=("helpful", "honest"))
+
+
+def grades(*answers: tuple[int, int]) -> Details:
+    return Details(ratings=tuple({"helpful": helpful, "honest": honest} for helpful, honest in answers))
+
+
+def test_a_scale_ranks_by_the_mean_of_its_axes(store: Store, tmp_path: Path):
+    made = campaign(store, "scale", AXES, answers=3, overlap=2)
+    (amina,) = say(store, made, "Amina", (None, grades((7, 1), (4, 4), (2, 7))))
+    (bob,) = say(store, made, "Bob", (None, grades((6, 2), (1, 1), (5, 5))))
+    assert (amina.ranks, bob.ranks) == ((2, 2, 1), (2, 3, 1))  # sums 8, 8, 9 and 8, 2, 10
+    assert amina.details.ratings[2] == {"helpful": 2, "honest": 7}
+    (row,) = frozen(store, made, tmp_path / "snapshot")
+    assert row["ranks"] == [2, 3, 1]
+    assert row["ratings"] == {"helpful": [6.5, 2.5, 3.5], "honest": [1.5, 2.5, 6.0]}
+    assert row["strengths"] == [4.0, 2.5, 4.75]
+    (read,) = read_rows(tmp_path / "snapshot", "train")
+    assert read.ranking.strengths == (4.0, 2.5, 4.75)
+    assert row["votes"] == [["Amina", [2, 2, 1]], ["Bob", [2, 3, 1]]]
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ((None, grades((1, 1))), "each of 2 answers has a grade on: helpful, honest"),
+        ((None, Details(ratings=({"helpful": 1}, {"helpful": 1}))), "each of 2 answers"),
+        ((None, grades((0, 1), (1, 1))), "whole numbers from 1 to 7"),
+        ((None, grades((1, 8), (1, 1))), "whole numbers from 1 to 7"),
+        ((None, grades((True, 1), (1, 1))), "whole numbers from 1 to 7"),
+        (((1, 2), grades((1, 1), (7, 7))), "follow from what was said"),
+        (((1, 2), NOTHING_MORE), "each of 2 answers"),
+    ],
+)
+def test_what_grades_cannot_be(said: Said, message: str):
+    with refused(message):
+        settled("scale", AXES, 2, *said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "asks", "message"),
+    [
+        ("scale", ORDER_ONLY, "axes: are missing"),
+        ("scale", Asks(axes=("helpful", "helpful")), "each its own"),
+        ("scale", Asks(axes=(" ",)), "1 to 60 characters"),
+        ("ranking", AXES, "axes: is nothing that a campaign of the kind ranking asks"),
+        ("good_bad", Asks(strength=True), "strength: is nothing that"),
+    ],
+)
+def test_what_a_campaign_cannot_ask(store: Store, kind: CampaignKind, asks: Asks, message: str):
+    with refused(message):
+        campaign(store, kind, asks)
+
+
+GOOD, BAD = (None, Details(good=True)), (None, Details(good=False))
+
+
+def test_single_answers_become_labels_that_kto_reads(store: Store, tmp_path: Path):
+    made = campaign(store, "good_bad", answers=1, items=4)
+    say(store, made, "Amina", GOOD, BAD, GOOD, GOOD)
+    say(store, made, "Bob", GOOD, BAD, BAD, BAD)
+    (last, *_) = say(store, made, "Chen", GOOD)
+    assert last.ranks == (1,)
+    freeze(store, made, tmp_path / "snapshot", held_out=0.0, seed=0)
+    found = read_labelled(tmp_path / "snapshot" / "train.jsonl")
+    assert [(row.prompt.messages[0].content, row.completion, row.desirable) for row in found] == [
+        ("Question 0", "answer 0", True),
+        ("Question 1", "answer 0", False),
+    ]
+    own = read_labels(tmp_path / "snapshot", "train")
+    assert [(row.prompt.id, row.desirable) for row in own] == [("p0", True), ("p1", False)]
+    manifest = read_manifest(tmp_path / "snapshot")
+    assert (manifest.rule, manifest.ties) == ("majority", "left out")
+    assert (manifest.counts["rows"], manifest.counts["left_out"]) == (2, 2)  # two were undecided
+    assert len(judgement_ids(tmp_path / "snapshot")) == 3 + 2
+    assert (manifest.counts["pairs_agreeing"], manifest.counts["pairs_compared"]) == (4, 4)
+    with pytest.raises(DataError, match="holds labels, and rankings are wanted"):
+        read_rows(tmp_path / "snapshot", "train")
+
+
+def test_rankings_are_no_labels(store: Store, tmp_path: Path):
+    made = campaign(store, "pairwise")
+    say(store, made, "Amina", ((1, 2), NOTHING_MORE))
+    frozen(store, made, tmp_path / "snapshot")
+    with pytest.raises(DataError, match="holds rankings, and labels are wanted"):
+        read_labels(tmp_path / "snapshot", "train")
+
+
+@pytest.mark.parametrize(
+    ("said", "message"), [(((1,), NOTHING_MORE), "good: is missing"), ((None, Details(strength=1)), "nothing that")]
+)
+def test_what_a_label_cannot_be(said: Said, message: str):
+    with refused(message):
+        settled("good_bad", ORDER_ONLY, 1, *said)
