@@ -19,8 +19,6 @@ SKIPS: Mapping[str, str] = {
     "broken": "Something is wrong with the text",
 }
 """Why someone cannot judge: what is stored, and what the page says."""
-
-
 HARMS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag.startswith("harmful:")}
 """Of these an answer has one at most."""
 OTHERS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag not in HARMS}
@@ -58,9 +56,11 @@ def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
 def _read_edit(form: Form, place: int, answer: str) -> str | None:
     """The better text; None where it is empty, or that of the answer."""
     text = _text(form, f"edit-{place}")
+    if text in ("", _lines(answer)):
+        return None
     if len(text) > LONGEST_EDIT:
         raise DataError(Problem("edit", f"your answer {place} has {len(text):,} characters; {LONGEST_EDIT:,} are kept"))
-    return None if text in ("", _lines(answer)) else text
+    return text
 
 
 def _text(form: Form, name: str) -> str:
@@ -69,7 +69,7 @@ def _text(form: Form, name: str) -> str:
 
 def _lines(text: str) -> str:
     """With line ends of one kind, which a browser makes CRLF, and nothing around it."""
-    return "\n".join(text.splitlines()).strip()
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 def _read_flags(form: Form, place: int) -> tuple[str, ...]:

@@ -54,7 +54,8 @@ class Asks:
 
     @staticmethod
     def of(found: Mapping[str, Any]) -> Asks:
-        return Asks(**{**found, "axes": tuple(found.get("axes", ()))})
+        given: dict[str, Any] = {**found, "axes": tuple(found.get("axes", ()))}
+        return Asks(**given)
 
 
 ORDER_ONLY = Asks()
@@ -98,8 +99,11 @@ class Details:
 
     @staticmethod
     def of(found: Mapping[str, Any]) -> Details:
-        lists = {"ratings": tuple, "flags": lambda rows: tuple(tuple(row) for row in rows), "edits": tuple}
-        return Details(**{name: lists.get(name, lambda same: same)(value) for name, value in found.items()})
+        given: dict[str, Any] = {
+            **found,
+            **{name: tuple(found[name]) for name in ("ratings", "edits") if name in found},
+        }
+        return Details(**given | {"flags": tuple(tuple(flags) for flags in found.get("flags", ()))})
 
     def own_order(self, order: Sequence[int]) -> Details:
         """From the shown order to the answers' own; `order[i]` is the own position of the answer shown in place i."""

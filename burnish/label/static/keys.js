@@ -9,8 +9,12 @@ const skip = document.getElementById("skip");
 const rationale = document.getElementById("rationale");
 const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
+const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
 const ordered = "order" in answers.dataset;
-let sent = false;
+const drafts = "burnish:";
+const draft = drafts + form.dataset.draft;
+let sending = false;
+let again;
 
 const rows = () => [...form.querySelectorAll("[data-row]")];
 const checked = (row) => row.querySelector("input[type=radio]:checked");
@@ -39,14 +43,13 @@ function choose(input) {
   input.checked = true;
   if (choices.length) input.focus({ preventScroll: true });
   else mark(missing()[0] || marked());
-  say();
+  form.dispatchEvent(new Event("change"));
 }
 
 function step(by) {
   // along the scale of a pair: data-at is below 0 where the first is better, 0 at the tie
-  const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
   const at = scale.findIndex((choice) => (chosen()?.dataset.at ? choice === chosen() : choice.value === "tie"));
-  if (scale.length) choose(scale[Math.min(scale.length - 1, Math.max(0, at + by))]);
+  choose(scale[Math.min(scale.length - 1, Math.max(0, at + by))]);
 }
 
 function move(by) {
@@ -154,6 +157,56 @@ function enter(event) {
   else say(answers.dataset.first);
 }
 
+// What is filled in is kept in this browser until it is saved: a reload or a lost connection loses nothing.
+
+function keep() {
+  const fields = [...new FormData(form)].filter(([name]) => !["csrf", "reason"].includes(name));
+  localStorage.setItem(draft, JSON.stringify({ at: Date.now(), fields }));
+}
+
+function restore() {
+  const kept = JSON.parse(localStorage.getItem(draft));
+  if (!kept) return;
+  for (const [name, value] of kept.fields) {
+    for (const input of form.querySelectorAll(`[name="${CSS.escape(name)}"]`)) {
+      if (["radio", "checkbox"].includes(input.type)) input.checked = input.value === value;
+      else input.value = value; // the id of the submission too: what may have arrived already is then not kept twice
+      const changed = input.type === "checkbox" ? input.checked : input.value !== (input.defaultValue ?? "");
+      if (changed && input.closest(".more")) input.closest("details").open = true;
+    }
+  }
+  say("This is what you had filled in.");
+}
+
+function forget(old) {
+  // all of them at sign-out, and whatever nobody came back for in a day
+  const names = Object.keys(localStorage).filter((name) => name.startsWith(drafts));
+  names.filter((name) => JSON.parse(localStorage.getItem(name)).at < old).forEach((name) => localStorage.removeItem(name));
+}
+
+async function send(button) {
+  clearTimeout(again);
+  sending = true;
+  let answer;
+  try {
+    const body = new URLSearchParams(new FormData(form, button));
+    answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+  } catch {
+    say("No connection. Nothing is lost: this is kept here, and sent when the connection is back.");
+    again = setTimeout(() => send(button), 3000);
+  }
+  sending = false;
+  if (answer?.type === "opaqueredirect") {
+    localStorage.removeItem(draft);
+    sending = true; // until the next page is there
+    location.assign(form.dataset.next);
+  } else if (answer) {
+    // a page that says what is wrong: let the browser fetch and show it, under the same submission id
+    form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "act", value: button.value }));
+    form.submit();
+  }
+}
+
 const keys = {
   s: openSkip,
   f: () => open("flags", `fieldset:nth-of-type(${place()}) select`),
@@ -165,8 +218,7 @@ const keys = {
   J: () => ordered && marked() && shift(marked(), below),
   K: () => ordered && marked() && shift(marked(), above),
   "=": () => ordered && marked() && tie(marked()),
-  ArrowLeft: () => step(-1),
-  ArrowRight: () => step(1),
+  ...(scale.length && { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }),
 };
 
 document.addEventListener("keydown", (event) => {
@@ -187,16 +239,22 @@ document.addEventListener("keydown", (event) => {
 });
 
 form.addEventListener("change", () => say());
+form.addEventListener("change", keep);
+form.addEventListener("input", keep);
 form.addEventListener("focusin", (event) => {
   const row = event.target.closest("[data-row]");
   if (row) mark(row, false);
 });
 form.addEventListener("submit", (event) => {
-  if (sent) event.preventDefault(); // a second click while the first is on its way
-  sent = true;
+  event.preventDefault();
+  if (!sending) send(event.submitter); // not a second click while the first is on its way
 });
 window.addEventListener("pageshow", () => {
-  sent = false;
+  sending = false;
 });
+document.getElementById("leave")?.addEventListener("click", () => localStorage.removeItem(draft));
+document.querySelector("form.who").addEventListener("submit", () => forget(Infinity));
+forget(Date.now() - 24 * 60 * 60 * 1000);
+restore();
 if (ordered) rows().forEach(drag);
 if (rows().length) mark(missing()[0] || rows()[0]);
