@@ -1,7 +1,8 @@
 """How the people of a campaign agree, and how far each can be relied on: from judgements to figures. Knows no page.
 
-What is compared is two answers of one item: that the first is better, worse, or as good. An item with many answers has
-many such pairs, which are not independent, so that intervals are over items.
+What is compared is two answers of one item: that the first is better, worse, or as good; a single answer is held
+against what would be just good enough. An item with many answers has many such pairs, which are not independent, so
+that intervals are over items.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def _figures(name: str, said: Mapping[int, list[Judgement]], signs: Signs) -> Fi
     return Figures(
         name=name,
         items=len(said),
-        agreeing=pairwise_agreement([[each.ranks or () for each in those] for those in said.values()]),
+        agreeing=pairwise_agreement([[each.compared for each in those] for those in said.values()]),
         alpha=alpha(units, clusters=clusters),
         kappa=fleiss_kappa(units, clusters=clusters),
         ac1=ac1(units, clusters=clusters),
@@ -109,7 +110,7 @@ def _signs(said: Mapping[int, list[Judgement]]) -> Signs:
     found: Signs = defaultdict(dict)
     for item, those in said.items():
         for judgement in those:
-            ranks = judgement.ranks or ()
+            ranks = judgement.compared
             for i, j in combinations(range(len(ranks)), 2):
                 found[item, i, j][judgement.annotator] = (ranks[i] > ranks[j]) - (ranks[i] < ranks[j])
     return found

@@ -14,6 +14,7 @@ from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
 from burnish.records.entries import Entry
 from burnish.store import elsewhere, queries
+from burnish.store.kinds import KINDS
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
 
@@ -123,16 +124,15 @@ def _item(session: Session, campaign: int, entry: Entry, now: datetime | None) -
 
 
 def _refuse_unfit(entries: Sequence[Entry], kind: CampaignKind) -> None:
-    least, most = (2, 2) if kind == "pairwise" else (queries.FEWEST, queries.MOST)
-    wanted = "2" if kind == "pairwise" else f"{least} to {most}"
+    known = KINDS[kind]
     problems = [
         Problem(
             entry.where,
-            f"{len(entry.completions)} answers; a {kind} campaign takes {wanted}",
+            f"{len(entry.completions)} answers; a {kind} campaign takes {known.takes}",
             "Use --kind ranking, or leave the row out." if kind == "pairwise" else "Leave some of them out.",
         )
         for entry in entries
-        if not least <= len(entry.completions) <= most
+        if not known.fewest <= len(entry.completions) <= known.most
     ]
     if problems:
         raise DataError(*problems)

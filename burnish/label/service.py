@@ -16,6 +16,7 @@ from burnish.store import duels as contests
 from burnish.store import events as audit
 from burnish.store import gold, queries, settlements, tasks
 from burnish.store import people as accounts
+from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
 from burnish.store.events import Event
@@ -65,24 +66,45 @@ def task(store: Store, task: int) -> Task:
         return tasks.task(session, task)
 
 
+def said(store: Store, task: int) -> Judgement | None:
+    """What its person says of a task now; None where they have not answered it."""
+    with store.reading() as session:
+        return tasks.said(session, task)
+
+
+def last_answered(store: Store, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered last in a campaign."""
+    with store.reading() as session:
+        return tasks.last_answered(session, campaign, annotator)
+
+
 def submit(
     store: Store,
     *,
     task: int,
     submission: str,
-    ranks: Sequence[int],
+    ranks: Sequence[int] | None = None,
+    details: Details = NOTHING_MORE,
     seconds: float | None = None,
     revise: bool = False,
     now: datetime | None = None,
 ) -> Judgement:
     """Keep an order of a task's answers: one rank each, in the order in which they were shown; 1 best, equal a tie.
+    What else is said of them, and what is said instead where the campaign grades single answers, are `details`.
 
     When this returns, the disk has it. The same submission again returns the same judgement. StoreError: see
     `store.tasks.submit`.
     """
     with store.transaction() as session:
         return tasks.submit(
-            session, task=task, submission=submission, ranks=ranks, seconds=seconds, now=now, revise=revise
+            session,
+            task=task,
+            submission=submission,
+            ranks=ranks,
+            details=details,
+            seconds=seconds,
+            now=now,
+            revise=revise,
         )
 
 

@@ -18,14 +18,14 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError, nearest
 from burnish.store import events, leases
+from burnish.store.details import ORDER_ONLY, Asks
+from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
-FEWEST, MOST = 2, 9
-"""How many answers an item may have; nine, because one digit key ranks an answer."""
 AT_ONCE = 500
 """Ids asked for in one statement."""
 Id = TypeVar("Id", int, str)
@@ -39,12 +39,14 @@ def create_campaign(
     question: str,
     kind: CampaignKind,
     overlap: int,
+    asks: Asks = ORDER_ONLY,
     now: datetime | None = None,
 ) -> int:
     """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused."""
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
-    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap}
+    check_asks(kind, asks)
+    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:
         changed = [field for field, value in asked.items() if getattr(found, field) != value]
@@ -78,7 +80,7 @@ def add_item(
     if found:
         _refuse_other_texts(session, found, prompt, [text for text, _ in answers])
         return found.id
-    _check_answers(owner, prompt.id, len(answers))
+    _check_answers(as_campaign(owner).kind, prompt.id, len(answers))
     gold = _gold(prompt, len(answers))
     row = ItemRow(
         campaign_id=campaign,
@@ -283,13 +285,11 @@ def _parts(ids: Iterable[Id]) -> list[list[Id]]:
     return [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
 
 
-def _check_answers(owner: CampaignRow, prompt_id: str, answers: int) -> None:
-    if owner.kind == "pairwise" and answers != 2:
-        raise StoreError(Problem(f"prompt {prompt_id}", f"a pairwise campaign takes 2 answers, not {answers}"))
-    if not FEWEST <= answers <= MOST:
-        raise StoreError(
-            Problem(f"prompt {prompt_id}", f"has {answers} answers; from {FEWEST} to {MOST} can be ranked")
-        )
+def _check_answers(kind: CampaignKind, prompt_id: str, answers: int) -> None:
+    known = KINDS[kind]
+    if not known.fewest <= answers <= known.most:
+        found = f"a campaign of the kind {kind} takes {known.takes} answers, not {answers}"
+        raise StoreError(Problem(f"prompt {prompt_id}", found))
 
 
 def _gold(prompt: Prompt, answers: int) -> list[int] | None:

@@ -60,7 +60,7 @@ class CampaignRow(Base):
 
     __tablename__ = "campaign"
     __table_args__ = (
-        CheckConstraint("kind in ('pairwise', 'ranking')", name="kind"),
+        CheckConstraint("kind in ('pairwise', 'ranking', 'scale', 'good_bad')", name="kind"),
         CheckConstraint("overlap >= 1", name="overlap"),
     )
 
@@ -76,6 +76,8 @@ class CampaignRow(Base):
     """How many gold questions a person is given first."""
     pass_mark: Mapped[float] = mapped_column(Float, server_default="0.7")
     """The mean score in them, from 0 to 1, with which they are given others."""
+    asks: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """What is asked beside the order, as `store.details.Asks` writes it."""
     created: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -255,6 +257,8 @@ class JudgementRow(Base):
     skip: Mapped[str | None] = mapped_column(String(200))
     chances: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
     """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was said beside the order, as `store.details.Details` writes it, in the answers' own order."""
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)

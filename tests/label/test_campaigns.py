@@ -126,7 +126,7 @@ def test_an_imported_voter_has_no_password_to_sign_in_with(store: Store):
         assert password_of(session, "a") is None
     ((voter, _),) = service.people(store)
     with pytest.raises(StoreError, match="not here"):
-        service.invite(store, "annotator", annotator=voter.id)
+        service.invite_again(store, voter.id)
 
 
 def test_campaigns_are_found_by_key_or_name(store: Store):

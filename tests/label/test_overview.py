@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import event
@@ -10,7 +11,9 @@ from sqlalchemy import event
 from burnish.label import service
 from burnish.label.agreement import agreement
 from burnish.store import queries
+from burnish.store.details import Details
 from burnish.store.session import Store
+from burnish.store.views import Item, Judgement
 from burnish.types import Message, Prompt
 
 from .conftest import Browser
@@ -99,3 +102,27 @@ def test_the_pages_show_figures_and_nobodys_single_answers(store: Store, enter: 
     assert "0.50 <span" in page  # of 10 pairs they order 5 alike
     assert "answer 0" not in page
     assert viewer.client.get("/progress/99").status_code == 404
+
+
+def test_single_answers_are_held_against_what_is_just_good_enough():
+    def said(who: str, item: int, good: bool) -> Judgement:
+        return Judgement(
+            id=f"{who}{item}",
+            submission="s",
+            task=1,
+            item=item,
+            prompt_id=f"p{item}",
+            annotator=who,
+            ranks=(1,),
+            skip=None,
+            seconds=1.0,
+            created=datetime(2026, 1, 1, tzinfo=UTC),
+            supersedes=None,
+            details=Details(good=good),
+        )
+
+    items = [Item(id=n, prompt=Prompt(id=f"p{n}", messages=()), answers=("a",)) for n in range(8)]
+    judgements = [said("Amina", n, n % 2 == 0) for n in range(8)] + [said("Bob", n, n % 4 == 0) for n in range(8)]
+    (everything,) = agreement(items, judgements).parts
+    assert everything.agreeing
+    assert everything.agreeing.value == pytest.approx(6 / 8)

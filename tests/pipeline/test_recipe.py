@@ -71,6 +71,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
 
 
 COMPARED = "{judge: {model: smollm2-135m, by: comparison, criteria: Kind.}}"
+PEOPLE = "collect: {prompts: rows.jsonl, by: people, "
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -102,6 +103,19 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ),
         ("collect: {prompts: rows.jsonl, ask: 3}", "nothing says which prompts are disputed"),
         ("collect: {prompts: rows.jsonl}\nreward: {margin: stars}", "margin names a column of given rankings"),
+        (f"{PEOPLE}k: 2, strength: true}}\nreward: {{margin: stars}}", "the collect section makes none called stars"),
+        (f"{PEOPLE}strength: true}}", "is asked of two, and there are 4"),
+        ("collect: {prompts: rows.jsonl, k: 2, strength: true}", "the simulated panel says nothing beside the order"),
+        ("collect: {prompts: rows.jsonl, rationale: true}", "rationale is asked, and the simulated panel"),
+        (f"{PEOPLE}kind: scale}}", "axes are what a scale grades"),
+        (f"{PEOPLE}axes: [helpful]}}", "axes are what a scale grades"),
+        (f"{PEOPLE}kind: good_bad}}", "good_bad is asked of 1 answers, not 4"),
+        (f"{PEOPLE}k: 1}}", "ranking is asked of 2 to 9 answers, not 1"),
+        ("collect: {prompts: rows.jsonl, k: 1, kind: good_bad}", "the simulated panel orders answers, and grades none"),
+        (f"{PEOPLE}k: 1, kind: good_bad}}\nreward: {{}}", "reward learns from rankings, and collect asks"),
+        (f"{PEOPLE}k: 1, kind: good_bad}}\nppo: {{}}", "ppo learns from rankings, and collect asks"),
+        ("kto: {}", "there is neither kto.data nor a collect section of the kind good_bad"),
+        (f"{PEOPLE}}}\nkto: {{}}", "there is neither kto.data nor"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
         (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
@@ -338,3 +352,15 @@ def test_judgements_are_kept_in_the_run_unless_a_database_is_named(tmp_path: Pat
     assert run_folder.database("postgresql://db/labels") == "postgresql://db/labels"
     with pytest.raises(ConfigError, match="no preference database"):
         run_folder.database(str(tmp_path / "none.db"))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        "collect: {prompts: rows.jsonl, by: people, k: 1, kind: good_bad}\nkto: {}",
+        "collect: {prompts: rows.jsonl, by: people, k: 2, strength: true}\nreward: {margin: strengths}",
+        "collect: {prompts: rows.jsonl, by: people, kind: scale, axes: [kind]}\nreward: {margin: strengths}",
+    ],
+)
+def test_what_people_say_reaches_what_learns_from_it(tmp_path: Path, sections: str) -> None:
+    load_recipe(write(tmp_path, SFT + sections + "\n"))
