@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from tabular import Exact, Payout, Said, Scripted, Table, feed, said
 
+from burnish.data.order import draw
 from burnish.losses.returns import gae, whiten
 from burnish.train.advantages import KlInReward, PerAnswer, PerToken
 from burnish.train.feeds import Work
 from burnish.train.objectives import Ppo
 from burnish.train.policy_gradient import PolicyGradient
-from burnish.types import Stop
+from burnish.types import Sampling, Stop
 
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)  # the same after every token, the prompt is token 4
 SCORES = {(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 2.0}
@@ -183,6 +185,40 @@ def test_overlong_answers_pay_on_a_line(tmp_path: Path) -> None:
         overlong_tokens=2,
     )
     assert made.next(0).batches[0].extra["scores_B"].tolist() == pytest.approx([1.0, 0.5, 0.0])
+
+
+class BySeed:
+    """Says of every prompt how many seeds it was given before."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.seeds: list[int] = []
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
+        self.seeds = list(dict.fromkeys([*self.seeds, sampling.seed]))
+        return [said(self.table, *[(self.seeds.index(sampling.seed),)] * n) for _ in prompts]
+
+
+def test_a_prompt_that_comes_again_in_an_iteration_is_answered_anew(tmp_path: Path) -> None:
+    """Two prompts, five an iteration: with the same seed a sampler would say the same up to three times."""
+    table = Table(REFERENCE)
+    sampler = BySeed(table)
+    made = feed(
+        table,
+        tmp_path,
+        ppo(),
+        sampler=sampler,
+        reward=BANDIT,
+        reference=REFERENCE,
+        prompts=2,
+        prompts_per_iteration=5,
+        samples_per_prompt=2,
+    )
+    made.next(0)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    texts = {name: [line["text"] for line in lines if line["id"] == name] for name in ("q0", "q1")}
+    assert sorted(texts.values()) == [["0", "0", "1", "1"], ["0", "0", "1", "1", "2", "2"]]
+    assert sampler.seeds[0] == draw(0, "rollout", 0)  # what comes once is as if nothing came again
 
 
 def test_every_minibatch_is_there_where_prompts_do_not_divide_evenly(tmp_path: Path) -> None:
