@@ -259,3 +259,18 @@ def test_every_answer_is_kept_to_read_and_once_after_a_resume(tmp_path: Path) ->
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0] * 10 + [1] * 10
     assert {"id", "prompt", "text", "stop", "score", "parts", "kl"} <= lines[0].keys()
+
+
+def test_the_log_of_answers_is_not_read_at_a_checkpoint_and_counted_at_a_resume(tmp_path: Path) -> None:
+    """It grows with the run. A machine that lost power may have lost its last lines."""
+    table, samples = Table(REFERENCE), tmp_path / "samples.jsonl"
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, samples_per_prompt=10)
+    made.next(0)
+    lines = samples.read_bytes().splitlines(keepends=True)
+    samples.unlink()
+    values, tensors = made.state()
+    assert values["samples"] == 10
+    samples.write_bytes(b"".join(lines[:4]))
+    made.load(values, tensors)
+    made.next(1)
+    assert made.state()[0]["samples"] == len(samples.read_bytes().splitlines()) == 14
