@@ -81,7 +81,7 @@ class Engine:
         if module.lm is None:
             raise ModelError(Problem("model", "it has no LM head, so it cannot answer"))
         self.version = 0
-        """Which weights these are: the trainer sets it to the number of its updates."""
+        """Which weights these are, as whoever moves them says: it stands beside every answer."""
         self.end_id = end_id
         self.slots = slots
         self.forwarded = 0
