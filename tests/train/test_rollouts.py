@@ -221,6 +221,27 @@ def test_a_prompt_that_comes_again_in_an_iteration_is_answered_anew(tmp_path: Pa
     assert sampler.seeds[0] == draw(0, "rollout", 0)  # what comes once is as if nothing came again
 
 
+def test_each_iteration_asks_the_next_prompts_with_a_seed_of_its_own(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    sampler = BySeed(table)
+    given = {"prompts": 4, "prompts_per_iteration": 2, "samples_per_prompt": 1}
+    made = feed(table, tmp_path, ppo(), sampler=sampler, reward=BANDIT, reference=REFERENCE, **given)
+    made.next(0)
+    made.next(1)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert sorted(line["id"] for line in lines) == ["q0", "q1", "q2", "q3"]
+    assert sampler.seeds == [draw(0, "rollout", 0), draw(0, "rollout", 1)]
+
+
+def test_every_epoch_passes_all_minibatches(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    given = {"prompts": 3, "minibatches": 3, "epochs": 2, "samples_per_prompt": 4}
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **given)
+    steps = [made.next(step).batches for step in range(6)]
+    assert len({batch.rows for batches in steps[:3] for batch in batches}) == 3
+    assert [id(batches[0]) for batches in steps[:3]] == [id(batches[0]) for batches in steps[3:]]
+
+
 def test_every_minibatch_is_there_where_prompts_do_not_divide_evenly(tmp_path: Path) -> None:
     table = Table(REFERENCE)
     made = feed(
