@@ -75,6 +75,8 @@ class RolloutFeed:
         """At which the batches are learned: answers that are learned as given ones are, at 1."""
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
+        self._written = 0
+        """Lines of `samples`: a log of every answer of a run is too long to be read at each checkpoint."""
 
     def next(self, step: int) -> Work:
         iteration, within = divmod(step, self._config.steps)
@@ -90,10 +92,10 @@ class RolloutFeed:
         }
         rows = [[list(batch.rows) for batch in batches] for batches in self._held]
         kl = self._advantages.kl
-        return {"rows": rows, "samples": len(durable.read_log(self._samples)), "kl_coef": kl and kl.coef}, tensors
+        return {"rows": rows, "samples": self._written, "kl_coef": kl and kl.coef}, tensors
 
     def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        durable.truncate_log(self._samples, values["samples"])
+        self._written = durable.truncate_log(self._samples, values["samples"])
         if self._advantages.kl:
             self._advantages.kl.coef = values["kl_coef"]
         self._held = [
@@ -107,8 +109,8 @@ class RolloutFeed:
 
     def _collect(self, iteration: int) -> dict[str, float]:
         """Answer the next prompts, score the answers, and hold them as minibatches with everything that is learned."""
-        if not iteration:
-            durable.truncate_log(self._samples, 0)  # a run killed before its first checkpoint begins again
+        if not iteration:  # a run killed before its first checkpoint begins again
+            self._written = durable.truncate_log(self._samples, 0)
         found = self._collector.collect(iteration)
         useful = [group for group in found if not self._advantages.vanish(group.scores)]
         taken = useful[: self._config.prompts_per_iteration] if self._config.attempts > 1 else found
@@ -117,6 +119,7 @@ class RolloutFeed:
             taken = [self._chosen(group) for group in taken if self._learns(group)]
         self._hold(taken)
         write_samples(self._samples, iteration, found)
+        self._written += sum(len(group.answers) for group in found)
         seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
         metrics = self._metrics(found, taken, useful)
         if self._advantages.kl and "objective/kl" in metrics:

@@ -200,3 +200,11 @@ def test_a_watched_run_that_was_killed_ends_with_the_same_bits(tmp_path: Path, w
     resumed = run(tmp_path / "killed", steps=80, rule=HASTY, save_every=4)
     assert max(resumed.rows) == max(straight.rows)
     assert torch.equal(resumed.table.logits_SV, straight.table.logits_SV)
+
+
+def test_a_run_that_the_rule_had_ended_does_not_go_on(tmp_path: Path) -> None:
+    """Killed after its last checkpoint, while the model was being sealed."""
+    straight = run(tmp_path, steps=80, rule=HASTY, save_every=2)
+    resumed = run(tmp_path, steps=80, rule=HASTY, save_every=2)
+    assert resumed.rows == {}
+    assert torch.equal(resumed.table.logits_SV, straight.table.logits_SV)
