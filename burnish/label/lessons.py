@@ -12,7 +12,7 @@ from burnish.label.desk import At, Found, Id, Judge
 router = APIRouter()
 
 
-@router.get("/campaigns/{campaign}/tasks/{task}")
+@router.get("/campaigns/{campaign}/tasks/{task}/lesson")
 def show_lesson(request: Request, at: At, who: Judge, campaign: Found, task: Id) -> Response:
     """The right order beside one's own. 404 alike for a task of somebody else, and for one that teaches nothing."""
     try:

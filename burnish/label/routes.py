@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
@@ -79,8 +79,11 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
             service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
         return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
-    lesson = service.lesson(at.store, task)
-    return RedirectResponse(f"/campaigns/{campaign}/tasks/{task}" if lesson else f"/campaigns/{campaign}?saved=1", 303)
+    onward = f"/tasks/{task}/lesson" if service.lesson(at.store, task) else "?saved=1"
+    address = f"/campaigns/{campaign}{onward}"
+    if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
+        return JSONResponse({"next": address})
+    return RedirectResponse(address, 303)
 
 
 def _task_page(

@@ -51,8 +51,8 @@ def improve(
 ) -> None:
     """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
 
-    Raises DataError for prompts that no micro-batch, or not the model's context, holds with their answers: now, not when
-    they are answered.
+    Raises DataError for prompts that no micro-batch, or not the model's context, holds with their answers: now, not
+    when they are answered.
     `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
     `RolloutFeed`. `around`: what is put around the feed of answers.
     """

@@ -120,4 +120,4 @@ def test_an_ordinary_task_has_no_lesson(store: Store, fill: Callable[..., int], 
     campaign, amina = fill(store), enter("Amina")
     amina.open(f"/campaigns/{campaign}")
     amina.send(act="judge", choice="first")
-    assert amina.client.get(f"/campaigns/{campaign}/tasks/{task}").status_code == 404
+    assert amina.client.get(f"/campaigns/{campaign}/tasks/{task}/lesson").status_code == 404

@@ -30,6 +30,7 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/campaigns/{campaign}"): JUDGES,
     ("GET", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("POST", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
+    ("GET", "/campaigns/{campaign}/tasks/{task}/lesson"): JUDGES,
     ("GET", "/progress"): OVERSEERS,
     ("GET", "/progress/{campaign}"): OVERSEERS,
     ("GET", "/progress/{campaign}/models"): OVERSEERS,

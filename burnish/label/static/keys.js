@@ -187,19 +187,20 @@ function forget(old) {
 async function send(button) {
   clearTimeout(again);
   sending = true;
-  let answer;
+  let answer, next;
   try {
     const body = new URLSearchParams(new FormData(form, button));
-    answer = await fetch(form.action, { method: "POST", body, redirect: "manual" });
+    answer = await fetch(form.action, { method: "POST", body, redirect: "manual", headers: { Accept: "application/json" } });
+    if (answer.headers.get("Content-Type") === "application/json") next = (await answer.json()).next;
   } catch {
     say("No connection. Nothing is lost: this is kept here, and sent when the connection is back.");
     again = setTimeout(() => send(button), 3000);
   }
   sending = false;
-  if (answer?.type === "opaqueredirect") {
+  if (next) {
     localStorage.removeItem(draft);
     sending = true; // until the next page is there
-    location.assign(form.dataset.next);
+    location.assign(next);
   } else if (answer) {
     // a page that says what is wrong: let the browser fetch and show it, under the same submission id
     form.append(Object.assign(document.createElement("input"), { type: "hidden", name: "act", value: button.value }));
