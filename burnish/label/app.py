@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
-from burnish.label import entry, overview, routes, service, staff
+from burnish.label import conduct, disputes, entry, lessons, log, overview, routes, service, staff
 from burnish.label.desk import Desk
 from burnish.label.door import Door, is_loopback
 from burnish.label.shield import Shield
@@ -43,7 +43,16 @@ def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(HERE / "templates"))
-    for router in (entry.router, routes.router, overview.router, staff.router):
+    for router in (
+        entry.router,
+        routes.router,
+        overview.router,
+        disputes.router,
+        log.router,
+        conduct.router,
+        lessons.router,
+        staff.router,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import compare_digest
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, HTTPException, Path, Request, Response
+from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from burnish.errors import DataError, StoreError
+from burnish.label import service
+from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Role
+from burnish.store.views import Annotator, Campaign, Role
 
 COOKIE = "burnish_session"
-Right = Literal["judge", "see", "manage"]
+Right = Literal["judge", "see", "adjudicate", "manage"]
 RIGHTS: Mapping[Right, frozenset[Role]] = {
     "judge": frozenset({"owner", "manager", "adjudicator", "annotator"}),
     "see": frozenset({"owner", "manager", "adjudicator", "viewer"}),
+    "adjudicate": frozenset({"owner", "manager", "adjudicator"}),
     "manage": frozenset({"owner", "manager"}),
 }
-"""judge: be given tasks. see: how far all are and how they agree. manage: invite, hold and remove people; what only an
-owner may do to whom, `store.people` knows."""
+"""judge: be given tasks. see: how far all are and how they agree. adjudicate: read what people said of an item, and
+settle it. manage: invite, hold and remove people; what only an owner may do to whom, `store.people` knows."""
 
 
 def has(person: Annotator, right: Right) -> bool:
-    """Whether somebody may. Who is on hold looks after nobody, or they could let themselves go on."""
-    return person.role in RIGHTS[right] and (right != "manage" or person.standing == "active")
+    """Whether somebody may. On hold one settles nothing and looks after nobody, or could let oneself go on."""
+    return person.role in RIGHTS[right] and (right not in ("adjudicate", "manage") or person.standing == "active")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +43,7 @@ class Desk:
     store: Store
     door: Door
     templates: Jinja2Templates
+    chain: Chain = field(default_factory=Chain)
 
     def who(self, request: Request) -> Visitor | None:
         """Who asks. The database is asked once a request: the page that says it is away must not ask it again."""
@@ -99,10 +103,24 @@ At = Annotated[Desk, Depends(desk)]
 Who = Annotated[Visitor, Depends(visitor)]
 Judge = Annotated[Visitor, Depends(may("judge"))]
 Overseer = Annotated[Visitor, Depends(may("see"))]
+Adjudicator = Annotated[Visitor, Depends(may("adjudicate"))]
 Manager = Annotated[Visitor, Depends(may("manage"))]
 OwnForm = Annotated[Mapping[str, str], Depends(own_form)]
 SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]
 Id = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+def campaign_of(at: At, campaign: Id) -> Campaign:
+    """The campaign of the address; 404 when there is none. A route names who asks and their form before it:
+    who is not let in learns no more."""
+    try:
+        return service.campaign(at.store, campaign)
+    except StoreError as error:
+        raise HTTPException(404) from error
+
+
+Found = Annotated[Campaign, Depends(campaign_of)]
+PageNumber = Annotated[int, Query(ge=1, lt=10**6)]
 
 
 def let_in(request: Request, at: Desk, token: str) -> Response:

@@ -25,6 +25,11 @@ def read_ranks(form: Mapping[str, str], answers: int) -> tuple[int, ...]:
         if choice not in PAIR:
             raise DataError(Problem("choice", "choose an answer, or that they are equally good"))
         return PAIR[choice]
+    return read_places(form, answers)
+
+
+def read_places(form: Mapping[str, str], answers: int) -> tuple[int, ...]:
+    """The place that each answer was given, in the shown order. Raises DataError naming the answers without one."""
     allowed = {str(rank): rank for rank in range(1, answers + 1)}
     said = [form.get(f"rank-{place}", "") for place in range(1, answers + 1)]
     missing = [f"answer {place}" for place, rank in enumerate(said, start=1) if rank not in allowed]

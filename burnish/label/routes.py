@@ -36,9 +36,11 @@ def show_task(request: Request, at: At, who: Judge, campaign: Id, saved: str = "
     found = _campaign(at, campaign)
     task = service.next_task(at.store, campaign, who.person.id)
     if task is None:
-        return at.page(
-            request, "done.html", campaign=found, share=service.share(at.store, campaign, who.person.id), saved=saved
-        )
+        how_far = {
+            "share": service.share(at.store, campaign, who.person.id),
+            "training": service.training(at.store, campaign, who.person.id),
+        }
+        return at.page(request, "done.html", campaign=found, saved=saved, **how_far)
     return _task_page(request, at, who, found, task, saved=saved)
 
 
@@ -56,7 +58,8 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
             service.submit(at.store, task=task, submission=submission, ranks=ranks)
     except DataError as error:
         return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
-    return RedirectResponse(f"/campaigns/{campaign}?saved=1", 303)
+    lesson = service.lesson(at.store, task)
+    return RedirectResponse(f"/campaigns/{campaign}/tasks/{task}" if lesson else f"/campaigns/{campaign}?saved=1", 303)
 
 
 def _task_page(

@@ -10,13 +10,24 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from burnish.store import conduct as habits
+from burnish.store import disputes as quarrels
+from burnish.store import duels as contests
+from burnish.store import events as audit
+from burnish.store import gold, queries, settlements, tasks
 from burnish.store import people as accounts
-from burnish.store import queries, tasks
+from burnish.store.disputes import Dispute
+from burnish.store.duels import Duels
+from burnish.store.events import Event
+from burnish.store.gold import Lesson, Training
 from burnish.store.session import Store
+from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
 if TYPE_CHECKING:
     from burnish.label.agreement import Agreement
+    from burnish.label.alarms import Signs
+    from burnish.label.board import Standings
 
 
 def join(store: Store, name: str, kind: AnnotatorKind) -> int:
@@ -110,6 +121,82 @@ def agreement(store: Store, campaign: int) -> Agreement:
         said = queries.judgements_of(session, items)
     found: Agreement = statistics.agreement(items, said)
     return found
+
+
+def disputes(store: Store, campaign: int, reader: Annotator, page: int = 1) -> tuple[list[Dispute], int]:
+    """A page of the items about which people are at odds, the worst first, and how many there are."""
+    with store.reading() as session:
+        return quarrels.disputes(session, campaign, reader.id, page), quarrels.disputed(session, campaign)
+
+
+def dispute(store: Store, campaign: int, item: int, reader: Annotator) -> tuple[Dispute, bool]:
+    """One item that several people judged, and whether `reader` was one of them. StoreError when it is not such."""
+    with store.reading() as session:
+        found = quarrels.dispute(session, campaign, item, reader.id)
+        return found, settlements.has_judged(session, item, reader.id)
+
+
+def settled(store: Store, campaign: int) -> list[Settlement]:
+    """How a campaign's items were settled, the newest first."""
+    with store.reading() as session:
+        return settlements.settled(session, campaign)
+
+
+def settle(
+    store: Store, item: int, by: Annotator, *, submission: str, ranks: Sequence[int], note: str, over: str | None
+) -> Settlement:
+    """Decide an item's order; see `store.settlements.settle`."""
+    with store.transaction() as session:
+        return settlements.settle(session, item=item, by=by, submission=submission, ranks=ranks, note=note, over=over)
+
+
+def standings(
+    store: Store, campaign: int, *, language: str | None = None, same_length: bool = False
+) -> tuple[Duels, list[Standings]]:
+    """What a campaign's judgements say of the models that wrote its answers, and from how many. SciPy is loaded when
+    somebody asks."""
+    with store.reading() as session:
+        found = contests.duels(session, campaign, language)
+    made: list[Standings] = import_module("burnish.label.board").standings(found.duels, same_length=same_length)
+    return found, made
+
+
+def log(store: Store, *, actor: str, verb: str, before: int | None) -> tuple[list[Event], list[str]]:
+    """The newest lines of the audit log, as `store.events.events`, and all verbs that occur in it."""
+    with store.reading() as session:
+        return audit.events(session, actor=actor, verb=verb, before=before), audit.verbs(session)
+
+
+def signs(store: Store, campaign: Campaign) -> list[Signs]:
+    """How a campaign's people work, and what of it needs a look. SciPy is loaded when somebody asks."""
+    with store.reading() as session:
+        found = habits.conduct(session, campaign.id)
+    made: list[Signs] = import_module("burnish.label.alarms").signs(found, campaign.pass_mark)
+    return made
+
+
+def lesson(store: Store, task: int) -> Lesson | None:
+    """What to show after this task, if it was one of a training."""
+    with store.reading() as session:
+        return gold.lesson(session, task)
+
+
+def training(store: Store, campaign: int, annotator: int) -> Training:
+    """How far one person is with the gold questions."""
+    with store.reading() as session:
+        return gold.training(session, campaign, annotator)
+
+
+def set_training(store: Store, campaign: int, training: int, pass_mark: float, *, by: Annotator) -> None:
+    """How many gold questions come first, and how good people must be at them to go on."""
+    with store.transaction() as session:
+        gold.set_training(session, campaign, training, pass_mark, by=by)
+
+
+def gold_questions(store: Store, campaign: int) -> int:
+    """How many a campaign has."""
+    with store.reading() as session:
+        return gold.questions(session, campaign)
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:

@@ -14,7 +14,16 @@ from burnish.types import Role as Speaker
 
 def as_campaign(row: CampaignRow) -> Campaign:
     kind = cast(CampaignKind, row.kind)
-    return Campaign(id=row.id, key=row.key, name=row.name, question=row.question, kind=kind, overlap=row.overlap)
+    return Campaign(
+        id=row.id,
+        key=row.key,
+        name=row.name,
+        question=row.question,
+        kind=kind,
+        overlap=row.overlap,
+        training=row.training,
+        pass_mark=row.pass_mark,
+    )
 
 
 def as_annotator(row: AnnotatorRow) -> Annotator:

@@ -20,7 +20,7 @@ from burnish.records.durable import digest_bytes
 from burnish.store import events, leases
 from burnish.store.mapping import as_annotator
 from burnish.store.queries import clock
-from burnish.store.schema import AnnotatorRow, InvitationRow, ItemRow, JudgementRow, VisitRow
+from burnish.store.schema import AnnotatorRow, InvitationRow, VisitRow
 from burnish.store.views import ROLES, Annotator, Role, Standing
 
 LINK_LASTS = timedelta(days=7)
@@ -157,8 +157,7 @@ def set_standing(
     _sign_out(session, annotator)
     _revoke_given(session, row)
     session.flush()
-    touched = select(JudgementRow.item_id).where(JudgementRow.annotator_id == annotator)
-    leases.recount(session, ItemRow.id.in_(touched))
+    leases.recount(session, leases.touched_by(annotator))
     _log(session, clock(now), by, "person.standing", row.handle, {"standing": standing})
 
 

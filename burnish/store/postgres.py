@@ -55,5 +55,5 @@ POSTGRES = Backend(
     bare=(),
     fault=_fault,
 )
-"""A write reads what was committed when each of its statements begins, however the server is set: so it sees what was
-there when it got the lock, not when it began to wait. Nobody else can commit between two of its statements."""
+"""A write reads what was committed when each of its statements begins, whatever the server's default is: so it sees
+what was there when it got the lock, not when it began to wait. Nobody else can commit between two of its statements."""

@@ -79,6 +79,7 @@ def add_item(
         _refuse_other_texts(session, found, prompt, [text for text, _ in answers])
         return found.id
     _check_answers(owner, prompt.id, len(answers))
+    gold = _gold(prompt, len(answers))
     row = ItemRow(
         campaign_id=campaign,
         prompt_id=prompt.id,
@@ -86,7 +87,8 @@ def add_item(
         meta=dict(prompt.meta),
         position=session.scalar(select(func.max(ItemRow.position) + 1).where(ItemRow.campaign_id == campaign)) or 0,
         language=language(str(prompt.meta.get("language") or "")),
-        open_seats=owner.overlap,
+        gold=gold,
+        open_seats=0 if gold else owner.overlap,
     )
     session.add(row)
     session.flush()
@@ -149,9 +151,11 @@ def answered(session: Session) -> list[tuple[Annotator, int]]:
 
 
 def items(session: Session, campaign: int) -> list[Item]:
-    """A campaign's items, by prompt id."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign))
-    found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign)
+    """A campaign's items, by prompt id; gold questions are not among them."""
+    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD))
+    found = (
+        select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
+    )
     texts: dict[int, list[str]] = {}
     for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
         texts.setdefault(item_id, []).append(text)
@@ -163,7 +167,7 @@ def judged_together(session: Session, campaign: int, most: int) -> dict[int, str
     """Items that more than one person judged, with their languages; the first `most` by prompt id. Nothing long of them
     is read: there may be a hundred thousand."""
     found = select(ItemRow.prompt_id, ItemRow.id, ItemRow.language)
-    rows = session.execute(found.where(ItemRow.campaign_id == campaign, ItemRow.judged > 1))
+    rows = session.execute(found.where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 1))
     return {row.id: row.language for row in nsmallest(most, rows, key=lambda row: row.prompt_id)}
 
 
@@ -174,12 +178,12 @@ def texts(session: Session, item: int) -> list[str]:
 
 
 def progress(session: Session, campaign: int) -> Counts:
-    """How far a campaign is."""
+    """How far a campaign is, gold questions not counted."""
     overlap = campaign_row(session, campaign).overlap
     judged, skipped, left = (
         func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
     )
-    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign)
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
     items, judged, skipped, left = session.execute(found).one()
     return Counts(
         items=items,
@@ -192,7 +196,7 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included and withdrawn work not, by prompt id and handle."""
+    """Everyone's latest revisions, skips included, withdrawn work and gold questions not, by prompt id and handle."""
     return _said(session, ItemRow.campaign_id == campaign)
 
 
@@ -221,7 +225,7 @@ def clock(now: datetime | None) -> datetime:
 
 
 def _said(session: Session, which: ColumnElement[bool]) -> list[Judgement]:
-    said = map(as_judgement, session.execute(judgement_rows().where(which, leases.COUNTS)))
+    said = map(as_judgement, session.execute(judgement_rows().where(which, leases.NOT_GOLD, leases.COUNTS)))
     return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 
@@ -239,6 +243,22 @@ def _check_answers(owner: CampaignRow, prompt_id: str, answers: int) -> None:
         )
 
 
+def _gold(prompt: Prompt, answers: int) -> list[int] | None:
+    """The ranks of a gold question, which must tell two answers apart, or nobody could be wrong. What is no list of
+    whole numbers is a column of somebody's data that happens to have this name."""
+    ranks = prompt.meta.get("gold")
+    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
+        return None
+    if len(ranks) != answers or min(ranks) < 1 or len(set(ranks)) < 2:
+        found = (
+            f'its "gold" is {ranks}, and no order of {answers} answers: a rank for each from 1 (best), not all equal'
+        )
+        raise StoreError(
+            Problem(f"prompt {prompt.id}", found, "Mend it, or rename the column if it means another thing.")
+        )
+    return list(ranks)
+
+
 def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers: list[str]) -> None:
     if as_prompt(item).messages != prompt.messages or texts(session, item.id) != answers:
         found = "was queued already in this campaign with other messages or answers"
@@ -250,7 +270,7 @@ def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
         select(AnnotatorRow.name, func.count())
         .join(JudgementRow, JudgementRow.annotator_id == AnnotatorRow.id)
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
-        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.COUNTS)
+        .where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, JudgementRow.ranks.is_not(None), leases.COUNTS)
         .group_by(AnnotatorRow.name)
     )
     return dict(sorted((name, count) for name, count in session.execute(found)))

@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
 from burnish.stats.agreement import counted_agreement
-from burnish.store import queries
+from burnish.store import queries, settlements
 from burnish.store.ranks import agreed
 from burnish.store.session import Store
+from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, Campaign, Item, Judgement
 from burnish.types import Message, Prompt, Ranking
 
@@ -29,6 +30,8 @@ RULE = "mean-rank"
 """Agreed order: answers by the mean of their mid-ranks over the annotators."""
 TIES = "kept"
 """Answers of exactly equal mean rank share a rank."""
+SETTLED = "; an adjudicator's order where one settled the item, with the votes beside it"
+"""What the rule's name goes on with where an item was settled."""
 FILTER = "each annotator's latest revision; skips, withdrawn work, and items that nobody ranked, are left out"
 VERSION = 1
 
@@ -58,6 +61,8 @@ class SnapshotManifest:
     """Ids of all judgements behind the rows, sorted."""
     rows: str
     """Digest of all rows: the training rows, then the held-out ones."""
+    settlements: list[str] = field(default_factory=list[str])
+    """Ids of the settlements whose order rows have, sorted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,8 +89,10 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         people = queries.annotators(session)
         items = queries.items(session, campaign_id)
         said = queries.judgements(session, campaign_id)
+        settled = {each.item: each for each in settlements.settled(session, campaign_id)}
     ranked = [judgement for judgement in said if judgement.ranks]
-    rows = _rows(items, ranked)
+    rows = [_settled(row, settled.get(item)) for item, row in _rows(items, ranked).items()]
+    decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
@@ -98,7 +105,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         kind=campaign.kind,
         overlap=campaign.overlap,
         filter=FILTER,
-        rule=RULE,
+        rule=RULE + SETTLED if decided else RULE,
         ties=TIES,
         held_out=held_out,
         seed=seed,
@@ -106,6 +113,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         annotators=_annotators(people, ranked),
         judgements=sorted(judgement.id for judgement in ranked),
         rows=digest_value(sides["train"] + sides["heldout"]),
+        settlements=decided,
     )
     with folder(path) as filling:
         for split, part in sides.items():
@@ -141,12 +149,17 @@ def judgement_ids(path: Path) -> list[str]:
     return read_manifest(path).judgements
 
 
-def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
-    """Rows by prompt id, judgements and votes by annotator: `items` and `ranked` come in that order."""
+def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> dict[int, dict[str, Any]]:
+    """Rows by item, in the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
     by_item: dict[int, list[Judgement]] = {}
     for judgement in ranked:
         by_item.setdefault(judgement.item, []).append(judgement)
-    return [_row(item, by_item[item.id]) for item in items if item.id in by_item]
+    return {item.id: _row(item, by_item[item.id]) for item in items if item.id in by_item}
+
+
+def _settled(row: dict[str, Any], settlement: Settlement | None) -> dict[str, Any]:
+    """The row with an adjudicator's order in place of the agreed one; what people said stays beside it."""
+    return row | {"ranks": list(settlement.ranks), "settled": settlement.id} if settlement else row
 
 
 def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:

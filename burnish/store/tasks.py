@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
-from burnish.store import events, leases
+from burnish.store import events, gold, leases
 from burnish.store.mapping import as_judgement, as_task, judgement_rows
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.ranks import own_order
@@ -37,7 +37,7 @@ def next_task(
     """
     now = clock(now)
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
-    item = _wanted(session, campaign, person, now, prompt_id) if person.standing == "active" else None
+    item = _wanted(session, owner, person, now, prompt_id) if person.standing == "active" else None
     if item is None:
         return None
     answers = texts(session, item.id)
@@ -121,13 +121,13 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
 
 
 def _wanted(
-    session: Session, campaign: int, person: AnnotatorRow, now: datetime, prompt_id: str | None
+    session: Session, owner: CampaignRow, person: AnnotatorRow, now: datetime, prompt_id: str | None
 ) -> ItemRow | None:
     if prompt_id is not None:
-        only = leases.open_items(campaign, person, now).where(ItemRow.prompt_id == prompt_id)
+        only = leases.open_items(owner.id, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()
-    held = session.scalars(leases.held_item(campaign, person.id, now).limit(1)).first()
-    return held or session.scalars(leases.open_items(campaign, person, now).limit(1)).first()
+    held = session.scalars(leases.held_item(owner.id, person.id, now).limit(1)).first()
+    return held or gold.next_item(session, owner, person, now)
 
 
 def _assignment(session: Session, task: int) -> AssignmentRow:

@@ -27,6 +27,10 @@ class Campaign:
     question: str
     kind: CampaignKind
     overlap: int
+    training: int = 0
+    """How many gold questions a person is given first; see `store.gold`."""
+    pass_mark: float = 0.7
+    """The mean score in them with which they are given others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

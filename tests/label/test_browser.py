@@ -99,3 +99,67 @@ def test_judging_by_keyboard(store: Store, fill: Callable[..., int], address: st
     assert skip.skip == "unsure"
     own = dict(zip(shown, (1, 2, 2, 3), strict=True))  # places 1, 3, 3, 4 without the gap
     assert order.ranks == tuple(own[f"answer {place} to 0"] for place in range(4))
+
+
+def judged_against_each_other(store: Store, campaign: int) -> None:
+    """Two people order every pair the other way round, but for the last."""
+    for name, ranks in (("Amina", (1, 2)), ("Bob", (2, 1))):
+        who = service.join(store, name, "person")
+        for number in range(6):
+            task = service.next_task(store, campaign, who, prompt_id=f"p{number}")
+            assert task
+            shown = [(ranks if number < 5 else (1, 2))[position] for position in task.order]
+            service.submit(store, task=task.id, submission=f"{name} {number}", ranks=shown, seconds=20.0)
+
+
+def fits(page: Page) -> bool:
+    page.wait_for_load_state()
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_manager_invites_reads_how_people_agree_and_settles(
+    store: Store, fill: Callable[..., int], address: str, page: Page
+):
+    campaign = fill(store, items=6, overlap=2)
+    judged_against_each_other(store, campaign)
+    page.goto(f"{address}/join?once={service.invite(store, 'manager')}")
+    page.get_by_label("Your name").fill("Mona")
+    page.get_by_label("A password").fill("correct horse")
+    page.get_by_role("button", name="Start").click()
+
+    page.get_by_role("link", name="People").click()
+    page.get_by_role("button", name="Make a link").click()
+    assert page.get_by_label("The link").input_value().startswith(f"{address}/join?once=")
+    assert fits(page)
+
+    page.get_by_role("link", name="Progress").click()
+    page.get_by_role("link", name="How they agree").click()
+    page.get_by_text("Krippendorff's α").wait_for()
+    assert fits(page)
+    page.goto(f"{address}/progress/{campaign}/people")
+    page.get_by_role("heading", name="How people work").wait_for()
+    assert fits(page)
+
+    page.goto(f"{address}/progress")
+    page.get_by_role("link", name="Disagreements").click()
+    assert page.get_by_role("article").count() == 5
+    assert fits(page)
+    page.get_by_role("link", name="Settle p4").press("Enter")
+    shown = page.locator(".dispute .answer .text").all_inner_texts()
+    for place, text in enumerate(shown, start=1):
+        page.locator(f"select[name=rank-{place}]").focus()
+        press(page, "1" if text == "answer 1 to 4" else "2")
+    page.get_by_label("Why").fill("It answers what was asked.")
+    assert fits(page)
+    page.get_by_role("button", name="Settle it").press("Enter")
+    page.get_by_role("heading", name="Settled").wait_for()
+    assert page.get_by_role("article").count() == 4
+    (settled,) = service.settled(store, campaign)
+    assert (settled.ranks, settled.note) == ((2, 1), "It answers what was asked.")
+
+    page.get_by_role("link", name="Log").click()
+    page.get_by_text("lines fit").wait_for()
+    page.get_by_label("What").select_option("item.settle")
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("cell", name="Mona").wait_for()
+    assert fits(page)

@@ -19,6 +19,7 @@ PUBLIC: frozenset[str] = frozenset({"nobody", *ROLES})
 SIGNED_IN = frozenset(ROLES)
 JUDGES = frozenset({"owner", "manager", "adjudicator", "annotator"})
 OVERSEERS = frozenset({"owner", "manager", "adjudicator", "viewer"})
+ADJUDICATORS = frozenset({"owner", "manager", "adjudicator"})
 MANAGERS = frozenset({"owner", "manager"})
 MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/"): PUBLIC,
@@ -27,9 +28,17 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("POST", "/sign-in"): PUBLIC,
     ("POST", "/sign-out"): SIGNED_IN,
     ("GET", "/campaigns/{campaign}"): JUDGES,
+    ("GET", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("POST", "/campaigns/{campaign}/tasks/{task}"): JUDGES,
     ("GET", "/progress"): OVERSEERS,
     ("GET", "/progress/{campaign}"): OVERSEERS,
+    ("GET", "/progress/{campaign}/models"): OVERSEERS,
+    ("GET", "/progress/{campaign}/people"): MANAGERS,
+    ("POST", "/progress/{campaign}/people"): MANAGERS,
+    ("GET", "/campaigns/{campaign}/disagreements"): ADJUDICATORS,
+    ("GET", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
+    ("POST", "/campaigns/{campaign}/disagreements/{item}"): ADJUDICATORS,
+    ("GET", "/log"): MANAGERS,
     ("GET", "/people"): MANAGERS,
     ("POST", "/people/invite"): MANAGERS,
     ("POST", "/people/{person}"): MANAGERS,

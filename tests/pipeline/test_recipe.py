@@ -70,6 +70,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     assert key in found[0][1]
 
 
+COMPARED = "{judge: {model: smollm2-135m, by: comparison, criteria: Kind.}}"
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -206,6 +207,12 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
         ("online_dpo: {gamma: 0.3}", "gamma is set, and dpo does not read it"),
         ("online_dpo: {loss: robust}", "robust without label_smoothing is dpo"),
         ("online_dpo: {minibatches: 99}", "99 minibatches of 32 prompts"),
+        (f"ppo: {{rewards: [{COMPARED}]}}", "answers to one prompt are compared, and there is one"),
+        (f"evaluate: {{cases: [rows.jsonl], rewards: [{COMPARED}]}}", "are compared, and each model gives one"),
+        (
+            "evaluate: {cases: [rows.jsonl], rewards: [{length: {most: 9}, name: words}]}",
+            '"words" is the name of a figure',
+        ),
         ("grpo: {loss: rloo, epochs: 2}", "rloo has no ratio"),
         ("grpo: {loss: reinforce, minibatches: 2}", "one step an iteration"),
         ("grpo: {kl: {in: reward, estimator: k3}}", "leaves out its own gradient"),
@@ -225,6 +232,13 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
     assert [says in clause for _, clause, _ in found] == [True]
+
+
+def test_a_list_with_a_wrong_item_is_not_called_short_as_well(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "grpo:\n  prompts: rows.jsonl\n  rewards: [{judge: {model: smollm2-135m}}]\n")
+    assert [found for _, found, _ in problems(path)] == ['"grpo.rewards.0.judge.criteria" is missing']
+    path = write(tmp_path, SFT + "grpo:\n  prompts: rows.jsonl\n  rewards: []\n")
+    assert ["at least 1 item" in found for _, found, _ in problems(path)] == [True]
 
 
 @pytest.mark.parametrize(("lmbda", "minibatches", "given"), [(0.5, 1, 32), (0.8, 1, 8), (0.8, 4, 2), (0.99, 1, 1)])

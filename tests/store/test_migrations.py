@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, text
 from sqlalchemy.exc import DatabaseError
 
-from burnish.store import queries
+from burnish.store import disputes, queries
 from burnish.store.session import _connected, _migrate, open_store, store_url
 
 NOON = datetime(2026, 11, 24, 12)
@@ -49,6 +49,7 @@ def test_a_database_of_the_first_release_is_brought_up_to_date(make: Callable[[]
         counts = queries.progress(read, 1)
         assert (counts.items, counts.judged, counts.skipped, counts.left) == (3, 2, 2, 2)
         assert [said.id for said in queries.judgements(read, 1)] == ["a", "c", "d", "e"]
+        assert [(each.item.prompt.id, each.opposed) for each in disputes.disputes(read, 1, 1)] == [("p0", 1.0)]
         assert queries.judgements(read, 1)[0].created == NOON.replace(tzinfo=UTC)
         assert read.execute(text("select language from item order by id")).scalars().all() == [None, "fr", None]
     store.close()
