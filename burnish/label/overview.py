@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from fastapi import APIRouter, Request, Response
 
 from burnish.label import service
-from burnish.label.desk import RIGHTS, At, Desk, Found, Overseer
+from burnish.label.desk import At, Desk, Found, Overseer, has
 from burnish.store.views import Campaign
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ router = APIRouter()
 def show_progress(request: Request, at: At, who: Overseer) -> Response:
     """Every campaign, with what is done, left and skipped; for managers, with whose work needs a look."""
     found = service.campaigns(at.store)
-    looks = who.person.role in RIGHTS["manage"]
+    looks = has(who.person, "manage")
     rows = [(each, service.progress(at.store, each.id), _alarms(at, each) if looks else []) for each in found]
     return at.page(request, "progress.html", rows=rows)
 
