@@ -66,6 +66,7 @@ def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
     context = {"filled": {}, **context, "campaign": campaign, "task": task, "skips": SKIPS, "submission": str(uuid4())}
+    context["training"] = service.training(at.store, campaign.id, who.person.id)
     return at.page(request, "task.html", status, share=service.share(at.store, campaign.id, who.person.id), **context)
 
 

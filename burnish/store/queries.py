@@ -18,7 +18,15 @@ from burnish.errors import Problem, StoreError
 from burnish.store import events, leases
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
-from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import (
+    AnnotatorRow,
+    AnswerRow,
+    AssignmentRow,
+    CampaignRow,
+    ItemRow,
+    JudgementRow,
+    SettlementRow,
+)
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
@@ -192,11 +200,15 @@ def judgements(session: Session, campaign: int) -> list[Judgement]:
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
-    """Which of these judgements the database holds."""
+    """Which of these judgements and settlements the database holds."""
     asked = list(judgement_ids)
     parts = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+    columns = (JudgementRow.id, SettlementRow.id)
     return {
-        known for part in parts for known in session.scalars(select(JudgementRow.id).where(JudgementRow.id.in_(part)))
+        known
+        for part in parts
+        for column in columns
+        for known in session.scalars(select(column).where(column.in_(part)))
     }
 
 

@@ -16,7 +16,7 @@ from burnish.store import disputes, events, queries, settlements, tasks
 from burnish.store import people as accounts
 from burnish.store.session import Store
 from burnish.store.settlements import Settlement
-from burnish.store.snapshot import freeze, read_manifest, read_rows
+from burnish.store.snapshot import freeze, judgement_ids, read_manifest, read_rows
 from burnish.store.views import Annotator
 
 from .test_disputes import found, say
@@ -146,4 +146,7 @@ def test_a_snapshot_takes_the_settled_order_and_keeps_the_votes(
     manifests = [read_manifest(tmp_path / each) for each in ("before", "after")]
     assert [manifest.settlements for manifest in manifests] == [[], [made.id]]
     assert manifests[0].rule == "mean-rank"
+    assert made.id in judgement_ids(tmp_path / "after")
+    with store.reading() as read:
+        assert queries.exists(read, [made.id, "nothing"]) == {made.id}
     assert manifests[1].rule.startswith("mean-rank; an adjudicator's order where")
