@@ -30,11 +30,11 @@ $(READY): pyproject.toml requirements/lock.txt
 	  || $(PIP) install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu' \
 	  || $(PIP) install -q 'torch==$(TORCH)'; \
 	fi
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres,parquet]'
 	@touch $@
 
 $(PEERS): $(READY)
-	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres,bench]'
+	$(PIP) install -q -c requirements/lock.txt -e '.[train,rules,dev,postgres,parquet,bench]'
 	@touch $@
 
 demo: $(READY) ## the whole loop on a small model: runs/demo/report.html, runs/demo/release

@@ -9,6 +9,8 @@ import typer
 
 from burnish import __version__
 from burnish.errors import ConfigError, Problem, nearest
+from burnish.label_verbs import label
+from burnish.options import Json
 from burnish.terminal import converse, emit, marker, progress
 
 app = typer.Typer(
@@ -20,11 +22,9 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 our bug, 2 input, 3 machine, 4 verdict no, 5 inconclusive, 6 waiting for people.",
 )
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
-label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's judgements.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
 Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
@@ -32,7 +32,6 @@ SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a s
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
-Database = Annotated[str, typer.Argument(metavar="RUN|DB", help="A run folder, a preference database, or its URL.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
@@ -214,7 +213,8 @@ def doctor(
 
     settle()
     found = examine(model, Path.cwd(), data, progress())
-    _told_and_kept(found.as_json(), as_text(found, marker(), out), out, json)
+    _keep(found.as_json(), out)
+    emit(found.as_json(), as_text(found, marker(), out), json)
     raise typer.Exit(0 if found.passed else 4)
 
 
@@ -241,8 +241,11 @@ def bench(
     plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
-    rows = compare.compare(f"bench {kind}", found, rounds, progress())
-    _told_and_kept(report.as_json(rows, model, data, max_length), report.as_text(rows, model), out, json)
+    rows = list[compare.Row]()
+    for row in compare.compare(f"bench {kind}", found, rounds, progress()):
+        rows.append(row)
+        _keep(report.as_json(rows, model, data, max_length), out)
+    emit(report.as_json(rows, model, data, max_length), report.as_text(rows, model), json)
 
 
 @app.command()
@@ -256,45 +259,6 @@ def gold(
     from burnish.pipeline.gold.study import Plan, publish
 
     emit(*publish(recipe, out, Plan(seeds=range(1, seeds + 1)), progress()), json)
-
-
-@label.command()
-def serve(
-    place: Database,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
-    host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
-) -> None:
-    """Serve the labelling pages; the first time, prints a link for their owner."""
-    from burnish.label.app import serve as serve_pages
-    from burnish.pipeline.run_folder import database
-
-    serve_pages(database(place), host=host, port=port)
-
-
-@label.command()
-def invite(
-    place: Database,
-    role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
-    languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
-) -> None:
-    """Make a link that lets one person in, once, within a week."""
-    from burnish.label.app import link
-    from burnish.pipeline.run_folder import opened
-
-    with opened(place) as store:
-        print(link(store, role, languages, port))
-
-
-@label.command("backup")
-def back_up(place: Database, out: Annotated[Path, typer.Option(help="The copy; a new file.")]) -> None:
-    """Copy the database while people go on judging; the copy is checked, and is a database itself."""
-    from burnish.pipeline.run_folder import opened
-    from burnish.store.backup import backup
-
-    with opened(place) as store:
-        lines, head = backup(store, out)
-    print(f"{out}: whole; the last of {lines} lines of its log is {head}")
 
 
 @config.command()
@@ -342,12 +306,11 @@ def _writable(out: Path | None, usual: str) -> None:
         raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))
 
 
-def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: bool) -> None:
+def _keep(found: dict[str, Any], out: Path | None) -> None:
     from burnish.records.durable import write_json
 
     if out is not None:
         write_json(out, found)
-    emit(found, text, json)
 
 
 def _work(recipe: Any, base: Path, folder: Path, until: str | None, json: bool) -> NoReturn:

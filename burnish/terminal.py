@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
@@ -127,6 +128,19 @@ def converse(say: Callable[[str], str]) -> None:
         if not text:
             return
         print("\n".join(plain(line, 10_000) for line in say(text).split("\n")))
+
+
+def columns(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as aligned columns: numbers to the right, all else to the left."""
+    told = [[plain(cell, 60) for cell in row] for row in rows]
+    widths = [max(len(row[place]) for row in told) for place in range(len(told[0]))]
+    right = [all(re.fullmatch(r"[\d.]+", row[place]) for row in told[1:]) for place in range(len(widths))]
+    return "\n".join(
+        "  ".join(
+            f"{cell:{'>' if side else '<'}{width}}" for cell, width, side in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in told
+    )
 
 
 def emit(value: Any, text: str, as_json: bool) -> None:

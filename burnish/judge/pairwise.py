@@ -36,11 +36,17 @@ class Comparison:
     """a against b, both orders together."""
 
     outcome: float
-    """Mean over both orders: +1 a is better, -1 b is; +0.5 or -0.5 where one order said tie."""
+    """Mean over both orders and all replies: +1 a is better, -1 b is; of one reply an order, +0.5 or -0.5 where one
+    order said tie."""
     consistent: bool
-    """Whether both orders said the same."""
+    """Whether both orders lean to the same side, or neither does to any."""
     readable: bool = True
-    """Whether both replies could be read."""
+    """Whether all replies could be read."""
+
+    @property
+    def chance(self) -> float:
+        """That a is better: its share of the replies, ties half."""
+        return (1 + self.outcome) / 2
 
 
 def compare_by_rule(rubric: Rubric, prompt: Prompt, a: str, b: str) -> Comparison:
@@ -51,7 +57,7 @@ def compare_by_rule(rubric: Rubric, prompt: Prompt, a: str, b: str) -> Compariso
 def compare_totals(a: float, b: float) -> Comparison:
     """By a score that sees one answer at a time; differences below 1e-9 are rounding."""
     forward = Reply(_sign(a - b))
-    return _combine(forward, Reply(_sign(b - a)))
+    return _combine([forward], [Reply(_sign(b - a))])
 
 
 def compare_by_model(
@@ -60,11 +66,13 @@ def compare_by_model(
     sampling: Sampling | None = None,
     *,
     criteria: str = CRITERIA,
+    n: int = 1,
 ) -> list[Comparison]:
-    """Each (prompt, a, b) put to the judge twice, a first and b first. Greedy unless told otherwise."""
+    """Each (prompt, a, b) put to the judge twice, a first and b first, for `n` replies each. Greedy unless told
+    otherwise."""
     sampling = sampling or Sampling(temperature=0.0, max_new_tokens=4)
     questions = [question(prompt, *order, criteria) for prompt, a, b in pairs for order in ((a, b), (b, a))]
-    replies = [parse(answers[0].text) for answers in judge.generate(questions, sampling)]
+    replies = [[parse(answer.text) for answer in answers] for answers in judge.generate(questions, sampling, n=n)]
     return [_combine(forward, backward) for forward, backward in zip(replies[::2], replies[1::2], strict=True)]
 
 
@@ -88,11 +96,17 @@ def parse(reply: str) -> Reply:
     return {"a": Reply.FIRST, "b": Reply.SECOND, "tie": Reply.TIE}[word[1].lower()] if word else Reply.UNREADABLE
 
 
-def _combine(forward: Reply, backward: Reply) -> Comparison:
+def _combine(forward: Sequence[Reply], backward: Sequence[Reply]) -> Comparison:
     """`backward` was asked with b first, so its sign turns."""
-    ours, theirs = forward.value or 0, -(backward.value or 0)
-    readable = Reply.UNREADABLE not in (forward, backward)
-    return Comparison(outcome=(ours + theirs) / 2, consistent=readable and ours == theirs, readable=readable)
+    ours, theirs = _lean(forward), -_lean(backward)
+    readable = Reply.UNREADABLE not in (*forward, *backward)
+    alike = readable and _sign(ours) == _sign(theirs)
+    return Comparison(outcome=(ours + theirs) / 2, consistent=alike, readable=readable)
+
+
+def _lean(replies: Sequence[Reply]) -> float:
+    """Mean of the replies' values, towards the answer that was shown first."""
+    return sum(reply.value or 0 for reply in replies) / len(replies)
 
 
 def quoted(text: str) -> str:

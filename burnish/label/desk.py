@@ -17,7 +17,7 @@ from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
-from burnish.store.views import Campaign, Role
+from burnish.store.views import Annotator, Campaign, Role
 
 COOKIE = "burnish_session"
 Right = Literal["judge", "see", "adjudicate", "manage"]
@@ -31,6 +31,11 @@ RIGHTS: Mapping[Right, frozenset[Role]] = {
 settle it. manage: invite, hold and remove people; what only an owner may do to whom, `store.people` knows."""
 
 
+def has(person: Annotator, right: Right) -> bool:
+    """Whether somebody may. On hold one settles nothing and looks after nobody, or could let oneself go on."""
+    return person.role in RIGHTS[right] and (right not in ("adjudicate", "manage") or person.standing == "active")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desk:
     """What the routes work with; `create_app` puts it into the application's state."""
@@ -40,9 +45,16 @@ class Desk:
     templates: Jinja2Templates
     chain: Chain = field(default_factory=Chain)
 
+    def who(self, request: Request) -> Visitor | None:
+        """Who asks. The database is asked once a request: the page that says it is away must not ask it again."""
+        if not hasattr(request.state, "visitor"):
+            request.state.visitor = None
+            request.state.visitor = self.door.visitor(request.cookies.get(COOKIE))
+        return request.state.visitor
+
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
-        who = self.door.visitor(request.cookies.get(COOKIE))
-        rights = {right for right, roles in RIGHTS.items() if who and who.person.role in roles}
+        who = self.who(request)
+        rights = {right for right in RIGHTS if who and has(who.person, right)}
         context = {"visitor": who, "rights": rights, **context}
         return self.templates.TemplateResponse(request, name, context, status_code=status)
 
@@ -53,7 +65,7 @@ def desk(request: Request) -> Desk:
 
 def visitor(request: Request, at: Annotated[Desk, Depends(desk)]) -> Visitor:
     """Who asks; 401 for someone who has not signed in."""
-    found = at.door.visitor(request.cookies.get(COOKIE))
+    found = at.who(request)
     if found is None:
         raise HTTPException(401)
     return found
@@ -63,7 +75,7 @@ def may(right: Right) -> Callable[[Visitor], Visitor]:
     """A dependency: who asks, and 403 for someone whose role has not this right."""
 
     def allowed(who: Annotated[Visitor, Depends(visitor)]) -> Visitor:
-        if who.person.role not in RIGHTS[right]:
+        if not has(who.person, right):
             raise HTTPException(403)
         return who
 

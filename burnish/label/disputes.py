@@ -14,8 +14,8 @@ from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.desk import Adjudicator, At, Desk, Found, Id, PageNumber, SignedForm, sentence
 from burnish.label.door import Visitor
-from burnish.label.forms import read_places
 from burnish.store.disputes import PAGE, Dispute
+from burnish.store.kinds import read_places
 from burnish.store.settlements import LONGEST_NOTE
 from burnish.store.views import Campaign
 

@@ -16,6 +16,7 @@ from burnish.store import duels as contests
 from burnish.store import events as audit
 from burnish.store import gold, queries, settlements, tasks
 from burnish.store import people as accounts
+from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
 from burnish.store.events import Event
@@ -65,24 +66,45 @@ def task(store: Store, task: int) -> Task:
         return tasks.task(session, task)
 
 
+def said(store: Store, task: int) -> Judgement | None:
+    """What its person says of a task now; None where they have not answered it."""
+    with store.reading() as session:
+        return tasks.said(session, task)
+
+
+def last_answered(store: Store, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered last in a campaign."""
+    with store.reading() as session:
+        return tasks.last_answered(session, campaign, annotator)
+
+
 def submit(
     store: Store,
     *,
     task: int,
     submission: str,
-    ranks: Sequence[int],
+    ranks: Sequence[int] | None = None,
+    details: Details = NOTHING_MORE,
     seconds: float | None = None,
     revise: bool = False,
     now: datetime | None = None,
 ) -> Judgement:
     """Keep an order of a task's answers: one rank each, in the order in which they were shown; 1 best, equal a tie.
+    What else is said of them, and what is said instead where the campaign grades single answers, are `details`.
 
     When this returns, the disk has it. The same submission again returns the same judgement. StoreError: see
     `store.tasks.submit`.
     """
     with store.transaction() as session:
         return tasks.submit(
-            session, task=task, submission=submission, ranks=ranks, seconds=seconds, now=now, revise=revise
+            session,
+            task=task,
+            submission=submission,
+            ranks=ranks,
+            details=details,
+            seconds=seconds,
+            now=now,
+            revise=revise,
         )
 
 
@@ -110,10 +132,16 @@ def progress(store: Store, campaign: int) -> Counts:
 
 
 def agreement(store: Store, campaign: int) -> Agreement:
-    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load."""
+    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load.
+
+    Only what is compared is read: while this lasts, nobody's work can be written to an SQLite file without a
+    write-ahead log.
+    """
+    statistics = import_module("burnish.label.agreement")
     with store.reading() as session:
-        items, said = queries.items(session, campaign), queries.judgements(session, campaign)
-    found: Agreement = import_module("burnish.label.agreement").agreement(items, said)
+        items = queries.judged_together(session, campaign, statistics.MOST)
+        said = queries.judgements_of(session, items)
+    found: Agreement = statistics.agreement(items, said)
     return found
 
 
@@ -212,17 +240,22 @@ def person(store: Store, annotator: int) -> Annotator:
         return queries.annotator(session, annotator)
 
 
-def invite(
-    store: Store,
-    role: Role,
-    *,
-    by: Annotator | None = None,
-    languages: Sequence[str] = (),
-    annotator: int | None = None,
-) -> str:
-    """What a link holds that lets one person in; see `store.people.invite`."""
+def invite(store: Store, role: Role, *, by: Annotator | None = None, languages: Sequence[str] = ()) -> str:
+    """What a link holds that lets someone new in; see `store.people.invite`."""
     with store.transaction() as session:
-        return accounts.invite(session, role, by=by, languages=languages, annotator=annotator)
+        return accounts.invite(session, role, by=by, languages=languages)
+
+
+def invite_again(store: Store, annotator: int, *, by: Annotator | None = None) -> str:
+    """What a link holds that gives someone who is here a new password."""
+    with store.transaction() as session:
+        return accounts.invite_again(session, annotator, by=by)
+
+
+def invite_first_owner(store: Store) -> str | None:
+    """What a link holds that lets an owner in; None where somebody is one already."""
+    with store.transaction() as session:
+        return accounts.invite_first_owner(session)
 
 
 def set_role(store: Store, annotator: int, role: Role, *, by: Annotator) -> None:
@@ -240,9 +273,3 @@ def remove(store: Store, annotator: int, *, by: Annotator) -> None:
     """Take a person's name out; their judgements stay."""
     with store.transaction() as session:
         accounts.remove(session, annotator, by=by)
-
-
-def has_owner(store: Store) -> bool:
-    """Whether anybody can let others in."""
-    with store.reading() as session:
-        return accounts.has_owner(session)

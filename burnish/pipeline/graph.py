@@ -42,7 +42,7 @@ GRAPH: Graph = (
         run=computed("burnish.pipeline.dpo"),
         shared=("model", "seed", "dtype", "rankings"),
     ),
-    Stage(name="kto", version=1, needs=("sft",), makes="model", run=computed("burnish.pipeline.kto")),
+    Stage(name="kto", version=1, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.kto")),
     Stage(
         name="distill",
         version=1,

@@ -54,22 +54,23 @@ def store_of(folder: Path, recipe: Recipe) -> Path | str:
     return (recipe.collect and recipe.collect.store) or folder / STORE
 
 
-def database(place: str) -> Path | str:
-    """The preference database that a run folder, a file or an address names. ConfigError where there is none yet."""
+def database(place: str, *, make: bool = False) -> Path | str:
+    """The preference database that a run folder, a file or an address names. ConfigError where there is none yet,
+    unless one is to be made."""
     if "://" in place:
         return place
     path = Path(place)
     found = store_of(path, read_copy(path)) if path.is_dir() else path
-    if isinstance(found, Path) and not found.is_file():
-        mend = "Run a recipe with collect: {by: people} first, or name the database."
+    if isinstance(found, Path) and not (make or found.is_file()):
+        mend = "Name the database, or make one: burnish label new NAME --from FILE"
         raise ConfigError(Problem(str(found), "there is no preference database", mend))
     return found
 
 
 @contextmanager
-def opened(place: str) -> Generator[Store]:
+def opened(place: str, *, make: bool = False) -> Generator[Store]:
     """That database, open."""
-    with closing(open_store(database(place))) as store:
+    with closing(open_store(database(place, make=make))) as store:
         yield store
 
 

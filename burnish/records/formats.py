@@ -68,7 +68,7 @@ def read_rankings(
     With `drop_bad`, rows whose content is unfit are left out and come back as problems, for the caller to count and
     say; lines that are no JSON raise even then: a damaged file is not to be trusted.
     """
-    found, problems = sift(read_jsonl(path), partial(_rankings, strength=strength))
+    found, problems = sift(read_jsonl(path), partial(rankings_of, strength=strength))
     rankings = [ranking for of_row in found for ranking in of_row]
     if drop_bad:
         return rankings, problems
@@ -141,7 +141,7 @@ def _prompt(row: Row, column: str | None) -> Prompt:
     return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)))
 
 
-def _rankings(row: Row, *, strength: str | None) -> list[Ranking]:
+def rankings_of(row: Row, *, strength: str | None = None) -> list[Ranking]:
     """What a row ranks: a tree of messages as often as it has ranked replies, any other row once."""
     found = tree_rankings(row) if is_tree(row) else [_ranking(row)]
     return found if strength is None else [replace(each, strengths=_strengths(row, each, strength)) for each in found]

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,11 +41,15 @@ class Row:
     """From 1; blank lines count."""
     value: dict[str, Any]
     text: str
-    """The line as it stands: an error's column is found in it."""
+    """The line as it stands: an error's column is found in it. Of a row in an array, its lines."""
+    indent: int = 0
+    """Characters before the text in its first line."""
 
     def where(self, *keys: str | int) -> str:
         """`file:line:column` of the value that `keys` lead to, or of the nearest value around it."""
-        return f"{self.path}:{self.line}:{column(self.text, keys)}"
+        before = self.text[: column(self.text, keys) - 1]
+        lines, last = before.count("\n"), len(before) - before.rfind("\n") - 1
+        return f"{self.path}:{self.line + lines}:{last + 1 + (0 if lines else self.indent)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,15 @@ def read_jsonl(path: Path) -> list[Row]:
 def first_row(path: Path) -> Row:
     """The first row, to see what kind of file it is. What stands behind it is not read."""
     return scan(path, most=1).rows[0]
+
+
+def row_of(path: Path, line: int, text: str, indent: int = 0) -> Row:
+    """One JSON value as a row. Raises DataError with what is wrong with it."""
+    reader = _Reader(path)
+    reader.accept(line, text)
+    if reader.problems:
+        raise DataError(*reader.problems)
+    return replace(reader.rows[0], indent=indent)
 
 
 def sift(rows: Sequence[Row], parse: Callable[[Row], T]) -> tuple[list[T], list[Problem]]:
@@ -133,6 +146,10 @@ class _Reader:
         if self.problems:
             raise DataError(*self.problems)
         return Scan(path=self.path, rows=self.rows, blank=self.blank, bom=bom)
+
+    def accept(self, number: int, text: str) -> None:
+        """One row more."""
+        self._line(number, text.encode(), True)
 
     def _line(self, number: int, line: bytes, whole: bool) -> None:
         if len(line) > MAX_ROW:

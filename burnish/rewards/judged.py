@@ -38,8 +38,8 @@ class JudgedReward:
         won: list[list[float]] = [[] for _ in asked]
         for (i, j), comparison in zip(pairs, said, strict=True):
             if comparison.readable:
-                won[i].append((1 + comparison.outcome) / 2)
-                won[j].append((1 - comparison.outcome) / 2)
+                won[i].append(comparison.chance)
+                won[j].append(1 - comparison.chance)
         return [sum(each) / len(each) if each else None for each in won]
 
 

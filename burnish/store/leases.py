@@ -38,8 +38,9 @@ _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
 _JUDGE = aliased(AnnotatorRow)
-COUNTS = and_(LATEST, ~exists().where(_JUDGE.id == JudgementRow.annotator_id, _JUDGE.standing == "withdrawn"))
-"""Of a JudgementRow: as LATEST, and its annotator's work was not withdrawn."""
+_UNCOUNTED = or_(_JUDGE.standing == "withdrawn", ~_JUDGE.counts)
+COUNTS = and_(LATEST, ~exists().where(_JUDGE.id == JudgementRow.annotator_id, _UNCOUNTED))
+"""Of a JudgementRow: as LATEST, and its annotator counts, whose work was not withdrawn."""
 _LATER_SETTLEMENT = aliased(SettlementRow)
 LAST_SETTLEMENT = ~exists().where(_LATER_SETTLEMENT.supersedes == SettlementRow.id)
 """Of a SettlementRow: none supersedes it."""

@@ -6,6 +6,7 @@ from typing import cast
 
 from sqlalchemy import Row, Select, select
 
+from burnish.store.details import Asks, Details
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Role, Standing, Task
 from burnish.types import Message, Prompt
@@ -23,6 +24,7 @@ def as_campaign(row: CampaignRow) -> Campaign:
         overlap=row.overlap,
         training=row.training,
         pass_mark=row.pass_mark,
+        asks=Asks.of(row.asks),
     )
 
 
@@ -36,6 +38,8 @@ def as_annotator(row: AnnotatorRow) -> Annotator:
         languages=tuple(row.languages),
         standing=cast(Standing, row.standing),
         removed=row.removed is not None,
+        counts=row.counts,
+        about=row.about,
     )
 
 
@@ -81,4 +85,6 @@ def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
         seconds=row.seconds,
         created=row.created,
         supersedes=row.supersedes,
+        chances=None if row.chances is None else tuple(row.chances),
+        details=Details.of(row.details or {}),
     )

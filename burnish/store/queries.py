@@ -8,14 +8,18 @@ code points, and not by the database: each of those has an order of its own, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from heapq import nsmallest
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, StoreError, nearest
 from burnish.store import events, leases
+from burnish.store.details import ORDER_ONLY, Asks
+from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.schema import (
@@ -30,10 +34,9 @@ from burnish.store.schema import (
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
-FEWEST, MOST = 2, 9
-"""How many answers an item may have; nine, because one digit key ranks an answer."""
 AT_ONCE = 500
 """Ids asked for in one statement."""
+Id = TypeVar("Id", int, str)
 
 
 def create_campaign(
@@ -44,12 +47,14 @@ def create_campaign(
     question: str,
     kind: CampaignKind,
     overlap: int,
+    asks: Asks = ORDER_ONLY,
     now: datetime | None = None,
 ) -> int:
     """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused."""
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
-    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap}
+    check_asks(kind, asks)
+    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:
         changed = [field for field, value in asked.items() if getattr(found, field) != value]
@@ -83,7 +88,7 @@ def add_item(
     if found:
         _refuse_other_texts(session, found, prompt, [text for text, _ in answers])
         return found.id
-    _check_answers(owner, prompt.id, len(answers))
+    _check_answers(as_campaign(owner).kind, prompt.id, len(answers))
     gold = _gold(prompt, len(answers))
     row = ItemRow(
         campaign_id=campaign,
@@ -105,17 +110,30 @@ def add_item(
     return row.id
 
 
-def add_annotator(session: Session, name: str, kind: AnnotatorKind, now: datetime | None = None) -> int:
-    """The id of the annotator with this name, made if there is none. A name of another kind is refused.
+def add_annotator(
+    session: Session,
+    name: str,
+    kind: AnnotatorKind,
+    now: datetime | None = None,
+    *,
+    counts: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> int:
+    """The id of the annotator with this name, made if there is none. One that differs from what is asked is refused.
 
-    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`.
+    They sign in nowhere, and the name is also the handle. People with accounts come by `store.people`. `counts` and
+    `about` as `store.views.Annotator` has them.
     """
     found = session.scalars(select(AnnotatorRow).where(AnnotatorRow.name == name)).one_or_none()
     if found and found.kind != kind:
         raise StoreError(Problem("name", f'"{name}" is a {found.kind} annotator already', "Choose another name."))
+    if found and (found.counts, found.about) != (counts, about):
+        raise StoreError(Problem("name", f'"{name}" judges here already, on other terms', "Choose another name."))
     if found:
         return found.id
-    row = AnnotatorRow(handle=name, name=name, kind=kind, languages=[], created=clock(now))
+    row = AnnotatorRow(
+        handle=name, name=name, kind=kind, languages=[], created=clock(now), counts=counts, about=about and dict(about)
+    )
     session.add(row)
     session.flush()
     events.append(session, at=row.created, actor=name, verb="annotator.add", target=name, payload={"kind": kind})
@@ -134,6 +152,19 @@ def campaign(session: Session, campaign: int) -> Campaign:
 def find_campaign(session: Session, key: str) -> Campaign | None:
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     return as_campaign(found) if found else None
+
+
+def named(session: Session, name: str) -> Campaign:
+    """The campaign of this key, or else of this name. Raises StoreError where there is none, or several of the name."""
+    every = campaigns(session)
+    found = [each for each in every if each.key == name] or [each for each in every if each.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        keys = ", ".join(each.key for each in found)
+        raise StoreError(Problem(f"campaign {name}", f"there are {len(found)} of this name", f"Give a key: {keys}."))
+    mend = nearest(name, [each.name for each in every]) if every else "Make one: burnish label new NAME --from FILE"
+    raise StoreError(Problem(f"campaign {name}", "there is none of this name", mend))
 
 
 def annotators(session: Session) -> list[Annotator]:
@@ -168,6 +199,24 @@ def items(session: Session, campaign: int) -> list[Item]:
     return sorted(found, key=lambda item: item.prompt.id)
 
 
+def judged_together(session: Session, campaign: int, most: int) -> dict[int, str | None]:
+    """Items that more than one person judged, with their languages; the first `most` by prompt id. Nothing long of them
+    is read: there may be a hundred thousand."""
+    found = select(ItemRow.prompt_id, ItemRow.id, ItemRow.language)
+    rows = session.execute(found.where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 1))
+    return {row.id: row.language for row in nsmallest(most, rows, key=lambda row: row.prompt_id)}
+
+
+def answered_by(session: Session, campaign: int, annotator: int) -> set[int]:
+    """Ids of the items that one annotator has answered."""
+    found = select(AssignmentRow.item_id).where(
+        AssignmentRow.annotator_id == annotator,
+        AssignmentRow.campaign_id == campaign,
+        AssignmentRow.leased_until.is_(None),
+    )
+    return set(session.scalars(found))
+
+
 def texts(session: Session, item: int) -> list[str]:
     """An item's answers in their own order."""
     found = select(AnswerRow.text).where(AnswerRow.item_id == item).order_by(AnswerRow.position)
@@ -193,23 +242,32 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included, withdrawn work and gold questions not, by prompt id and handle."""
-    found = judgement_rows().where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, leases.COUNTS)
-    said = map(as_judgement, session.execute(found))
-    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+    """Everyone's latest revisions, skips too; no gold question, nobody who does not count. By prompt id and handle."""
+    return _said(session, ItemRow.campaign_id == campaign, leases.COUNTS)
+
+
+def judgements_of(session: Session, items: Collection[int]) -> list[Judgement]:
+    """As `judgements`, of these items alone."""
+    return [said for part in _parts(items) for said in _said(session, JudgementRow.item_id.in_(part), leases.COUNTS)]
+
+
+def judgements_beside(session: Session, campaign: int) -> list[Judgement]:
+    """The same of those who stand beside people and do not count."""
+    return _said(session, ItemRow.campaign_id == campaign, leases.LATEST, ~AnnotatorRow.counts)
+
+
+def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
+    """By the id of each judgement that counts, made here by a person: in which order its answers were shown."""
+    found = select(JudgementRow.id, AssignmentRow.order).join(AssignmentRow)
+    found = found.join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
+    here = (AssignmentRow.campaign_id == campaign, AnnotatorRow.kind.in_(("person", "simulated")), leases.COUNTS)
+    return {row[0]: row[1] for row in session.execute(found.where(*here))}
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
     """Which of these judgements and settlements the database holds."""
-    asked = list(judgement_ids)
-    parts = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    columns = (JudgementRow.id, SettlementRow.id)
-    return {
-        known
-        for part in parts
-        for column in columns
-        for known in session.scalars(select(column).where(column.in_(part)))
-    }
+    ids = [(column, part) for part in _parts(judgement_ids) for column in (JudgementRow.id, SettlementRow.id)]
+    return {known for column, part in ids for known in session.scalars(select(column).where(column.in_(part)))}
 
 
 def campaign_row(session: Session, campaign: int) -> CampaignRow:
@@ -225,13 +283,21 @@ def clock(now: datetime | None) -> datetime:
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
 
 
-def _check_answers(owner: CampaignRow, prompt_id: str, answers: int) -> None:
-    if owner.kind == "pairwise" and answers != 2:
-        raise StoreError(Problem(f"prompt {prompt_id}", f"a pairwise campaign takes 2 answers, not {answers}"))
-    if not FEWEST <= answers <= MOST:
-        raise StoreError(
-            Problem(f"prompt {prompt_id}", f"has {answers} answers; from {FEWEST} to {MOST} can be ranked")
-        )
+def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:
+    said = map(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+
+
+def _parts(ids: Iterable[Id]) -> list[list[Id]]:
+    asked = list(ids)
+    return [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+
+
+def _check_answers(kind: CampaignKind, prompt_id: str, answers: int) -> None:
+    known = KINDS[kind]
+    if not known.fewest <= answers <= known.most:
+        found = f"a campaign of the kind {kind} takes {known.takes} answers, not {answers}"
+        raise StoreError(Problem(f"prompt {prompt_id}", found))
 
 
 def _gold(prompt: Prompt, answers: int) -> list[int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import combinations
+from statistics import fmean
 
 from burnish.errors import Problem, StoreError
 
@@ -35,6 +36,13 @@ def agreed(votes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     """
     sums = [sum(column) for column in zip(*map(_double_midranks, votes), strict=True)]
     return dense(sums)
+
+
+def in_order(values: Sequence[float], ranks: Sequence[int]) -> list[float]:
+    """The same values in another order: the highest to the best answer; tied answers get the mean of theirs."""
+    ordered = sorted(values, reverse=True)
+    shares = {rank: [ordered[place] for place, each in enumerate(sorted(ranks)) if each == rank] for rank in ranks}
+    return [fmean(shares[rank]) for rank in ranks]
 
 
 def _double_midranks(ranks: Sequence[int]) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     text,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -58,7 +60,7 @@ class CampaignRow(Base):
 
     __tablename__ = "campaign"
     __table_args__ = (
-        CheckConstraint("kind in ('pairwise', 'ranking')", name="kind"),
+        CheckConstraint("kind in ('pairwise', 'ranking', 'scale', 'good_bad')", name="kind"),
         CheckConstraint("overlap >= 1", name="overlap"),
     )
 
@@ -74,6 +76,8 @@ class CampaignRow(Base):
     """How many gold questions a person is given first."""
     pass_mark: Mapped[float] = mapped_column(Float, server_default="0.7")
     """The mean score in them, from 0 to 1, with which they are given others."""
+    asks: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """What is asked beside the order, as `store.details.Asks` writes it."""
     created: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -82,7 +86,7 @@ class AnnotatorRow(Base):
 
     __tablename__ = "annotator"
     __table_args__ = (
-        CheckConstraint("kind in ('person', 'simulated', 'model')", name="kind"),
+        CheckConstraint("kind in ('person', 'simulated', 'model', 'imported')", name="kind"),
         CheckConstraint("role in ('owner', 'manager', 'adjudicator', 'annotator', 'viewer')", name="role"),
         CheckConstraint("standing in ('active', 'held', 'withdrawn')", name="standing"),
     )
@@ -102,6 +106,10 @@ class AnnotatorRow(Base):
     removed: Mapped[datetime | None] = mapped_column(Moment)
     """When the name was taken out."""
     created: Mapped[datetime] = mapped_column(Moment)
+    counts: Mapped[bool] = mapped_column(Boolean, server_default=true())
+    """Whether what they say takes a seat and goes into snapshots. A model that only stands beside people does not."""
+    about: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a model: which one, and the principles that it judges by."""
 
 
 class InvitationRow(Base):
@@ -118,6 +126,8 @@ class InvitationRow(Base):
     languages: Mapped[list[str]] = mapped_column(JSON)
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
     """For whom it is; None: for someone new."""
+    invited_by: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
+    """Who made it; None: the command line. It ends when they may no longer give its role."""
     until: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -245,6 +255,10 @@ class JudgementRow(Base):
     ranks: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
     """One rank for each answer in the answers' own order, 1 the best, equal a tie, without gaps."""
     skip: Mapped[str | None] = mapped_column(String(200))
+    chances: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was said beside the order, as `store.details.Details` writes it, in the answers' own order."""
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)
@@ -287,7 +301,8 @@ class EventRow(Base):
     at: Mapped[datetime] = mapped_column(Moment)
     actor: Mapped[str] = mapped_column(String(200))
     verb: Mapped[str] = mapped_column(String(50))
-    target: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(401))
+    """At most an item's: its campaign's key, a slash and its prompt's id."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))

@@ -51,6 +51,16 @@ def test_a_tie_in_one_order_is_half_a_win():
     assert compare_by_model(judge, [(ASKED, GOOD, WRONG)]) == [Comparison(outcome=0.5, consistent=False)]
 
 
+def test_several_replies_are_shares():
+    class Wavering(Scripted):
+        def generate(self, prompts, sampling, *, n=1):
+            return [[Completion(text=text, stop=Stop.EOS) for text in ("A", "A", "tie", "B")[:n]] for _ in prompts]
+
+    (told,) = compare_by_model(Wavering(lambda _: ""), [(ASKED, GOOD, WRONG)], n=4)
+    assert told == Comparison(outcome=0.0, consistent=False), "it leans to whatever is shown first"
+    assert told.chance == 0.5
+
+
 def test_unreadable_replies_are_told():
     told = compare_by_model(Scripted(lambda _: "Answer A is better"), [(ASKED, GOOD, WRONG)])
     assert told == [Comparison(outcome=0.0, consistent=False, readable=False)]

@@ -63,6 +63,8 @@ def test_without_a_watcher_an_ensemble_gives_what_its_members_are_sure_of() -> N
     rows = [{"objective/full_kl": 0.5, "reward/model": 2.0, "reward/model/spread": 0.75}]
     assert readings_of(rows) == [Reading(kl=0.5, score=1.25)]
     assert readings_of([{**rows[0], "reward/held_out": 3.0}]) == [Reading(kl=0.5, score=3.0)]
+    named = {"objective/full_kl": 0.5, "reward/kind": 2.0, "reward/kind/spread": 0.5, "reward/length": 9.0}
+    assert readings_of([named]) == [Reading(kl=0.5, score=1.5)], "whatever the recipe calls it"
 
 
 def test_the_kl_of_a_whole_distribution_by_hand() -> None:

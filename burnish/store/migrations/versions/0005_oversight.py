@@ -9,8 +9,8 @@ from itertools import combinations, groupby
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0006"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 SAID = """
 select said.item_id, said.ranks from judgement said join annotator who on who.id = said.annotator_id

@@ -1,0 +1,138 @@
+"""Campaigns that are made from files: what is asked, and what was judged elsewhere. Knows the store; no file's form.
+
+Doing the same again adds nothing: an item is known by its prompt's id, a judgement by who said it of which item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from burnish.errors import DataError, Problem
+from burnish.records.durable import digest_value
+from burnish.records.entries import Entry
+from burnish.store import elsewhere, queries
+from burnish.store.kinds import KINDS
+from burnish.store.session import Store
+from burnish.store.views import CampaignKind
+
+QUESTION = "Which answer is better?"
+UNKNOWN = "unknown"
+"""The model of an answer of which nobody says who wrote it."""
+
+
+def kind_of(entries: Iterable[Entry]) -> CampaignKind:
+    """Pairwise where there are two answers to choose from throughout."""
+    return "pairwise" if all(len(entry.completions) == 2 for entry in entries) else "ranking"
+
+
+def mixed(entries: Sequence[Entry], gold: Sequence[Entry]) -> list[Entry]:
+    """The entries with the gold ones spread evenly among them: nobody is to see them coming, or to meet them last."""
+    places = {(number + 1) * len(entries) // (len(gold) + 1): number for number in range(len(gold))}
+    spread = len(places) == len(gold)
+    found: list[Entry] = []
+    for place, entry in enumerate(entries):
+        found += [gold[places[place]]] if spread and place in places else []
+        found.append(entry)
+    return found if spread else [*entries, *gold]
+
+
+def ask(
+    store: Store,
+    name: str,
+    entries: Sequence[Entry],
+    *,
+    question: str,
+    overlap: int,
+    kind: CampaignKind | None = None,
+    now: datetime | None = None,
+) -> dict[str, int]:
+    """Make a campaign of these entries, or add those that it lacks: counts of items, and of new ones.
+
+    All or nothing. Raises DataError with every entry that does not fit the kind, StoreError where the campaign exists
+    on other terms or an entry has other texts than the item of its id.
+    """
+    kind = kind or kind_of(entries)
+    _refuse_unfit(entries, kind)
+    with store.transaction() as session:
+        campaign = queries.create_campaign(
+            session, key=name, name=name, question=question, kind=kind, overlap=overlap, now=now
+        )
+        before = queries.progress(session, campaign).items
+        for entry in entries:
+            _item(session, campaign, entry, now)
+        items = queries.progress(session, campaign).items
+    return {"items": items, "new_items": items - before}
+
+
+def take_in(
+    store: Store,
+    name: str,
+    entries: Sequence[Entry],
+    *,
+    question: str = QUESTION,
+    overlap: int | None = None,
+    now: datetime | None = None,
+) -> dict[str, int]:
+    """Add entries with the votes that they have to a campaign, made where there is none: counts of what is new.
+
+    Voters become annotators of the kind `imported`. A campaign that is made asks for as many judgements as the entry
+    with the most votes has. All or nothing; raises as `ask` does, and StoreError where a vote has changed.
+    """
+    most = max((len(entry.votes) for entry in entries), default=0)
+    new = 0
+    with store.transaction() as session:
+        if any(name in (each.key, each.name) for each in queries.campaigns(session)):
+            campaign = queries.named(session, name).id
+        else:
+            campaign = queries.create_campaign(
+                session,
+                key=name,
+                name=name,
+                question=question,
+                kind=kind_of(entries),
+                overlap=overlap or max(1, most),
+                now=now,
+            )
+        _refuse_unfit(entries, queries.campaign(session, campaign).kind)
+        key = queries.campaign(session, campaign).key
+        before = queries.progress(session, campaign).items
+        names = sorted({vote.who for entry in entries for vote in entry.votes})
+        voters = {who: queries.add_annotator(session, who, "imported", now) for who in names}
+        for entry in entries:
+            item = _item(session, campaign, entry, now)
+            for vote in entry.votes:
+                new += elsewhere.record(
+                    session,
+                    item=item,
+                    annotator=voters[vote.who],
+                    submission=digest_value([key, entry.prompt.id, vote.who]),
+                    ranks=vote.ranks,
+                    seconds=vote.seconds,
+                    now=now,
+                )
+        items = queries.progress(session, campaign).items
+    votes = sum(len(entry.votes) for entry in entries)
+    return {"items": items, "new_items": items - before, "judgements": votes, "new_judgements": new}
+
+
+def _item(session: Session, campaign: int, entry: Entry, now: datetime | None) -> int:
+    models = entry.models or (UNKNOWN,) * len(entry.completions)
+    return queries.add_item(session, campaign, entry.prompt, list(zip(entry.completions, models, strict=True)), now=now)
+
+
+def _refuse_unfit(entries: Sequence[Entry], kind: CampaignKind) -> None:
+    known = KINDS[kind]
+    problems = [
+        Problem(
+            entry.where,
+            f"{len(entry.completions)} answers; a {kind} campaign takes {known.takes}",
+            "Use --kind ranking, or leave the row out." if kind == "pairwise" else "Leave some of them out.",
+        )
+        for entry in entries
+        if not known.fewest <= len(entry.completions) <= known.most
+    ]
+    if problems:
+        raise DataError(*problems)

@@ -1,0 +1,142 @@
+"""A campaign as files for others: rows in a form that trainers read, where they come from, and a data card.
+
+Knows snapshots; freezes one and writes what follows from it. Which prompts are held out is the snapshot's rule: by a
+hash of the prompt, so that no prompt stands on both sides of a split.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from burnish.errors import ConfigError, MachineError, Problem
+from burnish.label.card import card
+from burnish.records.durable import folder, write_bytes, write_json, write_jsonl, written_aside
+from burnish.stats.agreement import pairwise_agreement
+from burnish.store import queries
+from burnish.store.session import Store
+from burnish.store.snapshot import SPLITS, SnapshotRow, freeze, read_rows
+from burnish.types import Message
+
+Rows = list[dict[str, Any]]
+
+
+def export(
+    store: Store, name: str, form: str, out: Path, *, held_out: float = 0.0, seed: int = 0, licence: str = "unknown"
+) -> dict[str, Any]:
+    """Write a campaign's judgements as they stand now to the folder `out`, whole or not at all: counts of rows.
+
+    `form` is one of FORMS. Raises ConfigError where `out` holds something, MachineError where pyarrow is wanted and
+    missing, StoreError where there is no such campaign or nothing was judged.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(Problem(str(out), "exists already, and an export replaces nothing", "Give a new folder."))
+    if form == "parquet" and find_spec("pyarrow") is None:
+        raise MachineError(Problem("--as parquet", "needs the package pyarrow", "Try: pip install 'burnish[parquet]'"))
+    with store.reading() as session:
+        campaign = queries.named(session, name)
+    with TemporaryDirectory() as aside, folder(out) as filling:
+        snapshot = Path(aside) / "snapshot"
+        manifest = freeze(store, campaign.id, snapshot, held_out=held_out, seed=seed)
+        rows = {split: read_rows(snapshot, split) for split in SPLITS}
+        written: dict[str, int] = {}
+        for split in SPLITS:
+            if form == "snapshot":
+                write_bytes(filling / f"{split}.jsonl", (snapshot / f"{split}.jsonl").read_bytes())
+                written[split] = len(rows[split])
+            else:
+                written[split] = _write(filling, form, split, rows[split])
+        write_json(filling / "snapshot.json", asdict(manifest))
+        agreeing = pairwise_agreement([[ranks for _, ranks in row.votes] for part in rows.values() for row in part])
+        text = card(manifest, agreeing, form=form, says=FORMS[form], rows=written, licence=licence)
+        write_bytes(filling / "README.md", text.encode())
+    return {"out": str(out), "form": form, "rows": written, "judgements": len(manifest.judgements)}
+
+
+def preference(row: SnapshotRow) -> Rows:
+    """TRL's conversational preferences: one row for every two answers that the agreed order settles."""
+    ranking = row.ranking
+    return [
+        {
+            "prompt": _turns(ranking.prompt.messages),
+            "chosen": _said(ranking.completions[better]),
+            "rejected": _said(ranking.completions[worse]),
+        }
+        for i, j in combinations(range(len(ranking.ranks)), 2)
+        if ranking.ranks[i] != ranking.ranks[j]
+        for better, worse in [(i, j) if ranking.ranks[i] < ranking.ranks[j] else (j, i)]
+    ]
+
+
+def unpaired(row: SnapshotRow) -> Rows:
+    """TRL's unpaired preferences: the best answers are good, the worst bad; where all answers tie there is no row."""
+    ranking = row.ranking
+    ends = {min(ranking.ranks): True, max(ranking.ranks): False}
+    return [
+        {"prompt": _turns(ranking.prompt.messages), "completion": _said(text), "label": ends[rank]}
+        for text, rank in zip(ranking.completions, ranking.ranks, strict=True)
+        if len(ends) == 2 and rank in ends
+    ]
+
+
+def rankings(row: SnapshotRow) -> Rows:
+    """Our rankings: all answers with their ranks, and the judgements behind them."""
+    ranking = row.ranking
+    return [
+        {
+            "prompt_id": ranking.prompt.id,
+            "prompt": _turns(ranking.prompt.messages),
+            "completions": list(ranking.completions),
+            "ranks": list(ranking.ranks),
+            "judgements": list(ranking.judgements),
+        }
+    ]
+
+
+def table(row: SnapshotRow) -> Rows:
+    """As `rankings`, with single votes, agreement, and the prompt's other columns as one JSON text, of one type."""
+    votes = [{"annotator": name, "ranks": list(ranks)} for name, ranks in row.votes]
+    meta = json.dumps(dict(row.ranking.prompt.meta), ensure_ascii=False, sort_keys=True)
+    return [{**each, "votes": votes, "agreement": row.agreement, "meta": meta} for each in rankings(row)]
+
+
+FORMS = {
+    "preference": "a row for every two answers that the agreed order settles: TRL's prompt, chosen and rejected",
+    "unpaired": "a row for each best and each worst answer: TRL's prompt, completion and label",
+    "rankings": "a row for each item: prompt, completions, ranks (1 is best, equal is a tie)",
+    "parquet": "a row for each item, with every single vote, in Parquet",
+    "snapshot": "what burnish trains from: a row for each item, with every single vote",
+}
+"""What can be exported, and what it is."""
+_MADE: dict[str, Callable[[SnapshotRow], Rows]] = {
+    "preference": preference,
+    "unpaired": unpaired,
+    "rankings": rankings,
+    "parquet": table,
+}
+
+
+def _write(filling: Path, form: str, split: str, found: Sequence[SnapshotRow]) -> int:
+    rows = [each for row in found for each in _MADE[form](row)]
+    if rows and form == "parquet":
+        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
+        with written_aside(filling / f"{split}.parquet") as aside:
+            parquet.write_table(arrow.Table.from_pylist(rows), aside)
+    elif rows:
+        write_jsonl(filling / f"{split}.jsonl", rows)
+    return len(rows)
+
+
+def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
+    return [message.as_json() for message in messages]
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]

@@ -1,0 +1,139 @@
+"""What a labelling campaign asks about: prompts with two or more answers, and what others said of them, if they did.
+
+Rows have `prompt` (or `messages`) and `completions`, a list of texts or of objects with a `text` as `burnish sample`
+writes them, and perhaps `models`, a list of who wrote each. Rankings and pairs of every kind that `records.formats`
+reads will do too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from burnish.errors import DataError, Problem
+from burnish.records.durable import digest_value
+from burnish.records.formats import rankings_of
+from burnish.records.jsonl import Row, kind, read_jsonl, sift
+from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, text_of
+from burnish.types import Prompt
+
+_COLUMNS = ("prompt", "messages", "completions", "models", "id")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """What one person said."""
+
+    who: str
+    ranks: tuple[int, ...]
+    """In the entry's order; 1 is best, equal is a tie."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One prompt with its answers."""
+
+    where: str
+    """`file:line:column`."""
+    prompt: Prompt
+    completions: tuple[str, ...]
+    models: tuple[str, ...] = ()
+    """Who wrote each; empty where nobody says."""
+    votes: tuple[Vote, ...] = ()
+
+
+def read_entries(path: Path) -> tuple[list[Entry], list[Problem]]:
+    """What a file has to ask about, and the problems of rows that are unfit. Two rows of one id are a problem."""
+    found, problems = sift(read_jsonl(path), entries_of)
+    return _distinct([entry for of_row in found for entry in of_row], problems)
+
+
+def read_gold(path: Path) -> tuple[list[Entry], list[Problem]]:
+    """Rankings whose order is known to be right: it stands in `meta.gold`, in the answers' own order."""
+    found, problems = sift(read_jsonl(path), rankings_of)
+    entries = [
+        replace(each, prompt=replace(each.prompt, meta={**each.prompt.meta, "gold": list(ranking.ranks)}))
+        for of_row in found
+        for ranking in of_row
+        for each in [entry(str(path), ranking.prompt.messages, ranking.completions, ranking.prompt.meta)]
+    ]
+    return _distinct(entries, problems)
+
+
+def entries_of(row: Row) -> list[Entry]:
+    """What a row asks about: a tree of messages several times, any other row once."""
+    if "completions" in row.value and "ranks" not in row.value:
+        return [_candidates(row)]
+    return [
+        entry(row.where(), ranking.prompt.messages, ranking.completions, ranking.prompt.meta)
+        for ranking in rankings_of(row)
+    ]
+
+
+def entry(
+    where: str, messages: Messages, completions: Sequence[str], meta: Mapping[str, Any], named: str | None = None
+) -> Entry:
+    """Without a name of its own, an entry is named after its texts: the same ones are the same entry anywhere."""
+    texts = [[message.as_json() for message in messages], list(completions)]
+    prompt = Prompt(id=named or digest_value(texts)[:16], messages=messages, meta=meta)
+    return Entry(where=where, prompt=prompt, completions=tuple(completions))
+
+
+def _distinct(entries: list[Entry], problems: list[Problem]) -> tuple[list[Entry], list[Problem]]:
+    """The same texts twice are one entry; other texts under a name that was taken are a problem."""
+    first: dict[str, Entry] = {}
+    problems = list(problems)
+    for each in entries:
+        known = first.setdefault(each.prompt.id, each)
+        if (known.prompt.messages, known.completions) != (each.prompt.messages, each.completions):
+            said = f'the id "{each.prompt.id}" stands in {known.where} already, with other texts'
+            problems.append(Problem(each.where, said, "Give each row its own."))
+    if not first and not problems:
+        raise DataError("there is nothing to ask about")
+    return list(first.values()), problems
+
+
+def _candidates(row: Row) -> Entry:
+    key = "messages" if "messages" in row.value else "prompt"
+    if key not in row.value:
+        raise fault(row, f'"prompt" is missing (keys here: {", ".join(row.value)})', "Add it, or leave the row out.")
+    messages = ends_with_user(row, conversation(row, key), key)
+    texts = tuple(_text(row, place) for place in range(len(_list(row, "completions"))))
+    if len(texts) < 2:
+        mend = "Sample more (burnish sample --n 2), or leave the row out."
+        raise fault(row, "fewer than two completions", mend, "completions")
+    if len(set(texts)) == 1:
+        raise fault(
+            row, "all completions are the same", "Leave the row out: there is nothing to choose.", "completions"
+        )
+    named = row.value.get("id")
+    meta = {name: value for name, value in row.value.items() if name not in _COLUMNS}
+    if isinstance(meta.get("meta"), dict):
+        meta |= cast("dict[str, Any]", meta.pop("meta"))
+    found = entry(row.where(), messages, texts, meta, None if named is None else str(named))
+    return replace(found, models=_models(row, len(texts)))
+
+
+def _text(row: Row, place: int) -> str:
+    said = at(row, "completions", place)
+    keys = ("completions", place, "text") if isinstance(said, dict) and "text" in said else ("completions", place)
+    return text_of(row, *keys)
+
+
+def _models(row: Row, count: int) -> tuple[str, ...]:
+    if "models" not in row.value:
+        return ()
+    names = tuple(text_of(row, "models", place) for place in range(len(_list(row, "models"))))
+    if len(names) != count:
+        raise fault(row, f"{len(names)} models and {count} completions", "Name one model for each.", "models")
+    return names
+
+
+def _list(row: Row, key: str) -> list[Any]:
+    value = row.value[key]
+    if not isinstance(value, list):
+        raise fault(row, f'"{key}" is {kind(value)}; a list is wanted', "", key)
+    return cast("list[Any]", value)

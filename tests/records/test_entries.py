@@ -1,0 +1,88 @@
+"""What a campaign asks about, from the forms in which prompts and answers come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from burnish.errors import DataError
+from burnish.records.entries import read_entries, read_gold
+
+HELLO = [{"role": "user", "content": "Hello?"}]
+FORMS = {
+    "plain": {"prompt": "Hello?", "completions": ["Hi.", "Go away."]},
+    "sampled": {
+        "messages": HELLO,
+        "completions": [{"text": "Hi.", "stop": "eos"}, {"text": "Go away.", "stop": "eos"}],
+    },
+    "trl": {"prompt": HELLO, "chosen": [{"role": "assistant", "content": "Hi."}], "rejected": "Go away."},
+    "hh": {"chosen": "\n\nHuman: Hello?\n\nAssistant: Hi.", "rejected": "\n\nHuman: Hello?\n\nAssistant: Go away."},
+    "ranked": {"prompt": "Hello?", "completions": ["Hi.", "Go away."], "ranks": [1, 2]},
+}
+
+
+def write(path: Path, *rows: object) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_same_texts_are_the_same_entry_in_every_form(tmp_path: Path, form: str):
+    ((found,), problems) = read_entries(write(tmp_path / "rows.jsonl", FORMS[form]))
+    ((plain,), _) = read_entries(write(tmp_path / "plain.jsonl", FORMS["plain"]))
+    assert problems == []
+    assert found.completions == ("Hi.", "Go away.")
+    assert [message.as_json() for message in found.prompt.messages] == HELLO
+    assert found.prompt.id == plain.prompt.id
+    assert found.votes == ()
+
+
+def test_ids_models_and_other_columns_are_kept(tmp_path: Path):
+    row = {**FORMS["plain"], "id": "p1", "models": ["a", "b"], "language": "en", "meta": {"region": "EU"}}
+    ((found,), _) = read_entries(write(tmp_path / "rows.jsonl", row))
+    assert found.prompt.id == "p1"
+    assert found.models == ("a", "b")
+    assert found.prompt.meta == {"language": "en", "region": "EU"}
+
+
+def test_all_unfit_rows_are_told_with_line_and_column(tmp_path: Path):
+    rows = (
+        FORMS["plain"],
+        {"prompt": "Hello?", "completions": ["Hi."]},
+        {"completions": ["Hi.", "Ho."]},
+        {"prompt": "Hello?", "completions": ["Hi.", 3]},
+        {"prompt": "Hello?", "completions": ["Hi.", "Ho."], "models": ["a"]},
+        {"prompt": "Hello?", "completions": ["Hi.", "Hi."]},
+    )
+    entries, problems = read_entries(write(tmp_path / "rows.jsonl", *rows))
+    assert len(entries) == 1
+    assert [problem.where.split(":", 1)[1] for problem in problems] == ["2:22", "3:1", "4:45", "5:53", "6:22"]
+    assert problems[0].mend.startswith("Sample more")
+
+
+def test_other_texts_under_an_id_are_refused_and_the_same_are_one(tmp_path: Path):
+    row = {**FORMS["plain"], "id": "p1"}
+    entries, problems = read_entries(write(tmp_path / "rows.jsonl", row, row, {**row, "completions": ["Hi.", "Ho."]}))
+    assert len(entries) == 1
+    (problem,) = problems
+    assert ":3:" in problem.where
+    assert ":1:1 already" in problem.found
+
+
+def test_gold_knows_the_right_order(tmp_path: Path):
+    row = {**FORMS["ranked"], "ranks": [2, 1], "why": "It is a test."}
+    ((found,), _) = read_gold(write(tmp_path / "gold.jsonl", row))
+    assert found.prompt.meta == {"why": "It is a test.", "gold": [2, 1]}
+
+
+def test_gold_without_an_order_is_refused(tmp_path: Path):
+    entries, problems = read_gold(write(tmp_path / "gold.jsonl", FORMS["plain"]))
+    assert entries == []
+    assert '"ranks" is missing' in problems[0].found
+
+
+def test_an_empty_file_is_refused(tmp_path: Path):
+    with pytest.raises(DataError, match="0 rows"):
+        read_entries(write(tmp_path / "rows.jsonl"))

@@ -1,0 +1,109 @@
+"""The verbs of `burnish label`, from a file to an export, as somebody types them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from burnish import label_verbs
+from burnish.__main__ import code_of
+from burnish.label import service
+from burnish.label.export import FORMS
+from burnish.records.verdicts import FORMATS
+from burnish.store.session import open_store
+
+ROWS = [{"id": f"p{number}", "prompt": f"Question {number}", "completions": ["Yes.", "No."]} for number in range(3)]
+PANDALM = [
+    {
+        "idx": number,
+        "instruction": "Greet.",
+        "response1": "Hail!",
+        "response2": f"Hey {number}.",
+        "annotator1": 1,
+        "annotator2": 1 + number % 2,
+    }
+    for number in range(4)
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "panda.json").write_text(json.dumps(PANDALM))
+    (tmp_path / "gold.jsonl").write_text(
+        '{"prompt": "Is 1 more than 2?", "completions": ["Yes.", "No."], "ranks": [2, 1]}\n'
+    )
+    return tmp_path
+
+
+@pytest.fixture
+def told(here: Path, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> Any:
+        assert code_of(["label", *arguments, "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+def test_the_literals_are_those_of_the_tables():
+    assert set(get_args(label_verbs.Source)) == set(FORMATS)
+    assert set(get_args(label_verbs.Form)) == set(FORMS)
+
+
+def test_a_campaign_is_made_once(told: Any):
+    first = told("new", "one", "--from", "rows.jsonl", "--gold", "gold.jsonl", "--overlap", "2")
+    assert (first["items"], first["new_items"], first["left_out"]) == (4, 4, 0)
+    assert told("new", "one", "--from", "rows.jsonl", "--gold", "gold.jsonl", "--overlap", "2")["new_items"] == 0
+    (campaign,) = told("status")["campaigns"]
+    assert (campaign["campaign"], campaign["kind"], campaign["wanted"]) == ("one", "pairwise", 8)
+
+
+def test_what_was_judged_elsewhere_comes_in_and_goes_out(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
+    assert told("import", "pandalm", "panda.json", "--campaign", "panda")["new_judgements"] == 8
+    assert told("import", "pandalm", "panda.json", "--campaign", "panda")["new_judgements"] == 0
+    found = told("status", "panda")
+    assert found["agreeing"]["value"] == 0.5
+    assert [each["kind"] for each in found["done"]] == ["imported", "imported"]
+    assert code_of(["label", "status", "panda"]) == 0
+    text = capsys.readouterr().out
+    assert "pandalm 1  imported       4" in text
+    assert "first shown wins     nothing to tell it by" in text
+    assert told("export", "panda", "--as", "preference", "--out", "out")["rows"] == {"train": 2, "heldout": 0}
+    assert len((here / "out" / "train.jsonl").read_text().splitlines()) == 2
+    assert told("about", "pandalm 1")["account"]["kind"] == "imported"
+
+
+def test_people_and_backups_need_no_name_of_a_database(told: Any, here: Path):
+    told("new", "one", "--from", "rows.jsonl")
+    assert told("invite", "--role", "manager")["link"].startswith("http://127.0.0.1:8600/join?once=")
+    assert told("backup", "--out", "copy.db")["lines"] > 0
+    store = open_store(here / "copy.db")
+    assert service.campaigns(store)[0].name == "one"
+    store.close()
+
+
+def test_unfit_rows_stop_it_unless_they_may_be_dropped(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "mixed.jsonl").write_text(json.dumps(ROWS[0]) + '\n{"prompt": "Alone", "completions": ["Yes."]}\n')
+    assert code_of(["label", "new", "one", "--from", "mixed.jsonl"]) == 2
+    err = capsys.readouterr().err
+    assert "mixed.jsonl:2:21: fewer than two completions." in err
+    assert not (here / "preferences.db").exists()
+    assert told("new", "one", "--from", "mixed.jsonl", "--drop-bad")["left_out"] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["status"], "there is no preference database"),
+        (["new", "one", "--from", "nowhere.jsonl"], "there is no such file"),
+        (["import", "csv", "panda.json", "--campaign", "x"], "'csv' is not one of"),
+        (["import", "argilla", "panda.json", "--campaign", "x"], '"fields" is missing'),
+    ],
+)
+def test_wrong_commands_are_exit_2(here: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]):
+    assert code_of(["label", *arguments]) == 2
+    assert says in capsys.readouterr().err
