@@ -89,8 +89,9 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    share, last = (ask(at.store, campaign.id, who.person.id) for ask in (service.share, service.last_answered))
-    asked = {**WORDS, "campaign": campaign, "task": task, "submission": str(uuid4()), "share": share, "last": last}
+    mine = {"share": service.share, "last": service.last_answered, "training": service.training}
+    asked = {name: ask(at.store, campaign.id, who.person.id) for name, ask in mine.items()}
+    asked |= {**WORDS, "campaign": campaign, "task": task, "submission": str(uuid4())}
     return at.page(request, "task.html", status, **{"filled": {}, **context, **asked})
 
 

@@ -22,7 +22,15 @@ from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
-from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import (
+    AnnotatorRow,
+    AnswerRow,
+    AssignmentRow,
+    CampaignRow,
+    ItemRow,
+    JudgementRow,
+    SettlementRow,
+)
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
@@ -257,9 +265,9 @@ def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
-    """Which of these judgements the database holds."""
-    found = (select(JudgementRow.id).where(JudgementRow.id.in_(part)) for part in _parts(judgement_ids))
-    return {known for each in found for known in session.scalars(each)}
+    """Which of these judgements and settlements the database holds."""
+    ids = [(column, part) for part in _parts(judgement_ids) for column in (JudgementRow.id, SettlementRow.id)]
+    return {known for column, part in ids for known in session.scalars(select(column).where(column.in_(part)))}
 
 
 def campaign_row(session: Session, campaign: int) -> CampaignRow:

@@ -119,6 +119,8 @@ def _refuse(session: Session, item: ItemRow, person: AnnotatorRow, note: str) ->
         raise StoreError(Problem(place, "cannot be settled by someone whose work is on hold"))
     if has_judged(session, item.id, person.id):
         raise StoreError(Problem(place, "was judged by you, so that somebody else has to settle it"))
+    if len(texts(session, item.id)) < 2:
+        raise StoreError(Problem(place, "has one answer, and no order that could be settled"))
     if item.judged < 2:
         raise StoreError(Problem(place, "was judged by fewer than two people; there is nothing to settle"))
     if len(note) > LONGEST_NOTE:

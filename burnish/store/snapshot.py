@@ -31,7 +31,7 @@ Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 SETTLED = "; an adjudicator's order where one settled the item, with the votes beside it"
 """What the rule's name goes on with where an item was settled."""
-FILTER = "each annotator's latest revision; skips, withdrawn work, and items that nobody ranked, are left out"
+FILTER = "each annotator's latest revision, without skips, withdrawn work, gold questions, and items that nobody ranked"
 VERSION = 1
 
 
@@ -169,8 +169,9 @@ def read_snapshot(path: Path, split: Split) -> list[Ranking]:
 
 
 def judgement_ids(path: Path) -> list[str]:
-    """Ids of all judgements behind a snapshot: the trail from weights back to clicks."""
-    return read_manifest(path).judgements
+    """Ids of all judgements and settlements behind a snapshot: the trail from weights back to clicks."""
+    manifest = read_manifest(path)
+    return [*manifest.judgements, *manifest.settlements]
 
 
 def _rows(campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement]) -> dict[int, dict[str, Any]]:

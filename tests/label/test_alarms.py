@@ -93,7 +93,7 @@ def test_a_manager_asks_for_practice_and_people_are_shown_what_was_right(store: 
     assert service.campaign(store, campaign).pass_mark == 0.8
 
     amina = enter("Amina")
-    amina.open(f"/campaigns/{campaign}")
+    assert "This is practice" in amina.open(f"/campaigns/{campaign}")
     page = choose(amina, "right")
     assert "<h1>Right</h1>" in page
     assert "The second &lt;i&gt;is&lt;/i&gt; right." in page
@@ -118,6 +118,6 @@ def test_a_manager_asks_for_practice_and_people_are_shown_what_was_right(store: 
 @pytest.mark.parametrize("task", ["1", "2", "99", "0", "x"])
 def test_an_ordinary_task_has_no_lesson(store: Store, fill: Callable[..., int], enter: Enter, task: str):
     campaign, amina = fill(store), enter("Amina")
-    amina.open(f"/campaigns/{campaign}")
+    assert "This is practice" not in amina.open(f"/campaigns/{campaign}")
     amina.send(act="judge", choice="first")
     assert amina.client.get(f"/campaigns/{campaign}/tasks/{task}/lesson").status_code == 404

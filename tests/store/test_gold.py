@@ -110,7 +110,7 @@ def test_asking_again_gives_the_same_whether_it_is_gold_or_not(store: Store, peo
 
 
 def test_training_comes_first_and_who_fails_goes_no_further(store: Store, people: People):
-    campaign, (good, late, bad) = campaign_of(store, 5, 3, training=3, overlap=3), people(store, 3)
+    campaign, (good, late, bad) = campaign_of(store, 5, 3, training=3), people(store, 3)
     assert [answer(store, campaign, good) for _ in range(3)] == ["g0", "g1", "g2"]
     assert state(store, campaign, good).passed_after == 3
     assert answer(store, campaign, good)
