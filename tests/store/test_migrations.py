@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, text
+from sqlalchemy.exc import DBAPIError
 
 from burnish.store import queries
+from burnish.store.details import NOTHING_MORE, ORDER_ONLY
 from burnish.store.session import _connected, _migrate, open_store, store_url
 
 NOON = datetime(2026, 11, 24, 12)
@@ -45,4 +47,10 @@ def test_a_database_of_the_first_release_is_brought_up_to_date(
         assert (counts.items, counts.judged, counts.skipped, counts.left) == (3, 2, 2, 2)
         assert [said.id for said in queries.judgements(read, 1)] == ["a", "c", "d", "e"]
         assert queries.judgements(read, 1)[0].created == NOON.replace(tzinfo=UTC)
+        assert queries.judgements(read, 1)[0].details == NOTHING_MORE
+        assert queries.campaign(read, 1).asks == ORDER_ONLY
+    with store.transaction() as write:  # what an older one could not hold
+        write.execute(text("update campaign set kind = 'scale'"))
+    with pytest.raises(DBAPIError), store.transaction() as write:
+        write.execute(text("update campaign set kind = 'guess'"))
     store.close()
