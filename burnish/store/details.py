@@ -102,8 +102,9 @@ class Details:
         given: dict[str, Any] = {
             **found,
             **{name: tuple(found[name]) for name in ("ratings", "edits") if name in found},
+            "flags": tuple(tuple(flags) for flags in found.get("flags", ())),
         }
-        return Details(**given | {"flags": tuple(tuple(flags) for flags in found.get("flags", ()))})
+        return Details(**given)
 
     def own_order(self, order: Sequence[int]) -> Details:
         """From the shown order to the answers' own; `order[i]` is the own position of the answer shown in place i."""

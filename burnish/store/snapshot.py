@@ -102,7 +102,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
     _refuse_empty(campaign, sides, held_out)
-    edits = [edit for row in sides["train"] for edit in _edits(row)]
+    edits = [edit for edit in _edits(items, ranked) if _side(edit["messages"][:-1], held_out, seed) == "train"]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -204,8 +204,8 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
     chances = [[each.annotator, list(each.chances)] for each in judgements if each.chances]
     return {
         "id": item.prompt.id,
-        "prompt": [message.as_json() for message in item.prompt.messages],
-        "meta": json.loads(canonical(dict(item.prompt.meta))),  # keys in one order, whoever wrote them
+        "prompt": _turns(item),
+        "meta": _meta(item),
         **said,
         "judgements": [judgement.id for judgement in judgements],
         "agreement": agreeing / compared if compared else None,
@@ -215,18 +215,29 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
     }
 
 
-def _edits(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """What people wrote in the place of a row's answers, as conversations."""
+def _edits(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
+    """What people wrote in the place of answers, as conversations; of items without a row too."""
+    by_id = {item.id: item for item in items}
     return [
         {
-            "id": f"{row['id']}:{annotator}:{place}",
-            "messages": [*row["prompt"], {"role": "assistant", "content": text}],
-            "meta": row["meta"],
+            "id": f"{said.prompt_id}:{said.annotator}:{place}",
+            "messages": [*_turns(by_id[said.item]), {"role": "assistant", "content": text}],
+            "meta": _meta(by_id[said.item]),
         }
-        for annotator, said in row.get("details", ())
-        for place, text in enumerate(said.get("edits", ()))
+        for said in ranked
+        for place, text in enumerate(said.details.edits)
         if text is not None
     ]
+
+
+def _turns(item: Item) -> list[dict[str, str]]:
+    return [message.as_json() for message in item.prompt.messages]
+
+
+def _meta(item: Item) -> dict[str, Any]:
+    """Its keys in one order, whoever wrote them."""
+    found: dict[str, Any] = json.loads(canonical(dict(item.prompt.meta)))
+    return found
 
 
 def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:

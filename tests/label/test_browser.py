@@ -146,6 +146,28 @@ def test_ranking_by_moving_cards(store: Store, fill: Callable[..., int], address
     assert said.ranks == tuple(own[f"answer {place} to 0"] for place in range(4))
 
 
+def test_dragging_by_touch(store: Store, fill: Callable[..., int], address: str, page: Page):
+    """The finger drags the card, and the page does not scroll away under it."""
+    campaign = fill(store, k=3, items=1)
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{campaign}")
+    a, b, c = page.locator("fieldset .text").all_inner_texts()
+    box = page.locator("fieldset", has_text=a).locator(".grip").bounding_box()
+    target = page.locator("fieldset", has_text=b).bounding_box()
+    assert box
+    assert target
+    client = page.context.new_cdp_session(page)
+    x, y = box["x"] + 20, box["y"] + 20
+    far = (target["x"] + target["width"] - 15, target["y"] + target["height"] - 10)
+    client.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for part in range(1, 11):
+        point = {"x": x + (far[0] - x) * part / 10, "y": y + (far[1] - y) * part / 10}
+        client.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert order_of(page) == [f"1: {b}", f"2: {a}", f"3: {c}"]
+    assert page.locator(".dragged").count() == 0
+
+
 def test_undo_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
     campaign = fill(store, items=2)
     enter(store, page, address)
@@ -362,3 +384,78 @@ def test_a_manager_invites_reads_how_people_agree_and_settles(
     page.get_by_role("button", name="Show").click()
     page.get_by_role("cell", name="Mona").wait_for()
     assert fits(page)
+
+
+def sign_in(page: Page) -> None:
+    """Out, and in again by name and password."""
+    page.get_by_role("button", name="Sign out").press("Enter")
+    page.wait_for_selector("#name:focus")
+    page.keyboard.type("Amina")
+    press(page, "Tab")
+    page.keyboard.type("correct horse")
+    press(page, "Enter")
+    page.get_by_role("heading", name="What there is to judge").wait_for()
+
+
+def asked(page: Page, number: int) -> None:
+    page.get_by_text(f"Question {number}", exact=True).wait_for()
+    page.wait_for_load_state()
+
+
+def judge_pairs(page: Page, count: int) -> list[dict[str, int]]:
+    """What was meant of each pair: places by text. One is said without a connection, and one is undone."""
+    meant: list[dict[str, int]] = []
+    ranks = {"1": (1, 2), "2": (2, 1), "t": (1, 1)}
+    for number in range(count):
+        asked(page, number)
+        texts = page.locator("label.answer .text").all_inner_texts()
+        key = "12t"[number % 3]
+        page.context.set_offline(number == 7)
+        press(page, key, "Enter")
+        if number == 7:
+            page.get_by_text("No connection.").wait_for()
+            page.context.set_offline(False)
+        if number == 11:
+            asked(page, number + 1)
+            press(page, "u")
+            page.get_by_text("You said this before").wait_for()
+            page.wait_for_load_state()
+            key = "1"
+            press(page, key, "Enter")
+        meant.append(dict(zip(texts, ranks[key], strict=True)))
+    page.get_by_role("heading", name="Thank you").wait_for()
+    return meant
+
+
+def judge_rankings(page: Page, count: int) -> list[dict[str, int]]:
+    """What was meant of each ranking: places by text. One is filled in when the page is loaded again."""
+    meant: list[dict[str, int]] = []
+    for number in range(count):
+        asked(page, number)
+        press(page, *(["J", "J"], ["3", "1", "2"], ["j", "K", "j", "=", "j", "="])[number % 3])
+        found = [each.split(": ") for each in order_of(page)]
+        meant.append({text: int(place) for place, text in found})
+        if number == 4:
+            page.reload()
+        press(page, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    return meant
+
+
+def test_an_hours_work_by_keyboard_alone(store: Store, fill: Callable[..., int], address: str, page: Page):
+    pairs, rankings = fill(store, items=20), fill(store, k=3, items=10)
+    enter(store, page, address)
+    sign_in(page)
+    page.get_by_role("link", name="Start: Round of 2").press("Enter")
+    of_pairs = judge_pairs(page, 20)
+    page.get_by_role("link", name="All campaigns").press("Enter")
+    page.get_by_role("link", name="Start: Round of 3").press("Enter")
+    of_rankings = judge_rankings(page, 10)
+    for campaign, meant, k in ((pairs, of_pairs, 2), (rankings, of_rankings, 3)):
+        with store.reading() as read:
+            said = {each.prompt_id: each for each in queries.judgements(read, campaign)}
+        assert len(said) == len(meant)
+        for number, places in enumerate(meant):
+            own = tuple(places[f"answer {place} to {number}"] for place in range(k))
+            assert said[f"p{number}"].ranks == own, f"{number}: {places}"
+    assert {tuple(sorted(places.values())) for places in of_rankings} == {(1, 2, 3), (1, 1, 1)}

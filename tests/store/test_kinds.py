@@ -153,6 +153,15 @@ def test_what_people_wrote_better_is_in_the_snapshot_as_conversations(store: Sto
     assert ("Bob's first." in texts) == ("p0" in learned)
 
 
+def test_a_better_text_of_an_undecided_answer_is_kept(store: Store, tmp_path: Path):
+    made = campaign(store, "good_bad", Asks(edits=True), answers=1, items=2)
+    say(store, made, "Amina", GOOD, GOOD)
+    say(store, made, "Bob", (None, Details(good=False, edits=("Better.",))), GOOD)
+    assert [row["id"] for row in frozen(store, made, tmp_path / "snapshot")] == ["p1"]
+    (example,) = read_examples(tmp_path / "snapshot" / "edits.jsonl")
+    assert [message.content for message in example.messages] == ["Question 0", "Better."]
+
+
 def test_a_snapshot_without_edits_has_no_file_of_them(store: Store, tmp_path: Path):
     made = campaign(store, "pairwise", Asks(edits=True))
     say(store, made, "Amina", ((1, 2), NOTHING_MORE))

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from burnish.store import disputes, queries
+from burnish.store.details import NOTHING_MORE, ORDER_ONLY
 from burnish.store.session import _connected, _migrate, open_store, store_url
 
 NOON = datetime(2026, 11, 24, 12)
@@ -52,6 +53,13 @@ def test_a_database_of_the_first_release_is_brought_up_to_date(make: Callable[[]
         assert [(each.item.prompt.id, each.opposed) for each in disputes.disputes(read, 1, 1)] == [("p0", 1.0)]
         assert queries.judgements(read, 1)[0].created == NOON.replace(tzinfo=UTC)
         assert read.execute(text("select language from item order by id")).scalars().all() == [None, "fr", None]
+        assert queries.judgements(read, 1)[0].details == NOTHING_MORE
+        assert queries.campaign(read, 1).asks == ORDER_ONLY
+    with store.transaction() as write:  # what an older one could not hold
+        write.execute(text("update campaign set kind = 'scale'"))
+    for wrong in ("kind = 'guess'", "overlap = 0"):
+        with pytest.raises(DBAPIError), store.transaction() as write:
+            write.execute(text(f"update campaign set {wrong}"))
     store.close()
 
 
@@ -81,5 +89,5 @@ def test_what_the_third_release_left_out_is_made_good(make: Callable[[], URL]):
         assert (amina.name, amina.handle[:2], bob.handle) == ("removed 1", "p-", "Bob")
         assert (other.name, other.handle) == ("removed 3", "p-0123456789ab")
         for change in ("update event set actor = 'Amina'", "delete from event"):
-            with pytest.raises(DatabaseError, match="append-only"), store.transaction() as write:
+            with pytest.raises(DBAPIError, match="append-only"), store.transaction() as write:
                 write.execute(text(change))
