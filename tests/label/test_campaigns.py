@@ -8,7 +8,7 @@ import pytest
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.campaigns import ask, mixed, take_in
+from burnish.label.campaigns import ask, take_in
 from burnish.records.entries import Entry, Vote
 from burnish.store import queries
 from burnish.store.events import verify_log
@@ -58,21 +58,6 @@ def test_entries_that_do_not_fit_the_kind_are_all_told(store: Store):
     assert service.campaigns(store) == []
     ask(store, "one", [entry(0), entry(1, answers=3)], **TERMS)
     assert service.campaigns(store)[0].kind == "ranking"
-
-
-def test_gold_stands_among_the_others(store: Store):
-    gold = [entry(10), entry(11)]
-    assert [each.prompt.id for each in mixed([entry(n) for n in range(6)], gold)] == [
-        "p0",
-        "p1",
-        "p10",
-        "p2",
-        "p3",
-        "p11",
-        "p4",
-        "p5",
-    ]
-    assert len(mixed([entry(0)], gold)) == 3
 
 
 def test_votes_are_taken_in_once_and_are_the_voters(store: Store):
