@@ -35,9 +35,9 @@ TERMS = {"question": "Which?", "overlap": 2}
 
 
 def test_the_same_again_adds_nothing_and_more_adds_the_rest(store: Store):
-    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 2}
-    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 0}
-    assert ask(store, "one", [entry(1), entry(2)], **TERMS) == {"items": 3, "new_items": 1}
+    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 2, "gold": 0}
+    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 0, "gold": 0}
+    assert ask(store, "one", [entry(1), entry(2)], **TERMS) == {"items": 3, "new_items": 1, "gold": 0}
     (found,) = service.campaigns(store)
     assert (found.name, found.kind, found.overlap) == ("one", "pairwise", 2)
 
