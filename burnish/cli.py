@@ -213,7 +213,8 @@ def doctor(
 
     settle()
     found = examine(model, Path.cwd(), data, progress())
-    _told_and_kept(found.as_json(), as_text(found, marker(), out), out, json)
+    _keep(found.as_json(), out)
+    emit(found.as_json(), as_text(found, marker(), out), json)
     raise typer.Exit(0 if found.passed else 4)
 
 
@@ -240,8 +241,11 @@ def bench(
     plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
-    rows = compare.compare(f"bench {kind}", found, rounds, progress())
-    _told_and_kept(report.as_json(rows, model, data, max_length), report.as_text(rows, model), out, json)
+    rows = list[compare.Row]()
+    for row in compare.compare(f"bench {kind}", found, rounds, progress()):
+        rows.append(row)
+        _keep(report.as_json(rows, model, data, max_length), out)
+    emit(report.as_json(rows, model, data, max_length), report.as_text(rows, model), json)
 
 
 @app.command()
@@ -302,12 +306,11 @@ def _writable(out: Path | None, usual: str) -> None:
         raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))
 
 
-def _told_and_kept(found: dict[str, Any], text: str, out: Path | None, json: bool) -> None:
+def _keep(found: dict[str, Any], out: Path | None) -> None:
     from burnish.records.durable import write_json
 
     if out is not None:
         write_json(out, found)
-    emit(found, text, json)
 
 
 def _work(recipe: Any, base: Path, folder: Path, until: str | None, json: bool) -> NoReturn:

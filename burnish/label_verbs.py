@@ -32,14 +32,14 @@ def new(
     overlap: Annotated[int, typer.Option(min=1, help="How many judge each item.")] = 1,
     kind: Annotated[Literal["pairwise", "ranking"] | None, typer.Option(help="Without it: as the rows are.")] = None,
     gold: Annotated[
-        Path | None, typer.Option(help="Rankings known to be right, mixed in to measure people by.")
+        Path | None, typer.Option(help="Rankings known to be right, given among the others to measure people by.")
     ] = None,
     drop_bad: DropBad = False,
     db: Db = HERE,
     json: Json = False,
 ) -> None:
     """Make a campaign of prompts and answers from a file, or add what it lacks. The same command again adds nothing."""
-    from burnish.label.campaigns import ask, mixed
+    from burnish.label.campaigns import ask
     from burnish.pipeline.hub import data_of
     from burnish.pipeline.run_folder import opened
     from burnish.records.entries import read_entries, read_gold
@@ -47,9 +47,10 @@ def new(
     entries, left = _fit(read_entries(data_of(source)), drop_bad)
     known, wrong = _fit(read_gold(gold), drop_bad) if gold else ([], 0)
     with opened(db, make=True) as store:
-        found = ask(store, name, mixed(entries, known), question=question, overlap=overlap, kind=kind)
+        found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind)
     found |= {"left_out": left + wrong}
-    text = f"{name}: {found['items']} items, {found['new_items']} of them new{_left_out(left + wrong)}"
+    counts = f"{found['items']} items, {found['new_items']} of them new, {found['gold']} to measure people by"
+    text = f"{name}: {counts}{_left_out(left + wrong)}"
     emit({"campaign": name, **found}, f"{text}\nTo judge them: burnish label serve {db}", json)
 
 

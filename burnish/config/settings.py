@@ -44,7 +44,8 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
             json.dumps(document.value), strict=True, context={"base": document.path.parent}
         )
     except ValidationError as error:
-        raise ConfigError(*[_problem(details, model, document) for details in error.errors()]) from None
+        found = [details for details in error.errors() if not _follows(details)]
+        raise ConfigError(*[_problem(details, model, document) for details in found]) from None
 
 
 def resolved(model: BaseModel) -> dict[str, Any]:
@@ -55,6 +56,12 @@ def resolved(model: BaseModel) -> dict[str, Any]:
 def schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a group of settings, for editors."""
     return model.model_json_schema()
+
+
+def _follows(details: ErrorDetails) -> bool:
+    """Whether an error only says that a list's items, each told by itself, were left out of its count."""
+    given, least = details["input"], details.get("ctx", {}).get("min_length", 0)
+    return details["type"] == "too_short" and isinstance(given, list) and len(given) >= least
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], document: Document) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,5 +52,6 @@ def resampled(keys: Sequence[str], seed: int) -> list[int]:
     return [row for number in drawn for row in rows[distinct[number]]]
 
 
+@lru_cache(maxsize=4)  # a step asks for a place at a time, and a pass has many steps
 def _permutation(epoch: int, rows: int, seed: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(draw(seed, "order", epoch))).permutation(rows)

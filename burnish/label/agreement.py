@@ -1,13 +1,14 @@
 """How the people of a campaign agree, and how far each can be relied on: from judgements to figures. Knows no page.
 
-What is compared is two answers of one item: that the first is better, worse, or as good. An item with many answers has
-many such pairs, which are not independent, so that intervals are over items.
+What is compared is two answers of one item: that the first is better, worse, or as good; a single answer is held
+against what would be just good enough. An item with many answers has many such pairs, which are not independent, so
+that intervals are over items.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import median
@@ -15,8 +16,7 @@ from statistics import median
 from burnish.stats.agreement import cohen_kappa, pairwise_agreement
 from burnish.stats.raters import dawid_skene
 from burnish.stats.reliability import ac1, alpha, fleiss_kappa
-from burnish.store.languages import language
-from burnish.store.views import Item, Judgement
+from burnish.store.views import Judgement
 from burnish.types import Estimate
 
 MOST = 1000
@@ -65,22 +65,20 @@ class Agreement:
     """(one, another, pairs that both judged, Cohen's κ), the lowest first."""
 
 
-def agreement(items: Sequence[Item], judgements: Iterable[Judgement]) -> Agreement:
-    """The figures of a campaign from its latest judgements."""
-    said: dict[int, list[Judgement]] = defaultdict(list)
+def agreement(languages: Mapping[int, str | None], judgements: Iterable[Judgement]) -> Agreement:
+    """The figures of some items, with their languages, from their latest judgements: by two or more people each."""
+    kept: dict[int, list[Judgement]] = {item: [] for item in languages}
     for judgement in judgements:
         if judgement.ranks:
-            said[judgement.item].append(judgement)
-    shared = [item for item in items if len(said[item.id]) > 1][:MOST]
-    kept = {item.id: said[item.id] for item in shared}
+            kept[judgement.item].append(judgement)
     parts = {"all": kept}
-    by_language = _split(kept, {item.id: language(str(item.prompt.meta.get("language") or "")) for item in shared})
+    by_language = _split(kept, languages)
     by_week = _split(kept, {item: f"{max(each.created for each in those):%G, week %V}" for item, those in kept.items()})
     for some in (by_language, by_week):
         parts |= some if len(some) > 1 else {}
     signs = _signs(kept)
     return Agreement(
-        parts=tuple(_figures(name, some) for name, some in parts.items()),
+        parts=tuple(_figures(name, some, signs) for name, some in parts.items()),
         raters=_raters(kept, signs),
         couples=_couples(signs),
     )
@@ -95,14 +93,13 @@ def _split(
     return dict(sorted(parts.items()))
 
 
-def _figures(name: str, said: Mapping[int, list[Judgement]]) -> Figures:
-    signs = _signs(said)
-    units = [list(each.values()) for each in signs.values()]
-    clusters = [item for item, _, _ in signs]
+def _figures(name: str, said: Mapping[int, list[Judgement]], signs: Signs) -> Figures:
+    clusters = [item for item, _, _ in signs if item in said]
+    units = [list(each.values()) for (item, _, _), each in signs.items() if item in said]
     return Figures(
         name=name,
         items=len(said),
-        agreeing=pairwise_agreement([[each.ranks or () for each in those] for those in said.values()]),
+        agreeing=pairwise_agreement([[each.compared for each in those] for those in said.values()]),
         alpha=alpha(units, clusters=clusters),
         kappa=fleiss_kappa(units, clusters=clusters),
         ac1=ac1(units, clusters=clusters),
@@ -113,7 +110,7 @@ def _signs(said: Mapping[int, list[Judgement]]) -> Signs:
     found: Signs = defaultdict(dict)
     for item, those in said.items():
         for judgement in those:
-            ranks = judgement.ranks or ()
+            ranks = judgement.compared
             for i, j in combinations(range(len(ranks)), 2):
                 found[item, i, j][judgement.annotator] = (ranks[i] > ranks[j]) - (ranks[i] < ranks[j])
     return found

@@ -5,7 +5,6 @@ It listens on the loopback only: passwords travel as they are, and what encrypts
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -19,9 +18,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
-from burnish.label import entry, overview, routes, service, staff
+from burnish.label import conduct, disputes, entry, lessons, log, overview, routes, service, staff
 from burnish.label.desk import Desk
-from burnish.label.door import Door
+from burnish.label.door import Door, is_loopback
 from burnish.label.shield import Shield
 from burnish.store.languages import languages
 from burnish.store.session import Store, open_store
@@ -44,7 +43,16 @@ def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(HERE / "templates"))
-    for router in (entry.router, routes.router, overview.router, staff.router):
+    for router in (
+        entry.router,
+        routes.router,
+        overview.router,
+        disputes.router,
+        log.router,
+        conduct.router,
+        lessons.router,
+        staff.router,
+    ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
@@ -63,10 +71,10 @@ def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
     _refuse_beyond_loopback(host)
     with closing(open_store(place)) as store, _listen(host, port) as listening:
         address = _address(host, listening.getsockname()[1])
-        if service.has_owner(store):
+        token = service.invite_first_owner(store)
+        if token is None:
             print(f"The labelling pages are at\n  {address}/", flush=True)
         else:
-            token = service.invite(store, "owner")
             print(f"Open this link to begin (it works once):\n  {address}/join?once={token}", flush=True)
         config = uvicorn.Config(create_app(store), log_level="warning", access_log=False)  # it would hold the token
         uvicorn.Server(config).run(sockets=[listening])
@@ -82,11 +90,7 @@ def _address(host: str, port: int) -> str:
 
 
 def _refuse_beyond_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         found = f'"{host}" can be reached from other machines, and passwords would travel there unencrypted'
         mend = "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 8600:127.0.0.1:8600 THIS_MACHINE"
         raise ConfigError(Problem("host", found, mend))

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
 from burnish.records.entries import Entry
-from burnish.store import elsewhere, queries
+from burnish.store import elsewhere, gold, queries
+from burnish.store.kinds import KINDS
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
 
@@ -27,17 +28,6 @@ def kind_of(entries: Iterable[Entry]) -> CampaignKind:
     return "pairwise" if all(len(entry.completions) == 2 for entry in entries) else "ranking"
 
 
-def mixed(entries: Sequence[Entry], gold: Sequence[Entry]) -> list[Entry]:
-    """The entries with the gold ones spread evenly among them: nobody is to see them coming, or to meet them last."""
-    places = {(number + 1) * len(entries) // (len(gold) + 1): number for number in range(len(gold))}
-    spread = len(places) == len(gold)
-    found: list[Entry] = []
-    for place, entry in enumerate(entries):
-        found += [gold[places[place]]] if spread and place in places else []
-        found.append(entry)
-    return found if spread else [*entries, *gold]
-
-
 def ask(
     store: Store,
     name: str,
@@ -48,7 +38,8 @@ def ask(
     kind: CampaignKind | None = None,
     now: datetime | None = None,
 ) -> dict[str, int]:
-    """Make a campaign of these entries, or add those that it lacks: counts of items, and of new ones.
+    """Make a campaign of these entries, or add those that it lacks: counts of items, of new ones, and of gold questions
+    among them.
 
     All or nothing. Raises DataError with every entry that does not fit the kind, StoreError where the campaign exists
     on other terms or an entry has other texts than the item of its id.
@@ -59,11 +50,11 @@ def ask(
         campaign = queries.create_campaign(
             session, key=name, name=name, question=question, kind=kind, overlap=overlap, now=now
         )
-        before = queries.progress(session, campaign).items
+        before = _items(session, campaign)
         for entry in entries:
             _item(session, campaign, entry, now)
-        items = queries.progress(session, campaign).items
-    return {"items": items, "new_items": items - before}
+        items, questions = _items(session, campaign), gold.questions(session, campaign)
+    return {"items": items, "new_items": items - before, "gold": questions}
 
 
 def take_in(
@@ -97,7 +88,7 @@ def take_in(
             )
         _refuse_unfit(entries, queries.campaign(session, campaign).kind)
         key = queries.campaign(session, campaign).key
-        before = queries.progress(session, campaign).items
+        before = _items(session, campaign)
         names = sorted({vote.who for entry in entries for vote in entry.votes})
         voters = {who: queries.add_annotator(session, who, "imported", now) for who in names}
         for entry in entries:
@@ -112,9 +103,13 @@ def take_in(
                     seconds=vote.seconds,
                     now=now,
                 )
-        items = queries.progress(session, campaign).items
+        items = _items(session, campaign)
     votes = sum(len(entry.votes) for entry in entries)
     return {"items": items, "new_items": items - before, "judgements": votes, "new_judgements": new}
+
+
+def _items(session: Session, campaign: int) -> int:
+    return queries.progress(session, campaign).items + gold.questions(session, campaign)
 
 
 def _item(session: Session, campaign: int, entry: Entry, now: datetime | None) -> int:
@@ -123,16 +118,15 @@ def _item(session: Session, campaign: int, entry: Entry, now: datetime | None) -
 
 
 def _refuse_unfit(entries: Sequence[Entry], kind: CampaignKind) -> None:
-    least, most = (2, 2) if kind == "pairwise" else (queries.FEWEST, queries.MOST)
-    wanted = "2" if kind == "pairwise" else f"{least} to {most}"
+    known = KINDS[kind]
     problems = [
         Problem(
             entry.where,
-            f"{len(entry.completions)} answers; a {kind} campaign takes {wanted}",
+            f"{len(entry.completions)} answers; a {kind} campaign takes {known.takes}",
             "Use --kind ranking, or leave the row out." if kind == "pairwise" else "Leave some of them out.",
         )
         for entry in entries
-        if not least <= len(entry.completions) <= most
+        if not known.fewest <= len(entry.completions) <= known.most
     ]
     if problems:
         raise DataError(*problems)

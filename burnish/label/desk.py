@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import compare_digest
 from typing import Annotated, Any, Literal
 
-from fastapi import Depends, HTTPException, Path, Request, Response
+from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
 from burnish.errors import DataError, StoreError
+from burnish.label import service
+from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
-from burnish.store.views import Role
+from burnish.store.views import Annotator, Campaign, Role
 
 COOKIE = "burnish_session"
-Right = Literal["judge", "see", "manage"]
+Right = Literal["judge", "see", "adjudicate", "manage"]
 RIGHTS: Mapping[Right, frozenset[Role]] = {
     "judge": frozenset({"owner", "manager", "adjudicator", "annotator"}),
     "see": frozenset({"owner", "manager", "adjudicator", "viewer"}),
+    "adjudicate": frozenset({"owner", "manager", "adjudicator"}),
     "manage": frozenset({"owner", "manager"}),
 }
-"""judge: be given tasks. see: how far all are and how they agree. manage: invite, hold and remove people; what only an
-owner may do to whom, `store.people` knows."""
+"""judge: be given tasks. see: how far all are and how they agree. adjudicate: read what people said of an item, and
+settle it. manage: invite, hold and remove people; what only an owner may do to whom, `store.people` knows."""
+
+
+def has(person: Annotator, right: Right) -> bool:
+    """Whether somebody may. On hold one settles nothing and looks after nobody, or could let oneself go on."""
+    return person.role in RIGHTS[right] and (right not in ("adjudicate", "manage") or person.standing == "active")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,10 +43,18 @@ class Desk:
     store: Store
     door: Door
     templates: Jinja2Templates
+    chain: Chain = field(default_factory=Chain)
+
+    def who(self, request: Request) -> Visitor | None:
+        """Who asks. The database is asked once a request: the page that says it is away must not ask it again."""
+        if not hasattr(request.state, "visitor"):
+            request.state.visitor = None
+            request.state.visitor = self.door.visitor(request.cookies.get(COOKIE))
+        return request.state.visitor
 
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
-        who = self.door.visitor(request.cookies.get(COOKIE))
-        rights = {right for right, roles in RIGHTS.items() if who and who.person.role in roles}
+        who = self.who(request)
+        rights = {right for right in RIGHTS if who and has(who.person, right)}
         context = {"visitor": who, "rights": rights, **context}
         return self.templates.TemplateResponse(request, name, context, status_code=status)
 
@@ -49,7 +65,7 @@ def desk(request: Request) -> Desk:
 
 def visitor(request: Request, at: Annotated[Desk, Depends(desk)]) -> Visitor:
     """Who asks; 401 for someone who has not signed in."""
-    found = at.door.visitor(request.cookies.get(COOKIE))
+    found = at.who(request)
     if found is None:
         raise HTTPException(401)
     return found
@@ -59,7 +75,7 @@ def may(right: Right) -> Callable[[Visitor], Visitor]:
     """A dependency: who asks, and 403 for someone whose role has not this right."""
 
     def allowed(who: Annotated[Visitor, Depends(visitor)]) -> Visitor:
-        if who.person.role not in RIGHTS[right]:
+        if not has(who.person, right):
             raise HTTPException(403)
         return who
 
@@ -87,10 +103,24 @@ At = Annotated[Desk, Depends(desk)]
 Who = Annotated[Visitor, Depends(visitor)]
 Judge = Annotated[Visitor, Depends(may("judge"))]
 Overseer = Annotated[Visitor, Depends(may("see"))]
+Adjudicator = Annotated[Visitor, Depends(may("adjudicate"))]
 Manager = Annotated[Visitor, Depends(may("manage"))]
 OwnForm = Annotated[Mapping[str, str], Depends(own_form)]
 SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]
 Id = Annotated[int, Path(ge=1, lt=2**63)]
+
+
+def campaign_of(at: At, campaign: Id) -> Campaign:
+    """The campaign of the address; 404 when there is none. A route names who asks and their form before it:
+    who is not let in learns no more."""
+    try:
+        return service.campaign(at.store, campaign)
+    except StoreError as error:
+        raise HTTPException(404) from error
+
+
+Found = Annotated[Campaign, Depends(campaign_of)]
+PageNumber = Annotated[int, Query(ge=1, lt=10**6)]
 
 
 def let_in(request: Request, at: Desk, token: str) -> Response:

@@ -1,13 +1,16 @@
-"""What a judging form can say, and reading it. Knows field names; no database and no page."""
+"""What a judging form can say, and reading it. Knows field names; no database and no page. What is particular to a kind
+of campaign stands in `store.kinds`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from burnish.errors import DataError, Problem
+from burnish.store.details import FLAGS, LONGEST_EDIT, LONGEST_RATIONALE, Details
+from burnish.store.kinds import KINDS, Form, Ranks
+from burnish.store.views import Campaign, Judgement, Task
 
-PAIR: Mapping[str, tuple[int, ...]] = {"first": (1, 2), "tie": (1, 1), "second": (2, 1)}
-"""Ranks, in the shown order, of each choice between two answers."""
 SKIPS: Mapping[str, str] = {
     "unsure": "I know too little to tell",
     "unclear": "The request is unclear",
@@ -16,24 +19,78 @@ SKIPS: Mapping[str, str] = {
     "broken": "Something is wrong with the text",
 }
 """Why someone cannot judge: what is stored, and what the page says."""
+HARMS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag.startswith("harmful:")}
+"""Of these an answer has one at most."""
+OTHERS: Mapping[str, str] = {flag: words for flag, words in FLAGS.items() if flag not in HARMS}
 
 
-def read_ranks(form: Mapping[str, str], answers: int) -> tuple[int, ...]:
-    """Ranks in the shown order. Raises DataError naming the field that is missing or cannot be."""
-    if answers == 2:
-        choice = form.get("choice", "")
-        if choice not in PAIR:
-            raise DataError(Problem("choice", "choose an answer, or that they are equally good"))
-        return PAIR[choice]
-    allowed = {str(rank): rank for rank in range(1, answers + 1)}
-    said = [form.get(f"rank-{place}", "") for place in range(1, answers + 1)]
-    missing = [f"answer {place}" for place, rank in enumerate(said, start=1) if rank not in allowed]
-    if missing:
-        raise DataError(Problem("rank", f"give a place to {', '.join(missing)}"))
-    return tuple(allowed[rank] for rank in said)
+def read(form: Form, campaign: Campaign, task: Task) -> tuple[Ranks | None, Details]:
+    """Ranks, where the kind of campaign takes them, and what else is said, in the shown order. Raises DataError naming
+    the field that is missing or cannot be."""
+    ranks, details = KINDS[campaign.kind].read(form, len(task.answers), campaign.asks)
+    places = range(1, len(task.answers) + 1)
+    flags = tuple(_read_flags(form, place) for place in places)
+    edits = tuple(_read_edit(form, place, text) for place, text in enumerate(task.answers, start=1))
+    return ranks, replace(
+        details,
+        flags=flags if any(flags) else (),
+        rationale=_read_rationale(form, campaign),
+        edits=edits if campaign.asks.edits and any(edits) else (),
+    )
 
 
-def read_reason(form: Mapping[str, str]) -> str:
+def fill(said: Judgement, campaign: Campaign, task: Task) -> dict[str, str]:
+    """The fields of a form that says this again."""
+    if said.ranks is None:
+        return {"act": "skip", "reason": said.skip or ""}
+    shown = tuple(said.ranks[position] for position in task.order)
+    details = said.details.shown_order(task.order)
+    found = {**KINDS[campaign.kind].fill(shown, details, campaign.asks), "rationale": details.rationale}
+    for place, flags in enumerate(details.flags, start=1):
+        found |= {f"harm-{place}" if flag in HARMS else f"flag-{place}-{flag}": flag for flag in flags}
+    for place, text in enumerate(details.edits, start=1):
+        found |= {} if text is None else {f"edit-{place}": text}
+    return found
+
+
+def _read_edit(form: Form, place: int, answer: str) -> str | None:
+    """The better text; None where it is empty, or that of the answer."""
+    text = _text(form, f"edit-{place}")
+    if text in ("", _lines(answer)):
+        return None
+    if len(text) > LONGEST_EDIT:
+        raise DataError(Problem("edit", f"your answer {place} has {len(text):,} characters; {LONGEST_EDIT:,} are kept"))
+    return text
+
+
+def _text(form: Form, name: str) -> str:
+    return _lines(form.get(name, ""))
+
+
+def _lines(text: str) -> str:
+    """With line ends of one kind, which a browser makes CRLF, and nothing around it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def _read_flags(form: Form, place: int) -> tuple[str, ...]:
+    harm = form.get(f"harm-{place}", "")
+    if harm and harm not in HARMS:
+        raise DataError(Problem("flags", f"choose how answer {place} is harmful"))
+    said = [harm] if harm else []
+    return tuple(sorted(said + [flag for flag in OTHERS if f"flag-{place}-{flag}" in form]))
+
+
+def _read_rationale(form: Form, campaign: Campaign) -> str:
+    text = _text(form, "rationale")
+    if campaign.asks.rationale and not text:
+        raise DataError(Problem("rationale", "say why, in a few words"))
+    if len(text) > LONGEST_RATIONALE:
+        found = f"your reason has {len(text):,} characters; {LONGEST_RATIONALE:,} are kept"
+        raise DataError(Problem("rationale", found))
+    return text
+
+
+def read_reason(form: Form) -> str:
     """Why the task is skipped. Raises DataError for a reason that the page does not offer."""
     reason = form.get("reason", "")
     if reason not in SKIPS:

@@ -43,29 +43,28 @@ def fits(password: str, kept: str | None) -> bool:
 
 @dataclass(slots=True)
 class Guesses:
-    """Wrong guesses by name and by address. Forgets all at a restart; shared by the server's threads."""
+    """Guesses by name and by address, of the last minutes. Forgets all at a restart; shared by the server's threads."""
 
     clock: Callable[[], float] = time.monotonic
-    _wrong: dict[Hashable, list[float]] = field(default_factory=dict[Hashable, list[float]])
+    _times: dict[Hashable, list[float]] = field(default_factory=dict[Hashable, list[float]])
     _lock: Lock = field(default_factory=Lock)
 
-    def locked(self, *keys: Hashable) -> bool:
-        """Whether one of them was guessed for too often, lately."""
+    def begin(self, *keys: Hashable) -> bool:
+        """Count a guess, before it is looked at: many at once are not looked at together. False, and none is counted,
+        where there were too many for one of the keys."""
         with self._lock:
-            return any(len(self._lately(key)) >= TRIES for key in keys)
-
-    def wrong(self, *keys: Hashable) -> None:
-        with self._lock:
+            since = self.clock() - LOCKED
+            lately = {key: [at for at in times if at > since] for key, times in self._times.items()}
+            self._times = {key: times for key, times in lately.items() if times}
+            if any(len(self._times.get(key, [])) >= TRIES for key in keys):
+                return False
             for key in keys:
-                self._wrong[key] = [*self._lately(key), self.clock()]
+                self._times.setdefault(key, []).append(self.clock())
+            return True
 
     def right(self, *keys: Hashable) -> None:
+        """Take a guess back: it was right. Earlier wrong ones stay, or who knows one password could guess at others."""
         with self._lock:
             for key in keys:
-                self._wrong.pop(key, None)
-
-    def _lately(self, key: Hashable) -> list[float]:
-        lately = [at for at in self._wrong.get(key, []) if at > self.clock() - LOCKED]
-        if not lately:
-            self._wrong.pop(key, None)
-        return lately
+                if times := self._times.get(key):
+                    times.pop()

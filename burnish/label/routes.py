@@ -6,22 +6,33 @@ from typing import Any
 from uuid import uuid4
 
 from fastapi import APIRouter, HTTPException, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import COOKIE, RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
+from burnish.label.desk import RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
 from burnish.label.door import Visitor
-from burnish.label.forms import SKIPS, read_ranks, read_reason
+from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
+from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
 router = APIRouter()
+WORDS = {
+    "skips": SKIPS,
+    "strengths": STRENGTHS,
+    "grades": LIKERT,
+    "harms": HARMS,
+    "others": OTHERS,
+    "longest_rationale": LONGEST_RATIONALE,
+    "longest_edit": LONGEST_EDIT,
+}
+"""What a judging page offers, whichever task it shows."""
 
 
 @router.get("/")
 def home(request: Request, at: At) -> Response:
     """The campaigns; before that, the door."""
-    who = at.door.visitor(request.cookies.get(COOKIE))
+    who = at.who(request)
     if who is None:
         return at.page(request, "door.html", 401)
     judging = who.person.role in RIGHTS["judge"] and who.person.standing == "active"
@@ -36,34 +47,52 @@ def show_task(request: Request, at: At, who: Judge, campaign: Id, saved: str = "
     found = _campaign(at, campaign)
     task = service.next_task(at.store, campaign, who.person.id)
     if task is None:
-        return at.page(
-            request, "done.html", campaign=found, share=service.share(at.store, campaign, who.person.id), saved=saved
-        )
+        mine = (at.store, campaign, who.person.id)
+        share, last = service.share(*mine), service.last_answered(*mine)
+        training = service.training(*mine)
+        return at.page(request, "done.html", campaign=found, share=share, last=last, training=training, saved=saved)
     return _task_page(request, at, who, found, task, saved=saved)
+
+
+@router.get("/campaigns/{campaign}/tasks/{task}")
+def show_answer(request: Request, at: At, who: Judge, campaign: Id, task: Id) -> Response:
+    """What the visitor said of a task, to change it. A task that is not answered has its turn by itself."""
+    found, asked = _campaign(at, campaign), _own_task(at, who, campaign, task)
+    said = service.said(at.store, task)
+    if said is None:
+        return RedirectResponse(f"/campaigns/{campaign}", 303)
+    return _task_page(request, at, who, found, asked, filled={"again": "1", **fill(said, found, asked)})
 
 
 @router.post("/campaigns/{campaign}/tasks/{task}")
 def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, form: SignedForm) -> Response:
-    """Keep the visitor's answer or their reason to skip, then show the next task."""
+    """Keep the visitor's answer or their reason to skip, then show the next task. A form that says that it is a second
+    thought (`again`) takes the place of the first answer."""
     found = _campaign(at, campaign)
     asked = _own_task(at, who, campaign, task)
-    submission = form.get("submission", "")
+    submission, again = form.get("submission", ""), form.get("again") == "1"
     try:
         if form.get("act") == "skip":
-            service.skip(at.store, task=task, submission=submission, reason=read_reason(form))
+            service.skip(at.store, task=task, submission=submission, reason=read_reason(form), revise=again)
         else:
-            ranks = read_ranks(form, len(asked.answers))
-            service.submit(at.store, task=task, submission=submission, ranks=ranks)
+            ranks, details = read(form, found, asked)
+            service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
         return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
-    return RedirectResponse(f"/campaigns/{campaign}?saved=1", 303)
+    onward = f"/tasks/{task}/lesson" if service.lesson(at.store, task) else "?saved=1"
+    address = f"/campaigns/{campaign}{onward}"
+    if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
+        return JSONResponse({"next": address})
+    return RedirectResponse(address, 303)
 
 
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    context = {"filled": {}, **context, "campaign": campaign, "task": task, "skips": SKIPS, "submission": str(uuid4())}
-    return at.page(request, "task.html", status, share=service.share(at.store, campaign.id, who.person.id), **context)
+    mine = {"share": service.share, "last": service.last_answered, "training": service.training}
+    asked = {name: ask(at.store, campaign.id, who.person.id) for name, ask in mine.items()}
+    asked |= {**WORDS, "campaign": campaign, "task": task, "submission": str(uuid4())}
+    return at.page(request, "task.html", status, **{"filled": {}, **context, **asked})
 
 
 def _campaign(at: Desk, campaign: int) -> Campaign:

@@ -10,13 +10,25 @@ from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from burnish.store import conduct as habits
+from burnish.store import disputes as quarrels
+from burnish.store import duels as contests
+from burnish.store import events as audit
+from burnish.store import gold, queries, settlements, tasks
 from burnish.store import people as accounts
-from burnish.store import queries, tasks
+from burnish.store.details import NOTHING_MORE, Details
+from burnish.store.disputes import Dispute
+from burnish.store.duels import Duels
+from burnish.store.events import Event
+from burnish.store.gold import Lesson, Training
 from burnish.store.session import Store
+from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
 
 if TYPE_CHECKING:
     from burnish.label.agreement import Agreement
+    from burnish.label.alarms import Signs
+    from burnish.label.board import Standings
 
 
 def join(store: Store, name: str, kind: AnnotatorKind) -> int:
@@ -54,24 +66,45 @@ def task(store: Store, task: int) -> Task:
         return tasks.task(session, task)
 
 
+def said(store: Store, task: int) -> Judgement | None:
+    """What its person says of a task now; None where they have not answered it."""
+    with store.reading() as session:
+        return tasks.said(session, task)
+
+
+def last_answered(store: Store, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered last in a campaign."""
+    with store.reading() as session:
+        return tasks.last_answered(session, campaign, annotator)
+
+
 def submit(
     store: Store,
     *,
     task: int,
     submission: str,
-    ranks: Sequence[int],
+    ranks: Sequence[int] | None = None,
+    details: Details = NOTHING_MORE,
     seconds: float | None = None,
     revise: bool = False,
     now: datetime | None = None,
 ) -> Judgement:
     """Keep an order of a task's answers: one rank each, in the order in which they were shown; 1 best, equal a tie.
+    What else is said of them, and what is said instead where the campaign grades single answers, are `details`.
 
     When this returns, the disk has it. The same submission again returns the same judgement. StoreError: see
     `store.tasks.submit`.
     """
     with store.transaction() as session:
         return tasks.submit(
-            session, task=task, submission=submission, ranks=ranks, seconds=seconds, now=now, revise=revise
+            session,
+            task=task,
+            submission=submission,
+            ranks=ranks,
+            details=details,
+            seconds=seconds,
+            now=now,
+            revise=revise,
         )
 
 
@@ -99,11 +132,93 @@ def progress(store: Store, campaign: int) -> Counts:
 
 
 def agreement(store: Store, campaign: int) -> Agreement:
-    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load."""
+    """How a campaign's people agree. The statistics are imported when somebody asks: SciPy takes a second to load.
+
+    Only what is compared is read: while this lasts, nobody's work can be written to an SQLite file without a
+    write-ahead log.
+    """
+    statistics = import_module("burnish.label.agreement")
     with store.reading() as session:
-        items, said = queries.items(session, campaign), queries.judgements(session, campaign)
-    found: Agreement = import_module("burnish.label.agreement").agreement(items, said)
+        items = queries.judged_together(session, campaign, statistics.MOST)
+        said = queries.judgements_of(session, items)
+    found: Agreement = statistics.agreement(items, said)
     return found
+
+
+def disputes(store: Store, campaign: int, reader: Annotator, page: int = 1) -> tuple[list[Dispute], int]:
+    """A page of the items about which people are at odds, the worst first, and how many there are."""
+    with store.reading() as session:
+        return quarrels.disputes(session, campaign, reader.id, page), quarrels.disputed(session, campaign)
+
+
+def dispute(store: Store, campaign: int, item: int, reader: Annotator) -> tuple[Dispute, bool]:
+    """One item that several people judged, and whether `reader` was one of them. StoreError when it is not such."""
+    with store.reading() as session:
+        found = quarrels.dispute(session, campaign, item, reader.id)
+        return found, settlements.has_judged(session, item, reader.id)
+
+
+def settled(store: Store, campaign: int) -> list[Settlement]:
+    """How a campaign's items were settled, the newest first."""
+    with store.reading() as session:
+        return settlements.settled(session, campaign)
+
+
+def settle(
+    store: Store, item: int, by: Annotator, *, submission: str, ranks: Sequence[int], note: str, over: str | None
+) -> Settlement:
+    """Decide an item's order; see `store.settlements.settle`."""
+    with store.transaction() as session:
+        return settlements.settle(session, item=item, by=by, submission=submission, ranks=ranks, note=note, over=over)
+
+
+def standings(
+    store: Store, campaign: int, *, language: str | None = None, same_length: bool = False
+) -> tuple[Duels, list[Standings]]:
+    """What a campaign's judgements say of the models that wrote its answers, and from how many. SciPy is loaded when
+    somebody asks."""
+    with store.reading() as session:
+        found = contests.duels(session, campaign, language)
+    made: list[Standings] = import_module("burnish.label.board").standings(found.duels, same_length=same_length)
+    return found, made
+
+
+def log(store: Store, *, actor: str, verb: str, before: int | None) -> tuple[list[Event], list[str]]:
+    """The newest lines of the audit log, as `store.events.events`, and all verbs that occur in it."""
+    with store.reading() as session:
+        return audit.events(session, actor=actor, verb=verb, before=before), audit.verbs(session)
+
+
+def signs(store: Store, campaign: Campaign) -> list[Signs]:
+    """How a campaign's people work, and what of it needs a look. SciPy is loaded when somebody asks."""
+    with store.reading() as session:
+        found = habits.conduct(session, campaign.id)
+    made: list[Signs] = import_module("burnish.label.alarms").signs(found, campaign.pass_mark)
+    return made
+
+
+def lesson(store: Store, task: int) -> Lesson | None:
+    """What to show after this task, if it was one of a training."""
+    with store.reading() as session:
+        return gold.lesson(session, task)
+
+
+def training(store: Store, campaign: int, annotator: int) -> Training:
+    """How far one person is with the gold questions."""
+    with store.reading() as session:
+        return gold.training(session, campaign, annotator)
+
+
+def set_training(store: Store, campaign: int, training: int, pass_mark: float, *, by: Annotator) -> None:
+    """How many gold questions come first, and how good people must be at them to go on."""
+    with store.transaction() as session:
+        gold.set_training(session, campaign, training, pass_mark, by=by)
+
+
+def gold_questions(store: Store, campaign: int) -> int:
+    """How many a campaign has."""
+    with store.reading() as session:
+        return gold.questions(session, campaign)
 
 
 def share(store: Store, campaign: int, annotator: int) -> Share:
@@ -125,17 +240,22 @@ def person(store: Store, annotator: int) -> Annotator:
         return queries.annotator(session, annotator)
 
 
-def invite(
-    store: Store,
-    role: Role,
-    *,
-    by: Annotator | None = None,
-    languages: Sequence[str] = (),
-    annotator: int | None = None,
-) -> str:
-    """What a link holds that lets one person in; see `store.people.invite`."""
+def invite(store: Store, role: Role, *, by: Annotator | None = None, languages: Sequence[str] = ()) -> str:
+    """What a link holds that lets someone new in; see `store.people.invite`."""
     with store.transaction() as session:
-        return accounts.invite(session, role, by=by, languages=languages, annotator=annotator)
+        return accounts.invite(session, role, by=by, languages=languages)
+
+
+def invite_again(store: Store, annotator: int, *, by: Annotator | None = None) -> str:
+    """What a link holds that gives someone who is here a new password."""
+    with store.transaction() as session:
+        return accounts.invite_again(session, annotator, by=by)
+
+
+def invite_first_owner(store: Store) -> str | None:
+    """What a link holds that lets an owner in; None where somebody is one already."""
+    with store.transaction() as session:
+        return accounts.invite_first_owner(session)
 
 
 def set_role(store: Store, annotator: int, role: Role, *, by: Annotator) -> None:
@@ -153,9 +273,3 @@ def remove(store: Store, annotator: int, *, by: Annotator) -> None:
     """Take a person's name out; their judgements stay."""
     with store.transaction() as session:
         accounts.remove(session, annotator, by=by)
-
-
-def has_owner(store: Store) -> bool:
-    """Whether anybody can let others in."""
-    with store.reading() as session:
-        return accounts.has_owner(session)

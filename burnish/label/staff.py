@@ -38,7 +38,7 @@ def invite(request: Request, at: At, who: Manager, form: SignedForm) -> Response
 def invite_again(request: Request, at: At, who: Manager, person: Id, form: SignedForm) -> Response:
     """A link for someone who lost their password."""
     try:
-        token = service.invite(at.store, "annotator", by=who.person, annotator=person)
+        token = service.invite_again(at.store, person, by=who.person)
     except StoreError as error:
         return _page(request, at, who, 422, error=sentence(error))
     return _page(request, at, who, link=_link(request, token), whose=service.person(at.store, person).name)

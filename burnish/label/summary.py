@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from burnish.label.agreement import agreement
+from burnish.label.agreement import MOST, agreement
 from burnish.stats.agreement import counted_agreement
 from burnish.stats.intervals import share
-from burnish.store import queries
-from burnish.store.order import SELECTION
+from burnish.store import order, queries
 from burnish.store.ranks import agreed
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Campaign, Counts, Item, Judgement
+from burnish.store.views import Annotator, Campaign, Counts, Judgement
 from burnish.types import Estimate
 
 
@@ -75,13 +74,14 @@ def summary(store: Store, name: str) -> Summary:
     """The figures of the campaign of this name. Raises StoreError where there is none."""
     with store.reading() as session:
         campaign = queries.named(session, name)
-        items = queries.items(session, campaign.id)
+        shared = queries.judged_together(session, campaign.id, MOST)
         said = queries.judgements(session, campaign.id)
         beside = queries.judgements_beside(session, campaign.id)
         orders = queries.shown_orders(session, campaign.id)
         counts = queries.progress(session, campaign.id)
+        chances = order.chances(session, shared)
         people = {person.handle: person for person in queries.annotators(session)}
-    whole = agreement(items, said).parts[0]
+    whole = agreement(shared, (each for each in said if each.item in shared)).parts[0]
     human = [each for each in said if people[each.annotator].kind != "model"]
     models = [each for each in [*said, *beside] if people[each.annotator].kind == "model"]
     return Summary(
@@ -89,7 +89,7 @@ def summary(store: Store, name: str) -> Summary:
         counts=counts,
         done=_done([*said, *beside], people),
         agreeing=whole.agreeing,
-        agreeing_of_all=_of_all(items, said),
+        agreeing_of_all=_of_all(chances, said),
         alpha=whole.alpha,
         first=_first(said, orders),
         models=_models(human, models, people),
@@ -114,12 +114,12 @@ def _done(said: Sequence[Judgement], people: Mapping[str, Annotator]) -> tuple[D
     return tuple(sorted(found, key=lambda each: (each.kind, each.name)))
 
 
-def _of_all(items: Sequence[Item], said: Iterable[Judgement]) -> Estimate | None:
+def _of_all(chances: Mapping[int, float], said: Iterable[Judgement]) -> Estimate | None:
     votes: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for judgement in said:
-        votes[judgement.item] += [judgement.ranks] if judgement.ranks else []
-    chosen = [(item.id, item.prompt.meta[SELECTION]["probability"]) for item in items if SELECTION in item.prompt.meta]
-    counts = [(counted_agreement(votes[item]), probability) for item, probability in chosen]
+        if judgement.ranks and judgement.item in chances:
+            votes[judgement.item].append(judgement.ranks)
+    counts = [(counted_agreement(each), chances[item]) for item, each in votes.items()]
     return _share([[agreeing / chance, compared / chance] for (agreeing, compared), chance in counts])
 
 

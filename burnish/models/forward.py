@@ -73,8 +73,9 @@ class Trainable(nn.Module):
         self.layout = layout
         self.measures_entropy = False
         self.chunk = CHUNK
-        self.longest = _longest(getattr(backbone, "config", None))
-        """Most tokens of a sequence, prompt and answer, where more would change the sequences beside it; else None."""
+        self.longest = _longest(backbone)
+        """Most tokens of a sequence, prompt and answer, where more would change the sequences beside it or have no
+        positions; else None."""
 
     @property
     def device(self) -> torch.device:
@@ -161,15 +162,22 @@ def _home(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.cpu()
 
 
-def _longest(config: Any) -> int | None:
-    """Beyond which length a rotation depends on the longest sequence of the batch, so that no two could share one.
+def _longest(backbone: Any) -> int | None:
+    """Beyond which length there are no positions, or a rotation depends on the longest sequence of the batch, so that
+    no two could share one.
 
     transformers turns every token of the batch otherwise then, those of a prompt by the length of its answer too.
+    Where positions are learned they stand in a table, OPT's with two rows more.
     """
+    config: Any = getattr(backbone, "config", None)
     stated: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
     kinds = [stated, *(part for part in stated.values() if isinstance(part, dict))]  # one, or one a kind of layer
     limits = [config.max_position_embeddings for kind in kinds if kind.get("rope_type") == "dynamic"]
     limits += [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
+    if not stated and (rows := getattr(config, "max_position_embeddings", None)):
+        tables = {part for part in backbone.modules() if isinstance(part, nn.Embedding)}
+        tables -= {backbone.get_input_embeddings()}
+        limits += [rows for table in tables if table.num_embeddings - rows in (0, 2)]
     return min(limits, default=None)
 
 
@@ -178,7 +186,7 @@ def _check_lengths(batch: Batch, longest: int) -> None:
     long = (batch.positions_T >= longest).nonzero().flatten()
     rows = sorted({batch.rows[int(batch.document_S[int(batch.segment_T[token])])] for token in long})
     if rows:
-        found = f"longer than {longest} tokens, from where on this model's rotation depends on a whole batch"
+        found = f"longer than {longest} tokens, up to which this model has positions for a document in a batch"
         raise DataError(*(Problem(row, found, "Set max_length to that, or leave the row out.") for row in rows))
 
 

@@ -25,6 +25,7 @@ from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import append_line, read_log, truncate_log, write_json
 from burnish.records.formats import read_prompts
 from burnish.store import queries
+from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
 from burnish.types import Prompt
@@ -116,8 +117,14 @@ def _queue(
             key=context.key,
             name=context.recipe.name,
             question=settings.question,
-            kind="pairwise" if settings.k == 2 else "ranking",
+            kind=settings.asked,
             overlap=settings.overlap,
+            asks=Asks(
+                strength=bool(settings.strength),
+                axes=settings.axes or (),
+                rationale=bool(settings.rationale),
+                edits=bool(settings.edits),
+            ),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
             queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])

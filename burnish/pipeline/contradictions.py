@@ -5,13 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from burnish.evals.run import FIGURES
-from burnish.pipeline.recipe import Evaluate, RewardModel
+from burnish.pipeline.recipe import Collect, Evaluate, RewardModel
 from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
+from burnish.store.kinds import KINDS
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
+STRENGTHS = "strengths"
+"""The column of a snapshot that says how far an answer was called ahead."""
 COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
 """Losses whose advantage is an answer's score less its group's mean."""
+
+
+def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Contradiction]:
+    """Of what people are asked, and of a reward model that learns from it."""
+    for setting in ("strength", "rationale", "edits"):
+        if getattr(collect, setting) and collect.by == "panel":
+            found = f"{setting} is asked, and the simulated panel says nothing beside the order"
+            yield (f"collect.{setting}", "collect.by"), found, f"Say by: people, or remove {setting}."
+    if collect.kind in ("scale", "good_bad") and collect.by == "panel":
+        yield ("collect.kind", "collect.by"), "the simulated panel orders answers, and grades none", "Say by: people."
+    fewest, most = KINDS[collect.asked].fewest, KINDS[collect.asked].most
+    if not fewest <= collect.k <= most:
+        wanted = fewest if fewest == most else f"{fewest} to {most}"
+        found = f"{collect.asked} is asked of {wanted} answers, not {collect.k}"
+        yield ("collect.k", "collect.kind"), found, f"Set k: {min(most, max(fewest, collect.k))}."
+    if collect.strength and collect.asked != "pairwise":
+        found = f"how far one answer is ahead is asked of two, and there are {collect.k}"
+        yield ("collect.strength", "collect.k"), found, "Set k: 2."
+    if bool(collect.axes) != (collect.asked == "scale"):
+        mend = "Add collect.axes, for example [helpful, honest]." if collect.kind == "scale" else "Remove it."
+        yield ("collect.axes", "collect.kind"), "axes are what a scale grades, and go with it", mend
+    if reward and isinstance(reward.margin, str):
+        found = f"margin names a column of given rankings, and the collect section makes none called {reward.margin}"
+        if not collect.strength and collect.asked != "scale":
+            yield ("reward.margin", "collect"), found, "Give a number."
+        elif reward.margin != STRENGTHS:
+            yield ("reward.margin", "collect"), found, f"Say margin: {STRENGTHS}."
 
 
 def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:

@@ -169,9 +169,9 @@ _EVALUATED = _Picture(
 
 
 def curves(stage: str, rows: Rows) -> list[Curve]:
-    """A stage's pictures, of those quantities that it logged at least twice."""
+    """A stage's pictures, of those quantities that it logged at least twice. One that trains nothing has none."""
     rows = by_iteration(rows) if stage in ON_POLICY else rows
-    found = [_curve(stage, rows, picture) for picture in (*_PICTURES[stage], _EVALUATED)]
+    found = [_curve(stage, rows, picture) for picture in (*_PICTURES.get(stage, ()), _EVALUATED)]
     frontier = [_watched(stage, rows) or _frontier(rows)] if stage in ON_POLICY else []
     return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
 

@@ -101,7 +101,7 @@ def _side(renderer: Renderer, rows: Sequence[Labelled], settings: Kto) -> _Side:
     for row in rows:
         by_prompt.setdefault(row.prompt.id, []).append(row)
     documents = [labelled_document(renderer, answers) for answers in by_prompt.values()]
-    kept = fitting(documents, settings, settings.data)
+    kept = fitting(documents, settings, settings.data or "collect")
     return _Side(documents=kept, labels=[[each.desirable for each in by_prompt[d.row]] for d in kept])
 
 

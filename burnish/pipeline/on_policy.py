@@ -51,7 +51,8 @@ def improve(
 ) -> None:
     """From the tuned model to the stage's sealed one: sample, score, learn, again and again.
 
-    Raises DataError for prompts that no micro-batch holds with all their answers: now, not when they are answered.
+    Raises DataError for prompts that no micro-batch, or not the model's context, holds with their answers: now, not
+    when they are answered.
     `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
     `RolloutFeed`. `around`: what is put around the feed of answers.
     """
@@ -69,10 +70,12 @@ def improve(
     reward = paid_by(context, settings, asked, renderer, dtype)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
+    engine = Engine(module, end_id=tokenizer.end_id)
+    engine.require_room({prompt.prompt.id: prompt.ids for prompt in prompts}, settings.max_new_tokens)
     rollouts = RolloutFeed(
         module,
         reference=_reference(context, module, settings) if measures_kl or settings.watch else None,
-        sampler=Engine(module, end_id=tokenizer.end_id),
+        sampler=engine,
         reward=reward,
         advantages=advantages,
         prompts=prompts,

@@ -29,6 +29,7 @@ from burnish.pipeline.settings import (
     Share,
 )
 from burnish.release.gate import Threshold
+from burnish.store.views import CampaignKind
 
 STAGES = (
     "sft",
@@ -124,14 +125,28 @@ class Collect(Strict):
 
     prompts: str = Field(min_length=1)
     """A JSONL file of prompts, or a folder that holds one."""
-    k: int = Field(default=4, ge=2, le=9)
+    k: int = Field(default=4, ge=1, le=9)
     """Answers a prompt."""
+    kind: CampaignKind | None = None
+    """What people say of them. pairwise: which of two is better; ranking: the order of all; scale: grades from 1 to 7
+    on each of `axes`; good_bad: whether a single one is good, for kto. Absent: pairwise where there are two, else
+    ranking."""
+    axes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """What a scale grades, for example [helpful, honest]."""
     limit: Positive | None = None
     """Take at most so many prompts."""
     by: Literal["panel", "people"] = "panel"
     """Who judges: the simulated panel at once, or people with `burnish label serve`."""
     overlap: Positive = 3
     """How many annotators judge the same prompt."""
+    edits: bool | None = None
+    """Whether people may write an answer better. Those texts are conversations for sft, in the snapshot's
+    `edits.jsonl`."""
+    rationale: bool | None = None
+    """Whether people must say why. They always may; what they write stands in the snapshot, and nothing learns it."""
+    strength: bool | None = None
+    """Ask people how far the better of two answers is ahead. Rankings then have a column `strengths`, which
+    `reward.margin` may name."""
     question: str = Field(default="Which answer is better?", min_length=1)
     """What an annotator is asked."""
     rubric: str | None = None
@@ -150,6 +165,11 @@ class Collect(Strict):
     store: Annotated[str, Field(pattern=r"^postgres(ql)?://([^/:@]*@)?[^@]*$")] | None = None
     """Keep judgements in PostgreSQL: postgresql://USER@HOST/NAME, the password in PGPASSWORD. Absent: a file in the
     run."""
+
+    @property
+    def asked(self) -> CampaignKind:
+        """What people say of the answers."""
+        return self.kind or ("pairwise" if self.k == 2 else "ranking")
 
 
 class Ranked(Optim):
@@ -226,8 +246,9 @@ class Dpo(Preference, Ranked):
 class Kto(Optim):
     """The tuned model learns from answers called good or bad, one at a time: no pairs, no reward model."""
 
-    data: str = Field(min_length=1)
-    """A JSONL file of answers with a label (`prompt`, `completion`, `label`), or a folder that holds one."""
+    data: str | None = Field(default=None, min_length=1)
+    """A JSONL file of answers with a label (`prompt`, `completion`, `label`), or a folder that holds one. Absent: what
+    `collect` with the kind good_bad made of people's words; what it holds out is held out here."""
     limit: Positive | None = None
     """Take at most so many rows."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.2

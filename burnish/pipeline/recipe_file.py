@@ -14,6 +14,7 @@ from burnish.config import Document, Keys, load_yaml, override, resolved, valida
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import (
     Contradiction,
+    collect_clashes,
     distill_clashes,
     grpo_clashes,
     measured_clashes,
@@ -24,6 +25,7 @@ from burnish.pipeline.contradictions import (
 )
 from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put, resolve
 from burnish.pipeline.settings import Preference
+from burnish.store.kinds import KINDS
 
 DATA = {
     "sft": "data",
@@ -119,6 +121,13 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
             yield (name,), f"{name} needs a reward section", mend
         elif sampled.prompts is None and not collect and not recipe.ranked():
             yield (name,), f"nothing to answer: there are no rankings and no {name}.prompts", "Add prompts."
+    labelled = collect is not None and KINDS[collect.asked].holds == "labels"
+    if recipe.kto and recipe.kto.data is None and not labelled:
+        found = "nothing to learn from: there is neither kto.data nor a collect section of the kind good_bad"
+        yield ("kto",), found, "Add data."
+    for name in _ranking_readers(recipe) if labelled else ():
+        found = f"{name} learns from rankings, and collect asks whether single answers are good"
+        yield (name, "collect.kind"), found, "Let kto learn from it, or ask for another kind."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:
@@ -134,6 +143,14 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("evaluate.rewards",), "evaluate is to ask a reward model that this recipe does not train", "Add reward."
     if collect and collect.by == "panel" and collect.rubric is None:
         yield ("collect",), "a simulated panel needs collect.rubric", "Add rubric, or say by: people."
+
+
+def _ranking_readers(recipe: Recipe) -> Iterator[str]:
+    """The sections that would read a collect section's rankings."""
+    yield from (name for name, section in (("reward", recipe.reward), ("dpo", recipe.dpo)) if section)
+    yield from (name for name, section in recipe.on_policy().items() if section.prompts is None)
+    if recipe.evaluate and not recipe.evaluate.cases:
+        yield "evaluate"
 
 
 def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
@@ -157,9 +174,8 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
     if collect and collect.ask is not None and collect.disputed_by is None:
         found = "ask is set, and nothing says which prompts are disputed"
         yield ("collect.ask",), found, "Add collect.disputed_by, or set limit instead."
-    if collect and reward and isinstance(reward.margin, str):
-        found = "margin names a column of given rankings, and a collect section makes them"
-        yield ("reward.margin", "collect"), found, "Give a number."
+    if collect:
+        yield from collect_clashes(collect, reward)
     if reward:
         yield from reward_clashes(reward)
     if recipe.evaluate:

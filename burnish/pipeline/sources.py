@@ -24,7 +24,7 @@ from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts
 from burnish.records.texts import read_texts
-from burnish.store.snapshot import read_snapshot
+from burnish.store.snapshot import read_labels, read_snapshot
 from burnish.types import Example, Labelled, Message, Prompt, Ranking, Text
 
 T = TypeVar("T")
@@ -87,6 +87,9 @@ def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
     """What kto learns, and what it is measured on."""
     kto = context.recipe.kto
     assert kto is not None
+    if kto.data is None:
+        snapshot = context.inputs["collect"] / "snapshot"
+        return read_labels(snapshot, "train")[: kto.limit], read_labels(snapshot, "heldout")
     rows = read_labelled(context.path(kto.data))[: kto.limit]
     held = {row.prompt.id for row in rows if _held_out(row.prompt.id, kto.held_out, context.recipe.seed)}
     return [row for row in rows if row.prompt.id not in held], [row for row in rows if row.prompt.id in held]

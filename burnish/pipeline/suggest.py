@@ -27,7 +27,7 @@ from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import differences, scored
 from burnish.stats.linear import logistic, preferences
 from burnish.stats.selection import Measure, choose, disagreement, information
-from burnish.store import order, queries
+from burnish.store import elsewhere, order, queries
 from burnish.store.ranks import agreed
 from burnish.store.session import Store
 from burnish.store.views import Campaign, Item
@@ -64,6 +64,7 @@ def suggest(
     """
     with store.reading() as session:
         campaign = queries.named(session, name)
+        elsewhere.require_order(campaign)
         items = order.untouched(session, campaign.id)
         judged = _judged(session, campaign)
     if not items:

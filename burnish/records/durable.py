@@ -102,11 +102,13 @@ def read_log(path: Path) -> list[Any]:
     return [json.loads(line) for line in lines[:-1] if line]
 
 
-def truncate_log(path: Path, keep: int) -> None:
-    """Keep the first `keep` whole lines: what a resumed run will write again must not stand there twice."""
+def truncate_log(path: Path, keep: int) -> int:
+    """Keep the first `keep` whole lines: what a resumed run will write again must not stand there twice. Returns how
+    many there are."""
+    rows = read_log(path)[:keep]
     if path.exists():
-        rows = read_log(path)[:keep]
         write_bytes(path, b"".join(canonical(row) + b"\n" for row in rows))
+    return len(rows)
 
 
 @contextmanager

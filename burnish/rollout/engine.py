@@ -15,7 +15,7 @@ Suffixes: A sequences, C hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -81,7 +81,7 @@ class Engine:
         if module.lm is None:
             raise ModelError(Problem("model", "it has no LM head, so it cannot answer"))
         self.version = 0
-        """Which weights these are: the trainer sets it to the number of its updates."""
+        """Which weights these are, as whoever moves them says: it stands beside every answer."""
         self.end_id = end_id
         self.slots = slots
         self.forwarded = 0
@@ -105,7 +105,7 @@ class Engine:
         """
         _check(sampling)
         assert stopped is not None or not sampling.stop, "ids cannot say what text they hold"
-        self._check_lengths(prompts, sampling.max_new_tokens)
+        self.require_room({f"prompt {i}": prompt for i, prompt in enumerate(prompts)}, sampling.max_new_tokens)
         answers = [[self._answer(prompt, (i, k), sampling) for k in range(n)] for i, prompt in enumerate(prompts)]
         progress.start("answers", n * len(prompts))
         with torch.inference_mode(), _evaluating(self._module):
@@ -171,15 +171,19 @@ class Engine:
         seen_V[list(prompt)] = True
         return seen_V
 
-    def _check_lengths(self, prompts: Sequence[Sequence[int]], budget: int) -> None:
+    def require_room(self, prompts: Mapping[str, Sequence[int]], budget: int) -> None:
+        """Raises DataError naming every prompt that has no token, or leaves no room in the model's context for so many
+        new ones."""
         config = getattr(self._module.backbone, "config", None)
         context: int | None = self._module.longest or getattr(config, "max_position_embeddings", None)
+        found = "{} tokens and {} new ones; the model's context is {}"
+        mend = "Set max_new_tokens lower, or leave the prompt out."
         problems = [
-            Problem(f"prompt {number}", f"{len(prompt)} tokens and {budget} new ones; the model's context is {context}")
-            for number, prompt in enumerate(prompts)
+            Problem(name, found.format(len(prompt), budget, context), mend)
+            for name, prompt in prompts.items()
             if context is not None and len(prompt) + budget > context
         ]
-        problems += [Problem(f"prompt {i}", "it has no token") for i, prompt in enumerate(prompts) if not prompt]
+        problems += [Problem(name, "it has no token") for name, prompt in prompts.items() if not prompt]
         if problems:
             raise DataError(*problems)
 

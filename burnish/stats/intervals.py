@@ -40,6 +40,14 @@ def wilson(k: float, n: int) -> Estimate:
     return Estimate(value=rate, low=min(low, rate), high=max(high, rate), n=n, mde=rate_mde(rate, n))
 
 
+def exact(k: int, n: int) -> Estimate:
+    """A rate: k of n, the exact interval (Clopper and Pearson 1934): what a binomial test at 5% would not refuse."""
+    assert 0 <= k <= n > 0, "a rate of nothing, or of more than all"
+    low = float(stats.beta.ppf((1 - LEVEL) / 2, k, n - k + 1)) if k else 0.0
+    high = float(stats.beta.ppf((1 + LEVEL) / 2, k + 1, n - k)) if k < n else 1.0
+    return Estimate(value=k / n, low=low, high=high, n=n, mde=rate_mde(k / n, n))
+
+
 def rate_mde(rate: float, n: int) -> float:
     """Smallest change of a rate, towards the middle, that n cases detect; on the arcsine scale (Cohen 1988):
     h = 2.802/sqrt(n).

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,9 +101,10 @@ def _squared_distance(values_V: Floats, met_DV: Floats, distance: Distance) -> F
 def _estimate(units: Sequence[Unit], of: Callable[[Tables], Floats], clusters: Clusters, seed: int) -> Estimate | None:
     """The coefficient, percentile bootstrap over clusters. A draw without a value (all people said the same) is left
     out; n is the number of clusters in which two people met."""
-    kept = [(unit, key) for unit, key in zip(units, clusters or range(len(units)), strict=True) if _said(unit)]
+    said = [(_said(unit), key) for unit, key in zip(units, clusters or range(len(units)), strict=True)]
+    kept = [(unit, key) for unit, key in said if unit]
     order = {key: place for place, key in enumerate(dict.fromkeys(key for _, key in kept))}
-    n, size = len({key for unit, key in kept if len(_said(unit)) > 1}), len(order)
+    n, size = len({key for unit, key in kept if len(unit) > 1}), len(order)
     if not n:
         return None
     whole = _tables([unit for unit, _ in kept], np.array([order[key] for _, key in kept], dtype=np.int64))
@@ -124,25 +125,34 @@ def _said(unit: Unit) -> list[float]:
     return [value for value in unit if value is not None]
 
 
-def _tables(units: Sequence[Unit], cluster_U: NDArray[np.int64]) -> Callable[[Floats], Tables]:
-    """A function of the clusters' weights, a row a draw."""
-    values_V = np.array(sorted({value for unit in units for value in _said(unit)}), dtype=np.float64)
-    counts_UV = np.array([(np.array(_said(unit))[:, None] == values_V).sum(0) for unit in units], dtype=np.float64)
+def _tables(units: Sequence[Sequence[float]], cluster_U: NDArray[np.int64]) -> Callable[[Floats], Tables]:
+    """A function of the clusters' weights, a row a draw. Units are summed by cluster first: an item with nine answers
+    has 36 of them."""
+    values_V, which = np.unique(np.array([v for unit in units for v in unit], np.float64), return_inverse=True)
+    counts_UV = np.zeros((len(units), len(values_V)))
+    np.add.at(counts_UV, (np.repeat(np.arange(len(units)), [len(unit) for unit in units]), which), 1)
     people_U = counts_UV.sum(1)
     met_U = people_U > 1
     each_UVV = counts_UV[:, :, None] * counts_UV[:, None, :] - counts_UV[:, :, None] * np.eye(len(values_V))
     pairs_UVV = each_UVV / np.maximum(people_U - 1, 1)[:, None, None]
     agreement_U = np.trace(pairs_UVV, axis1=1, axis2=2) / people_U
+    pairs_CVV, agreement_C, met_C, shares_CV = (
+        _by_cluster(each, cluster_U) for each in (pairs_UVV, agreement_U, met_U, counts_UV / people_U[:, None])
+    )
 
     def summed(weights_DC: Floats) -> Tables:
-        weights_DU = weights_DC[:, cluster_U]
-        flat_DVV = weights_DU @ pairs_UVV.reshape(len(people_U), -1)
         return Tables(
             values_V=values_V,
-            pairs_DVV=flat_DVV.reshape(-1, len(values_V), len(values_V)),
-            agreement_D=weights_DU @ agreement_U,
-            met_D=weights_DU @ met_U.astype(np.float64),
-            shares_DV=weights_DU @ (counts_UV / people_U[:, None]),
+            pairs_DVV=np.tensordot(weights_DC, pairs_CVV, 1),
+            agreement_D=weights_DC @ agreement_C,
+            met_D=weights_DC @ met_C,
+            shares_DV=weights_DC @ shares_CV,
         )
 
     return summed
+
+
+def _by_cluster(each_U: NDArray[Any], cluster_U: NDArray[np.int64]) -> Floats:
+    sums_C = np.zeros((int(cluster_U.max()) + 1, *each_U.shape[1:]))
+    np.add.at(sums_C, cluster_U, each_U)
+    return sums_C

@@ -8,10 +8,11 @@ both, keep the last hash (`head`) somewhere else.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
@@ -19,6 +20,24 @@ from burnish.records.durable import digest_value
 from burnish.store.schema import EventRow
 
 GENESIS = "0" * 64
+PAGE = 100
+"""Lines that are read at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A line of the log."""
+
+    seq: int
+    at: datetime
+    actor: str
+    """A handle, or "system"."""
+    verb: str
+    target: str
+    payload: Mapping[str, Any]
+    hash: str
+    fits: bool
+    """Whether the hash is that of the line."""
 
 
 def append(
@@ -48,14 +67,60 @@ def head(session: Session) -> tuple[int, str]:
 
 def verify_log(session: Session) -> int:
     """How many lines the log has, after checking each. Raises StoreError naming the first that does not fit."""
-    previous, count = GENESIS, 0
-    for row in session.scalars(select(EventRow).order_by(EventRow.seq)):
-        count += 1
-        if row.seq != count or row.previous != previous or row.hash != _hash(row):
-            found = f"line {count} of the audit log does not continue the one before: it was changed, or one is missing"
-            raise StoreError(Problem(f"event {row.seq}", found, "Restore the database from a backup."))
-        previous = row.hash
-    return count
+    return verify_from(session)[0]
+
+
+def verify_from(session: Session, line: int = 0, known: str = GENESIS, most: int | None = None) -> tuple[int, str]:
+    """Check `most` lines of the log behind a line whose hash is `known`: the last one that was checked, and its hash.
+
+    Raises StoreError naming the first that does not fit; the line that is known is one of them, if its hash is another
+    by now, or it is gone.
+    """
+    if line and session.scalar(select(EventRow.hash).where(EventRow.seq == line)) != known:
+        raise _broken(line)
+    for row in session.scalars(select(EventRow).where(EventRow.seq > line).order_by(EventRow.seq).limit(most)):
+        if row.seq != line + 1 or row.previous != known or row.hash != _hash(row):
+            raise _broken(line + 1)
+        line, known = row.seq, row.hash
+    return line, known
+
+
+def events(
+    session: Session, *, actor: str = "", verb: str = "", before: int | None = None, most: int = PAGE
+) -> list[Event]:
+    """The newest lines, newest first: those of an actor or a verb, and those before a number, where they are named."""
+    wanted = select(EventRow).order_by(EventRow.seq.desc()).limit(most)
+    for column, value in ((EventRow.actor, actor), (EventRow.verb, verb)):
+        wanted = wanted.where(column == value) if value else wanted
+    wanted = wanted if before is None else wanted.where(EventRow.seq < before)
+    return [
+        Event(
+            seq=row.seq,
+            at=row.at,
+            actor=row.actor,
+            verb=row.verb,
+            target=row.target,
+            payload=row.payload,
+            hash=row.hash,
+            fits=row.hash == _hash(row),
+        )
+        for row in session.scalars(wanted)
+    ]
+
+
+def verbs(session: Session) -> list[str]:
+    """All that occur, by name. Each is found through the index by stepping over the lines of the one before."""
+    found = list[str]()
+    while (
+        verb := session.scalar(select(func.min(EventRow.verb)).where(EventRow.verb > (found or [""])[-1]))
+    ) is not None:
+        found.append(verb)
+    return found
+
+
+def _broken(line: int) -> StoreError:
+    found = f"line {line} of the audit log does not continue the one before: it was changed, or one is missing"
+    return StoreError(Problem(f"event {line}", found, "Restore the database from a backup."))
 
 
 def _hash(row: EventRow) -> str:

@@ -1,12 +1,15 @@
-"""Who may be given which item: the seats of an item and the order in which its answers are shown. Knows no ranks.
+"""Who may be given which item: the seats of an item and the order in which its answers are shown. What is counted on an
+item is counted here.
 
 An item has `overlap` seats. A judgement takes one for good, a live lease (handed out, not yet answered, not run out)
-takes one for a while, a skip gives it back; but an item that `overlap` people have skipped is closed.
+takes one for a while, a skip gives it back; but an item that `overlap` people have skipped is closed, and so is one
+that an adjudicator has settled.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import (
@@ -25,9 +28,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
-from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.ranks import opposed
+from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow, SettlementRow
 
 LEASE = timedelta(minutes=15)
+NOT_GOLD = ItemRow.gold.is_(None)
+"""Of an ItemRow: its right order is not known, and is what people are asked for."""
 _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
@@ -35,18 +41,50 @@ _JUDGE = aliased(AnnotatorRow)
 _UNCOUNTED = or_(_JUDGE.standing == "withdrawn", ~_JUDGE.counts)
 COUNTS = and_(LATEST, ~exists().where(_JUDGE.id == JudgementRow.annotator_id, _UNCOUNTED))
 """Of a JudgementRow: as LATEST, and its annotator counts, whose work was not withdrawn."""
+_LATER_SETTLEMENT = aliased(SettlementRow)
+LAST_SETTLEMENT = ~exists().where(_LATER_SETTLEMENT.supersedes == SettlementRow.id)
+"""Of a SettlementRow: none supersedes it."""
+SETTLED = exists().where(
+    SettlementRow.item_id == ItemRow.id,
+    LAST_SETTLEMENT,
+    exists().where(_JUDGE.id == SettlementRow.annotator_id, _JUDGE.standing != "withdrawn"),
+)
+"""Of an ItemRow: an adjudicator decided its order, and their work was not withdrawn."""
 UNSYNCED = {"synchronize_session": False}
 """What is counted is read again from the database, never from objects that a session holds."""
 
 
 def recount(session: Session, which: ColumnElement[bool]) -> None:
-    """Count the seats of these items anew. Every write that changes what is judged ends with it."""
+    """Count anew what these items have: seats, and how far people are at odds. Every write that changes what is judged
+    ends with it."""
     counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
     session.execute(update(ItemRow).where(which).values(counts), execution_options=UNSYNCED)
     overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
-    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap)
+    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, NOT_GOLD, ~SETTLED)
     seats = case((wanting, overlap - ItemRow.judged), else_=0)
-    session.execute(update(ItemRow).where(which).values(open_seats=seats), execution_options=UNSYNCED)
+    alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
+    session.execute(update(ItemRow).where(which).values(open_seats=seats, opposed=alone), execution_options=UNSYNCED)
+    _count_opposed(session, which)
+
+
+def touched_by(annotator: int) -> ColumnElement[bool]:
+    """Of an ItemRow: this person judged or settled it."""
+    said, decided = (select(row.item_id).where(row.annotator_id == annotator) for row in (JudgementRow, SettlementRow))
+    return or_(ItemRow.id.in_(said), ItemRow.id.in_(decided))
+
+
+def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
+    """Of items that several people judged."""
+    said = select(JudgementRow.item_id, JudgementRow.ranks).join(ItemRow, ItemRow.id == JudgementRow.item_id)
+    said = said.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS).order_by(
+        JudgementRow.item_id
+    )
+    found = [
+        {"id": item, "opposed": opposed([ranks or () for _, ranks in rows])}
+        for item, rows in groupby(session.execute(said), key=lambda row: row[0])
+    ]
+    if found:
+        session.execute(update(ItemRow), found)
 
 
 def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
@@ -61,7 +99,7 @@ OPEN = ItemRow.open_seats > literal_column("0")
 
 
 def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
-    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted."""
+    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted. Gold is for everybody."""
     others = (
         select(func.count())
         .select_from(AssignmentRow)
@@ -72,7 +110,7 @@ def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
         )
     )
     leased = others.correlate(ItemRow).scalar_subquery()
-    return ItemRow.judged + leased < CampaignRow.overlap
+    return or_(~NOT_GOLD, ItemRow.judged + leased < CampaignRow.overlap)
 
 
 def unanswered_items(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:

@@ -6,6 +6,7 @@ from typing import cast
 
 from sqlalchemy import Row, Select, select
 
+from burnish.store.details import Asks, Details
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Role, Standing, Task
 from burnish.types import Message, Prompt
@@ -14,7 +15,17 @@ from burnish.types import Role as Speaker
 
 def as_campaign(row: CampaignRow) -> Campaign:
     kind = cast(CampaignKind, row.kind)
-    return Campaign(id=row.id, key=row.key, name=row.name, question=row.question, kind=kind, overlap=row.overlap)
+    return Campaign(
+        id=row.id,
+        key=row.key,
+        name=row.name,
+        question=row.question,
+        kind=kind,
+        overlap=row.overlap,
+        training=row.training,
+        pass_mark=row.pass_mark,
+        asks=Asks.of(row.asks),
+    )
 
 
 def as_annotator(row: AnnotatorRow) -> Annotator:
@@ -75,4 +86,5 @@ def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
         created=row.created,
         supersedes=row.supersedes,
         chances=None if row.chances is None else tuple(row.chances),
+        details=Details.of(row.details or {}),
     )

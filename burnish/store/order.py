@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,9 +24,14 @@ SELECTION = "selection"
 
 def untouched(session: Session, campaign: int) -> list[Item]:
     """Items that nobody has judged or skipped, by prompt id. Gold ones measure people and are not for choosing."""
-    rows = session.scalars(_untouched(campaign))
-    wanted = {row.id for row in rows if "gold" not in row.meta}
+    wanted = {row.id for row in session.scalars(_untouched(campaign))}
     return [item for item in items(session, campaign) if item.id in wanted]
+
+
+def chances(session: Session, wanted: Collection[int]) -> dict[int, float]:
+    """Of these items, the probability with which each was chosen, where it was."""
+    found = session.execute(select(ItemRow.id, ItemRow.meta).where(ItemRow.id.in_(wanted)))
+    return {row.id: row.meta[SELECTION]["probability"] for row in found if SELECTION in row.meta}
 
 
 def put_first(
@@ -43,7 +48,7 @@ def put_first(
     is, with what is said of it.
     """
     rows = {row.id: row for row in session.scalars(_untouched(campaign).order_by(ItemRow.position))}
-    free = [row for row in rows.values() if "gold" not in row.meta]
+    free = list(rows.values())
     places = [row.position for row in free]
     wanted = [rows[item] for item in chosen if item in rows]
     for row in free:

@@ -7,7 +7,7 @@ and what is done to a person is a line of the audit log under their handle. Wron
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
@@ -20,13 +20,17 @@ from burnish.records.durable import digest_bytes
 from burnish.store import events, leases
 from burnish.store.mapping import as_annotator
 from burnish.store.queries import clock
-from burnish.store.schema import AnnotatorRow, InvitationRow, ItemRow, JudgementRow, VisitRow
-from burnish.store.views import Annotator, Role, Standing
+from burnish.store.schema import AnnotatorRow, InvitationRow, VisitRow
+from burnish.store.views import ROLES, Annotator, Role, Standing
 
 LINK_LASTS = timedelta(days=7)
 VISIT_LASTS = timedelta(hours=12)
 LOOKED_AFTER: tuple[Role, ...] = ("adjudicator", "annotator", "viewer")
 """Roles that a manager gives and takes; the others are an owner's to give."""
+GIVEN_BY: Mapping[str, Sequence[str]] = {"owner": ROLES, "manager": LOOKED_AFTER}
+"""What a role gives and takes, where it gives any."""
+GONE = "removed "
+"""How the name of someone who was removed begins. Nobody chooses such a name, or a removal could meet it."""
 SYSTEM = "system"
 """Who acts from the command line."""
 
@@ -47,24 +51,28 @@ def invite(
     *,
     by: Annotator | None = None,
     languages: Sequence[str] = (),
-    annotator: int | None = None,
     now: datetime | None = None,
 ) -> str:
-    """What a link holds that lets one person in within a week; for `annotator`, with a new password and nothing else.
+    """What a link holds that lets one new person in within a week.
 
-    `by` is None for whoever runs the server, who may do everything.
+    `by` is None for whoever runs the server, who may do everything. The link ends early if `by` may no longer give
+    this role.
     """
-    now = clock(now)
-    target = "" if annotator is None else _row(session, annotator).handle
-    _refuse_above(by, role if annotator is None else _row(session, annotator).role)
-    token = secrets.token_urlsafe(24)
-    row = InvitationRow(
-        digest=_digest(token), role=role, languages=list(languages), annotator_id=annotator, until=now + LINK_LASTS
-    )
-    session.add(row)
-    session.flush()
-    _log(session, now, by, "person.invite", target, {"role": role, "languages": list(languages)})
-    return token
+    return _link(session, role, list(languages), None, by, clock(now))
+
+
+def invite_again(session: Session, annotator: int, *, by: Annotator | None = None, now: datetime | None = None) -> str:
+    """As `invite`, for someone who is here: a new password and nothing else. It ends early if their role changes."""
+    row = _row(session, annotator)
+    return _link(session, cast(Role, row.role), [], row, by, clock(now))
+
+
+def invite_first_owner(session: Session, now: datetime | None = None) -> str | None:
+    """As `invite`, for an owner where there is none; links that were made for one before open nothing any more."""
+    if session.scalar(_owners()):
+        return None
+    session.execute(delete(InvitationRow).where(InvitationRow.role == "owner"))
+    return invite(session, "owner", now=now)
 
 
 def invitation(session: Session, token: str, now: datetime | None = None) -> Invitation | None:
@@ -85,10 +93,11 @@ def accept(session: Session, token: str, name: str, password: str, now: datetime
     if row.annotator_id is not None:
         person = _row(session, row.annotator_id)
         _sign_out(session, person.id)
+        _revoke(session, person.id)
     else:
         person = _newcomer(session, name, row, now)
+        session.delete(row)
     person.password = password
-    session.delete(row)
     session.flush()
     events.append(session, at=now, actor=person.handle, verb="person.join", target=person.handle)
     return person.id
@@ -124,12 +133,14 @@ def leave(session: Session, token: str) -> None:
 def set_role(session: Session, annotator: int, role: Role, *, by: Annotator, now: datetime | None = None) -> None:
     """Give someone another role; they sign in again."""
     row = _row(session, annotator)
-    _refuse_above(by, row.role)
-    _refuse_above(by, role)
+    _refuse_above(session, by, row.role)
+    _refuse_above(session, by, role)
     if role != "owner":
         _refuse_last_owner(session, row)
     row.role = role
     _sign_out(session, annotator)
+    _revoke(session, annotator)
+    _revoke_given(session, row)
     _log(session, clock(now), by, "person.role", row.handle, {"role": role})
 
 
@@ -139,40 +150,57 @@ def set_standing(
     """Hold someone's work, withdraw it or let them go on. What is withdrawn stays in the database and counts nowhere;
     its seats are open again, until it is taken back."""
     row = _row(session, annotator)
-    _refuse_above(by, row.role)
+    _refuse_above(session, by, row.role)
     if standing != "active":
         _refuse_last_owner(session, row)
     row.standing = standing
     _sign_out(session, annotator)
+    _revoke_given(session, row)
     session.flush()
-    touched = select(JudgementRow.item_id).where(JudgementRow.annotator_id == annotator)
-    leases.recount(session, ItemRow.id.in_(touched))
+    leases.recount(session, leases.touched_by(annotator))
     _log(session, clock(now), by, "person.standing", row.handle, {"standing": standing})
 
 
 def remove(session: Session, annotator: int, *, by: Annotator, now: datetime | None = None) -> None:
-    """Take a person's name, languages and password out. Their judgements stay, under a handle that says nothing."""
+    """Take a person's name, languages and password out. Their judgements stay, under a handle that says nothing: a new
+    one, where it was the name."""
     row = _row(session, annotator)
-    _refuse_above(by, row.role)
+    _refuse_above(session, by, row.role)
     _refuse_last_owner(session, row)
     now = clock(now)
-    row.name, row.languages, row.password, row.removed = f"removed {row.handle}", [], None, now
+    row.handle = _fresh_handle() if row.handle == row.name else row.handle
+    row.name, row.languages, row.password, row.removed = f"{GONE}{row.id}", [], None, now
     row.standing = "held" if row.standing == "active" else row.standing
     _sign_out(session, annotator)
-    session.execute(delete(InvitationRow).where(InvitationRow.annotator_id == annotator))
+    _revoke(session, annotator)
+    _revoke_given(session, row)
     _log(session, now, by, "person.remove", row.handle, {})
 
 
-def has_owner(session: Session) -> bool:
-    """Whether anybody can let others in."""
-    return session.scalar(_owners()) != 0
+def _link(
+    session: Session, role: Role, languages: list[str], person: AnnotatorRow | None, by: Annotator | None, now: datetime
+) -> str:
+    _refuse_above(session, by, role)
+    token = secrets.token_urlsafe(24)
+    row = InvitationRow(
+        digest=_digest(token),
+        role=role,
+        languages=languages,
+        annotator_id=person and person.id,
+        invited_by=by and by.id,
+        until=now + LINK_LASTS,
+    )
+    session.add(row)
+    session.flush()
+    _log(session, now, by, "person.invite", person.handle if person else "", {"role": role, "languages": languages})
+    return token
 
 
 def _newcomer(session: Session, name: str, offer: InvitationRow, now: datetime) -> AnnotatorRow:
-    if session.scalar(select(AnnotatorRow.id).where(AnnotatorRow.name == name)):
+    if name.startswith(GONE) or session.scalar(select(AnnotatorRow.id).where(AnnotatorRow.name == name)):
         raise StoreError(Problem("name", f'"{name}" is somebody here already', "Choose another name."))
     person = AnnotatorRow(
-        handle=f"p-{secrets.token_hex(6)}",
+        handle=_fresh_handle(),
         name=name,
         kind="person",
         role=offer.role,
@@ -190,9 +218,19 @@ def _row(session: Session, annotator: int) -> AnnotatorRow:
     return found
 
 
-def _refuse_above(by: Annotator | None, role: str) -> None:
-    if by and by.role != "owner" and role not in LOOKED_AFTER:
-        raise StoreError(Problem("role", f"only an owner may do that with the role of {role}"))
+def _fresh_handle() -> str:
+    return f"p-{secrets.token_hex(6)}"
+
+
+def _refuse_above(session: Session, by: Annotator | None, role: str) -> None:
+    """What `by` may do is read anew: since the page was asked for, somebody may have changed it."""
+    if by and not _gives(session.get_one(AnnotatorRow, by.id), role):
+        only = "an owner" if role not in LOOKED_AFTER else "an owner or a manager who is not on hold"
+        raise StoreError(Problem("role", f"only {only} may do that with the role of {role}"))
+
+
+def _gives(person: AnnotatorRow, role: str) -> bool:
+    return person.standing == "active" and role in GIVEN_BY.get(person.role, ())
 
 
 def _refuse_last_owner(session: Session, row: AnnotatorRow) -> None:
@@ -207,6 +245,19 @@ def _owners() -> Select[int]:
 
 def _sign_out(session: Session, annotator: int) -> None:
     session.execute(delete(VisitRow).where(VisitRow.annotator_id == annotator))
+
+
+def _revoke(session: Session, annotator: int) -> None:
+    """No link for this person opens any more: it was made for the role that they had, by someone who might give it."""
+    session.execute(delete(InvitationRow).where(InvitationRow.annotator_id == annotator))
+
+
+def _revoke_given(session: Session, maker: AnnotatorRow) -> None:
+    """Nor one that this person made and could not make now."""
+    for link in session.scalars(select(InvitationRow).where(InvitationRow.invited_by == maker.id)):
+        if not _gives(maker, link.role):
+            session.delete(link)
+    session.flush()
 
 
 def _digest(token: str) -> str:

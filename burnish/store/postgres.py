@@ -44,15 +44,16 @@ def _fault(place: str, error: DBAPIError) -> BurnishError | None:
     return None
 
 
+_NEWEST = "set transaction isolation level read committed, read write"
 _WAIT = f"set local lock_timeout = {backend.BUSY_MS}"
 _LOCK = f"select pg_advisory_xact_lock({WRITERS})"
 POSTGRES = Backend(
     connect=_connect,
-    writing=(_WAIT, _LOCK),
+    writing=(_NEWEST, _WAIT, _LOCK),
     reading=("set transaction isolation level repeatable read, read only",),
-    migrating=(_WAIT, _LOCK),
+    migrating=(_NEWEST, _WAIT, _LOCK),
     bare=(),
     fault=_fault,
 )
-"""A write reads what was committed when each of its statements begins (PostgreSQL's default), which is after it has the
-lock. Nobody else can commit between two of them."""
+"""A write reads what was committed when each of its statements begins, whatever the server's default is: so it sees
+what was there when it got the lock, not when it began to wait. Nobody else can commit between two of its statements."""

@@ -8,25 +8,35 @@ code points, and not by the database: each of those has an order of its own, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from heapq import nsmallest
+from typing import Any, TypeVar
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError, nearest
 from burnish.store import events, leases
+from burnish.store.details import ORDER_ONLY, Asks
+from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
-from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import (
+    AnnotatorRow,
+    AnswerRow,
+    AssignmentRow,
+    CampaignRow,
+    ItemRow,
+    JudgementRow,
+    SettlementRow,
+)
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Counts, Item, Judgement
 from burnish.types import Prompt
 
-FEWEST, MOST = 2, 9
-"""How many answers an item may have; nine, because one digit key ranks an answer."""
 AT_ONCE = 500
 """Ids asked for in one statement."""
+Id = TypeVar("Id", int, str)
 
 
 def create_campaign(
@@ -37,12 +47,14 @@ def create_campaign(
     question: str,
     kind: CampaignKind,
     overlap: int,
+    asks: Asks = ORDER_ONLY,
     now: datetime | None = None,
 ) -> int:
     """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused."""
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
-    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap}
+    check_asks(kind, asks)
+    asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:
         changed = [field for field, value in asked.items() if getattr(found, field) != value]
@@ -76,7 +88,8 @@ def add_item(
     if found:
         _refuse_other_texts(session, found, prompt, [text for text, _ in answers])
         return found.id
-    _check_answers(owner, prompt.id, len(answers))
+    _check_answers(as_campaign(owner).kind, prompt.id, len(answers))
+    gold = _gold(prompt, len(answers))
     row = ItemRow(
         campaign_id=campaign,
         prompt_id=prompt.id,
@@ -84,7 +97,8 @@ def add_item(
         meta=dict(prompt.meta),
         position=session.scalar(select(func.max(ItemRow.position) + 1).where(ItemRow.campaign_id == campaign)) or 0,
         language=language(str(prompt.meta.get("language") or "")),
-        open_seats=owner.overlap,
+        gold=gold,
+        open_seats=0 if gold else owner.overlap,
     )
     session.add(row)
     session.flush()
@@ -173,14 +187,24 @@ def answered(session: Session) -> list[tuple[Annotator, int]]:
 
 
 def items(session: Session, campaign: int) -> list[Item]:
-    """A campaign's items, by prompt id."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign))
-    found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign)
+    """A campaign's items, by prompt id; gold questions are not among them."""
+    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD))
+    found = (
+        select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
+    )
     texts: dict[int, list[str]] = {}
     for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
         texts.setdefault(item_id, []).append(text)
     found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
     return sorted(found, key=lambda item: item.prompt.id)
+
+
+def judged_together(session: Session, campaign: int, most: int) -> dict[int, str | None]:
+    """Items that more than one person judged, with their languages; the first `most` by prompt id. Nothing long of them
+    is read: there may be a hundred thousand."""
+    found = select(ItemRow.prompt_id, ItemRow.id, ItemRow.language)
+    rows = session.execute(found.where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 1))
+    return {row.id: row.language for row in nsmallest(most, rows, key=lambda row: row.prompt_id)}
 
 
 def answered_by(session: Session, campaign: int, annotator: int) -> set[int]:
@@ -200,12 +224,12 @@ def texts(session: Session, item: int) -> list[str]:
 
 
 def progress(session: Session, campaign: int) -> Counts:
-    """How far a campaign is."""
+    """How far a campaign is, gold questions not counted."""
     overlap = campaign_row(session, campaign).overlap
     judged, skipped, left = (
         func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
     )
-    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign)
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
     items, judged, skipped, left = session.execute(found).one()
     return Counts(
         items=items,
@@ -218,14 +242,18 @@ def progress(session: Session, campaign: int) -> Counts:
 
 
 def judgements(session: Session, campaign: int) -> list[Judgement]:
-    """Everyone's latest revisions, skips included and what does not count left out, by prompt id and handle."""
-    return _said(session, judgement_rows().where(ItemRow.campaign_id == campaign, leases.COUNTS))
+    """Everyone's latest revisions, skips too; no gold question, nobody who does not count. By prompt id and handle."""
+    return _said(session, ItemRow.campaign_id == campaign, leases.COUNTS)
+
+
+def judgements_of(session: Session, items: Collection[int]) -> list[Judgement]:
+    """As `judgements`, of these items alone."""
+    return [said for part in _parts(items) for said in _said(session, JudgementRow.item_id.in_(part), leases.COUNTS)]
 
 
 def judgements_beside(session: Session, campaign: int) -> list[Judgement]:
     """The same of those who stand beside people and do not count."""
-    beside = judgement_rows().where(ItemRow.campaign_id == campaign, leases.LATEST, ~AnnotatorRow.counts)
-    return _said(session, beside)
+    return _said(session, ItemRow.campaign_id == campaign, leases.LATEST, ~AnnotatorRow.counts)
 
 
 def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
@@ -237,12 +265,9 @@ def shown_orders(session: Session, campaign: int) -> dict[str, list[int]]:
 
 
 def exists(session: Session, judgement_ids: Iterable[str]) -> set[str]:
-    """Which of these judgements the database holds."""
-    asked = list(judgement_ids)
-    parts = [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
-    return {
-        known for part in parts for known in session.scalars(select(JudgementRow.id).where(JudgementRow.id.in_(part)))
-    }
+    """Which of these judgements and settlements the database holds."""
+    ids = [(column, part) for part in _parts(judgement_ids) for column in (JudgementRow.id, SettlementRow.id)]
+    return {known for column, part in ids for known in session.scalars(select(column).where(column.in_(part)))}
 
 
 def campaign_row(session: Session, campaign: int) -> CampaignRow:
@@ -258,13 +283,37 @@ def clock(now: datetime | None) -> datetime:
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
 
 
-def _check_answers(owner: CampaignRow, prompt_id: str, answers: int) -> None:
-    if owner.kind == "pairwise" and answers != 2:
-        raise StoreError(Problem(f"prompt {prompt_id}", f"a pairwise campaign takes 2 answers, not {answers}"))
-    if not FEWEST <= answers <= MOST:
-        raise StoreError(
-            Problem(f"prompt {prompt_id}", f"has {answers} answers; from {FEWEST} to {MOST} can be ranked")
+def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:
+    said = map(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
+    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
+
+
+def _parts(ids: Iterable[Id]) -> list[list[Id]]:
+    asked = list(ids)
+    return [asked[start : start + AT_ONCE] for start in range(0, len(asked), AT_ONCE)]
+
+
+def _check_answers(kind: CampaignKind, prompt_id: str, answers: int) -> None:
+    known = KINDS[kind]
+    if not known.fewest <= answers <= known.most:
+        found = f"a campaign of the kind {kind} takes {known.takes} answers, not {answers}"
+        raise StoreError(Problem(f"prompt {prompt_id}", found))
+
+
+def _gold(prompt: Prompt, answers: int) -> list[int] | None:
+    """The ranks of a gold question, which must tell two answers apart, or nobody could be wrong. What is no list of
+    whole numbers is a column of somebody's data that happens to have this name."""
+    ranks = prompt.meta.get("gold")
+    if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
+        return None
+    if len(ranks) != answers or min(ranks) < 1 or len(set(ranks)) < 2:
+        found = (
+            f'its "gold" is {ranks}, and no order of {answers} answers: a rank for each from 1 (best), not all equal'
         )
+        raise StoreError(
+            Problem(f"prompt {prompt.id}", found, "Mend it, or rename the column if it means another thing.")
+        )
+    return list(ranks)
 
 
 def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers: list[str]) -> None:
@@ -273,17 +322,12 @@ def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers
         raise StoreError(Problem(f"prompt {prompt.id}", found, "Make a new campaign for new answers."))
 
 
-def _said(session: Session, found: Select[JudgementRow, str, str]) -> list[Judgement]:
-    said = map(as_judgement, session.execute(found))
-    return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
-
-
 def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
     found = (
         select(AnnotatorRow.name, func.count())
         .join(JudgementRow, JudgementRow.annotator_id == AnnotatorRow.id)
         .join(ItemRow, ItemRow.id == JudgementRow.item_id)
-        .where(ItemRow.campaign_id == campaign, JudgementRow.ranks.is_not(None), leases.COUNTS)
+        .where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, JudgementRow.ranks.is_not(None), leases.COUNTS)
         .group_by(AnnotatorRow.name)
     )
     return dict(sorted((name, count) for name, count in session.execute(found)))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
+from statistics import fmean
 
 from burnish.errors import Problem, StoreError
 
@@ -36,6 +38,24 @@ def agreed(votes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return dense(sums)
 
 
+def in_order(values: Sequence[float], ranks: Sequence[int]) -> list[float]:
+    """The same values in another order: the highest to the best answer; tied answers get the mean of theirs."""
+    ordered = sorted(values, reverse=True)
+    shares = {rank: [ordered[place] for place, each in enumerate(sorted(ranks)) if each == rank] for rank in ranks}
+    return [fmean(shares[rank]) for rank in ranks]
+
+
 def _double_midranks(ranks: Sequence[int]) -> list[int]:
     """2 x (answers ranked better) + (answers tied with it, itself included) + 1."""
     return [2 * sum(other < rank for other in ranks) + ranks.count(rank) + 1 for rank in ranks]
+
+
+def opposed(votes: Sequence[Sequence[int]]) -> float:
+    """How much several people are at odds, from 0 to 1: the share of pairs of answers that two of them ordered against
+    each other, over every two people and every two answers. A tie is against nothing, and counts among the pairs."""
+    signs = [
+        (one[i] - one[j]) * (other[i] - other[j])
+        for one, other in combinations(votes, 2)
+        for i, j in combinations(range(len(one)), 2)
+    ]
+    return sum(sign < 0 for sign in signs) / len(signs) if signs else 0.0

@@ -1,7 +1,7 @@
 """The tables of the preference database. Knows their shape and what must hold of them, asks nothing of them.
 
-Judgements and events are append-only: a second thought is a new row that names the one it supersedes, and triggers made
-by the first migration refuse to change or delete either. What SQL can promise stands here as a constraint, so that no
+Judgements, settlements and events are append-only: a second thought is a new row that names the one it supersedes, and
+triggers made by migrations refuse to change or delete any. What SQL can promise stands here as a constraint, so that no
 two processes can break it between a question and a write.
 """
 
@@ -60,7 +60,7 @@ class CampaignRow(Base):
 
     __tablename__ = "campaign"
     __table_args__ = (
-        CheckConstraint("kind in ('pairwise', 'ranking')", name="kind"),
+        CheckConstraint("kind in ('pairwise', 'ranking', 'scale', 'good_bad')", name="kind"),
         CheckConstraint("overlap >= 1", name="overlap"),
     )
 
@@ -72,6 +72,12 @@ class CampaignRow(Base):
     kind: Mapped[str] = mapped_column(String(20))
     overlap: Mapped[int]
     """How many people judge each item."""
+    training: Mapped[int] = mapped_column(server_default="0")
+    """How many gold questions a person is given first."""
+    pass_mark: Mapped[float] = mapped_column(Float, server_default="0.7")
+    """The mean score in them, from 0 to 1, with which they are given others."""
+    asks: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
+    """What is asked beside the order, as `store.details.Asks` writes it."""
     created: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -120,6 +126,8 @@ class InvitationRow(Base):
     languages: Mapped[list[str]] = mapped_column(JSON)
     annotator_id: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
     """For whom it is; None: for someone new."""
+    invited_by: Mapped[int | None] = mapped_column(ForeignKey("annotator.id"))
+    """Who made it; None: the command line. It ends when they may no longer give its role."""
     until: Mapped[datetime] = mapped_column(Moment)
 
 
@@ -148,6 +156,20 @@ class ItemRow(Base):
             sqlite_where=text("open_seats > 0"),
             postgresql_where=text("open_seats > 0"),
         ),
+        Index(
+            "ix_item_gold",
+            "campaign_id",
+            "position",
+            sqlite_where=text("gold is not null"),
+            postgresql_where=text("gold is not null"),
+        ),
+        Index(
+            "ix_item_opposed",
+            "campaign_id",
+            "opposed",
+            sqlite_where=text("opposed > 0"),
+            postgresql_where=text("opposed > 0"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -158,13 +180,19 @@ class ItemRow(Base):
     position: Mapped[int]
     language: Mapped[str | None] = mapped_column(String(35))
     """That of `meta`, where it says one: the item goes to people who read it."""
+    gold: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
+    """The right ranks, where they are known: such an item takes no seats and is in no snapshot (`store.gold`)."""
     judged: Mapped[int] = mapped_column(server_default="0")
     """By how many people it is judged now. This and the next two are counted anew whenever somebody says something, so
     that a million judgements need not be read to find the next task."""
     skipped: Mapped[int] = mapped_column(server_default="0")
     """How many people say now that they cannot judge it."""
     open_seats: Mapped[int] = mapped_column(server_default="0")
-    """Judgements still to come; 0 too when as many have skipped it as should have judged it."""
+    """Judgements still to come; 0 too when as many have skipped it as should have judged it, and when it is
+    settled."""
+    opposed: Mapped[float] = mapped_column(Float, server_default="0")
+    """Share of pairs of answers that two people ordered against each other (`store.ranks.opposed`), counted as the
+    three above, so that the worst items are found by an index."""
 
 
 class AnswerRow(Base):
@@ -229,21 +257,52 @@ class JudgementRow(Base):
     skip: Mapped[str | None] = mapped_column(String(200))
     chances: Mapped[list[float] | None] = mapped_column(JSON(none_as_null=True))
     """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
+    details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was said beside the order, as `store.details.Details` writes it, in the answers' own order."""
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)
+
+
+class SettlementRow(Base):
+    """How someone who did not judge an item decided its order. Append-only."""
+
+    __tablename__ = "settlement"
+    __table_args__ = (
+        Index(
+            "uq_settlement_first",
+            "item_id",
+            unique=True,
+            sqlite_where=text("supersedes is null"),
+            postgresql_where=text("supersedes is null"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    submission: Mapped[str] = mapped_column(String(100), unique=True)
+    """Made by the client before it sends, as a judgement's."""
+    item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
+    ranks: Mapped[list[int]] = mapped_column(JSON)
+    """As a judgement's: in the answers' own order, 1 the best, equal a tie, without gaps."""
+    note: Mapped[str] = mapped_column(String(2000))
+    """Why; may be empty."""
+    created: Mapped[datetime] = mapped_column(Moment)
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("settlement.id"), unique=True)
 
 
 class EventRow(Base):
     """One line of the audit log; its hash covers the line before. Append-only."""
 
     __tablename__ = "event"
+    __table_args__ = (Index(None, "actor", "seq"), Index(None, "verb", "seq"))
 
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[datetime] = mapped_column(Moment)
     actor: Mapped[str] = mapped_column(String(200))
     verb: Mapped[str] = mapped_column(String(50))
-    target: Mapped[str] = mapped_column(String(200))
+    target: Mapped[str] = mapped_column(String(401))
+    """At most an item's: its campaign's key, a slash and its prompt's id."""
     payload: Mapped[dict[str, Any]] = mapped_column(JSON)
     previous: Mapped[str] = mapped_column(String(64))
     hash: Mapped[str] = mapped_column(String(64))

@@ -1,7 +1,8 @@
 """Freezing a campaign into files that training reads, so that training never reads the live database.
 
 A snapshot is a sealed folder: `train.jsonl` and `heldout.jsonl`, one row an item, and `snapshot.json`, which says how
-they were made and from which judgements. Its bytes are a pure function of the judgements, the campaign and the
+they were made and from which judgements. Where people wrote answers better, `edits.jsonl` has those to prompts of the
+training side as conversations to learn. Its bytes are a pure function of the judgements, the campaign and the
 settings: no time, row number or order of arrival is in it, so that the same judgements give the same digest anywhere.
 """
 
@@ -9,27 +10,28 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
 from burnish.stats.agreement import counted_agreement
-from burnish.store import queries
-from burnish.store.ranks import agreed
+from burnish.store import queries, settlements
+from burnish.store.details import Details
+from burnish.store.kinds import KINDS
+from burnish.store.ranks import in_order
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Campaign, Item, Judgement
-from burnish.types import Message, Prompt, Ranking
+from burnish.store.settlements import Settlement
+from burnish.store.views import Annotator, Campaign, CampaignKind, Item, Judgement
+from burnish.types import Labelled, Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-RULE = "mean-rank"
-"""Agreed order: answers by the mean of their mid-ranks over the annotators."""
-TIES = "kept"
-"""Answers of exactly equal mean rank share a rank."""
-FILTER = "each annotator's latest revision; skips, withdrawn work, and items that nobody ranked, are left out"
+SETTLED = "; an adjudicator's order where one settled the item, with the votes beside it"
+"""What the rule's name goes on with where an item was settled."""
+FILTER = "each annotator's latest revision, without skips, withdrawn work, gold questions, and items that nobody ranked"
 VERSION = 1
 
 
@@ -46,6 +48,7 @@ class SnapshotManifest:
     overlap: int
     filter: str
     rule: str
+    """How annotators are agreed, and `ties` what becomes of their ties; see `store.kinds.Kind`."""
     ties: str
     held_out: float
     """Share of prompts meant to be held out; what came of it is in `counts`."""
@@ -59,6 +62,10 @@ class SnapshotManifest:
     """Ids of all judgements behind the rows, sorted."""
     rows: str
     """Digest of all rows: the training rows, then the held-out ones."""
+    settlements: list[str] = field(default_factory=list[str])
+    """Ids of the settlements whose order rows have, sorted."""
+    asks: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What was asked beside the order, as `store.details.Asks` writes it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +77,8 @@ class SnapshotRow:
     """(annotator, ranks) by handle; ranks as in `ranking`."""
     agreement: float | None
     """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
+    details: Mapping[str, Details]
+    """By handle, what they said beside the order, in the order of `ranking`."""
 
 
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
@@ -85,12 +94,15 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         people = queries.annotators(session)
         items = queries.items(session, campaign_id)
         said = queries.judgements(session, campaign_id)
+        settled = {each.item: each for each in settlements.settled(session, campaign_id)}
     ranked = [judgement for judgement in said if judgement.ranks]
-    rows = _rows(items, ranked)
+    rows = [_settled(row, settled.get(item)) for item, row in _rows(campaign, items, ranked).items()]
+    decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
     _refuse_empty(campaign, sides, held_out)
+    edits = [edit for edit in _edits(items, ranked) if _side(edit["messages"][:-1], held_out, seed) == "train"]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -99,18 +111,22 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         kind=campaign.kind,
         overlap=campaign.overlap,
         filter=FILTER,
-        rule=RULE,
-        ties=TIES,
+        rule=KINDS[campaign.kind].rule + (SETTLED if decided else ""),
+        ties=KINDS[campaign.kind].ties,
         held_out=held_out,
         seed=seed,
         counts=_counts(items, rows, said, sides),
         annotators=_annotators(people, ranked),
-        judgements=sorted(judgement.id for judgement in ranked),
+        judgements=sorted(judgement for row in rows for judgement in row["judgements"]),
         rows=digest_value(sides["train"] + sides["heldout"]),
+        settlements=decided,
+        asks=campaign.asks.as_json(),
     )
     with folder(path) as filling:
         for split, part in sides.items():
             write_jsonl(filling / f"{split}.jsonl", part)
+        if edits:
+            write_jsonl(filling / "edits.jsonl", edits)
         write_json(filling / "snapshot.json", asdict(manifest))
     return manifest
 
@@ -126,10 +142,25 @@ def read_manifest(path: Path) -> SnapshotManifest:
 
 
 def read_rows(path: Path, split: Split) -> list[SnapshotRow]:
-    """One side of a snapshot, by prompt id."""
-    read_manifest(path)
+    """One side of a snapshot, by prompt id. Raises DataError for one that holds labels."""
+    return [_as_row(row) for row in _read(path, split, "rankings")]
+
+
+def read_labels(path: Path, split: Split) -> list[Labelled]:
+    """One side of a snapshot of answers called good or bad. Raises DataError for one that holds rankings."""
+    return [
+        Labelled(prompt=_prompt(row), completion=row["completion"], desirable=row["label"])
+        for row in _read(path, split, "labels")
+    ]
+
+
+def _read(path: Path, split: Split, wanted: str) -> list[dict[str, Any]]:
+    found = KINDS[cast(CampaignKind, read_manifest(path).kind)].holds
+    if found != wanted:
+        mend = "kto learns from labels; reward, dpo and what follows from them learn from rankings."
+        raise DataError(Problem(str(path), f"holds {found}, and {wanted} are wanted", mend))
     lines = (path / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
-    return [_as_row(json.loads(line)) for line in lines if line]
+    return [json.loads(line) for line in lines if line]
 
 
 def read_snapshot(path: Path, split: Split) -> list[Ranking]:
@@ -138,32 +169,75 @@ def read_snapshot(path: Path, split: Split) -> list[Ranking]:
 
 
 def judgement_ids(path: Path) -> list[str]:
-    """Ids of all judgements behind a snapshot: the trail from weights back to clicks."""
-    return read_manifest(path).judgements
+    """Ids of all judgements and settlements behind a snapshot: the trail from weights back to clicks."""
+    manifest = read_manifest(path)
+    return [*manifest.judgements, *manifest.settlements]
 
 
-def _rows(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
-    """Rows by prompt id, judgements and votes by annotator: `items` and `ranked` come in that order."""
+def _rows(campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement]) -> dict[int, dict[str, Any]]:
+    """Rows by item, in the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
     by_item: dict[int, list[Judgement]] = {}
     for judgement in ranked:
         by_item.setdefault(judgement.item, []).append(judgement)
-    return [_row(item, by_item[item.id]) for item in items if item.id in by_item]
+    found = {item.id: _row(campaign, item, by_item[item.id]) for item in items if item.id in by_item}
+    return {item: row for item, row in found.items() if row}
 
 
-def _row(item: Item, judgements: Sequence[Judgement]) -> dict[str, Any]:
-    votes = [judgement.ranks or () for judgement in judgements]
-    agreeing, compared = counted_agreement(votes)
-    chances = [[judgement.annotator, list(judgement.chances)] for judgement in judgements if judgement.chances]
+def _settled(row: dict[str, Any], settlement: Settlement | None) -> dict[str, Any]:
+    """The row with an adjudicator's order in place of the agreed one; what people said stays beside it. Its strengths
+    are as far apart as people called them, and in that order."""
+    if settlement is None:
+        return row
+    found = row | {"ranks": list(settlement.ranks), "settled": settlement.id}
+    if "strengths" in row:
+        found["strengths"] = in_order(row["strengths"], settlement.ranks)
+    return found
+
+
+def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dict[str, Any] | None:
+    ranks, details = [each.ranks or () for each in judgements], [each.details for each in judgements]
+    said = KINDS[campaign.kind].row(item.answers, ranks, details, campaign.asks)
+    if said is None:
+        return None
+    agreeing, compared = counted_agreement([each.compared for each in judgements])
+    beside = [[each.annotator, each.details.as_json()] for each in judgements if each.details.said]
+    chances = [[each.annotator, list(each.chances)] for each in judgements if each.chances]
     return {
         "id": item.prompt.id,
-        "prompt": [message.as_json() for message in item.prompt.messages],
-        "meta": json.loads(canonical(dict(item.prompt.meta))),  # keys in one order, whoever wrote them
-        "completions": list(item.answers),
-        "ranks": list(agreed(votes)),
+        "prompt": _turns(item),
+        "meta": _meta(item),
+        **said,
         "judgements": [judgement.id for judgement in judgements],
         "agreement": agreeing / compared if compared else None,
-        "votes": [[judgement.annotator, list(judgement.ranks or ())] for judgement in judgements],
-    } | ({"chances": chances} if chances else {})
+        "votes": [[judgement.annotator, list(judgement.compared)] for judgement in judgements],
+        **({"details": json.loads(canonical(beside))} if beside else {}),
+        **({"chances": chances} if chances else {}),
+    }
+
+
+def _edits(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
+    """What people wrote in the place of answers, as conversations; of items without a row too."""
+    by_id = {item.id: item for item in items}
+    return [
+        {
+            "id": f"{said.prompt_id}:{said.annotator}:{place}",
+            "messages": [*_turns(by_id[said.item]), {"role": "assistant", "content": text}],
+            "meta": _meta(by_id[said.item]),
+        }
+        for said in ranked
+        for place, text in enumerate(said.details.edits)
+        if text is not None
+    ]
+
+
+def _turns(item: Item) -> list[dict[str, str]]:
+    return [message.as_json() for message in item.prompt.messages]
+
+
+def _meta(item: Item) -> dict[str, Any]:
+    """Its keys in one order, whoever wrote them."""
+    found: dict[str, Any] = json.loads(canonical(dict(item.prompt.meta)))
+    return found
 
 
 def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:
@@ -211,12 +285,18 @@ def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> lis
 
 
 def _as_row(row: dict[str, Any]) -> SnapshotRow:
-    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
     ranking = Ranking(
-        prompt=Prompt(id=row["id"], messages=messages, meta=row["meta"]),
+        prompt=_prompt(row),
         completions=tuple(row["completions"]),
         ranks=tuple(row["ranks"]),
         judgements=tuple(row["judgements"]),
+        strengths=tuple(row.get("strengths", ())),
     )
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
-    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"])
+    details = {name: Details.of(said) for name, said in row.get("details", ())}
+    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details)
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    messages = tuple(Message(role=turn["role"], content=turn["content"]) for turn in row["prompt"])
+    return Prompt(id=row["id"], messages=messages, meta=row["meta"])

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID, uuid5
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
-from burnish.store import events, leases
-from burnish.store.mapping import as_judgement, as_task, judgement_rows
+from burnish.records.durable import digest_value
+from burnish.store import events, gold, leases
+from burnish.store.details import NOTHING_MORE, Details
+from burnish.store.kinds import settled
+from burnish.store.mapping import as_campaign, as_judgement, as_task, judgement_rows
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.ranks import own_order
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
@@ -37,7 +41,7 @@ def next_task(
     """
     now = clock(now)
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
-    item = _wanted(session, campaign, person, now, prompt_id) if person.standing == "active" else None
+    item = _wanted(session, owner, person, now, prompt_id) if person.standing == "active" else None
     if item is None:
         return None
     answers = texts(session, item.id)
@@ -58,31 +62,47 @@ def task(session: Session, task: int) -> Task:
     return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id))
 
 
+def said(session: Session, task: int) -> Judgement | None:
+    """What its person says of a task now: their latest revision."""
+    last = _last(session, _assignment(session, task))
+    return last and _judgement(session, last.id)
+
+
+def last_answered(session: Session, campaign: int, annotator: int) -> int | None:
+    """The task that this person answered, or skipped, as their last one here."""
+    mine = (AssignmentRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
+    done = select(AssignmentRow.id).where(*mine, AssignmentRow.leased_until.is_(None))
+    return session.scalars(done.order_by(AssignmentRow.shown.desc(), AssignmentRow.id.desc()).limit(1)).first()
+
+
 def submit(
     session: Session,
     *,
     task: int,
     submission: str,
     ranks: Sequence[int] | None = None,
+    details: Details = NOTHING_MORE,
     skip: str | None = None,
     seconds: float | None = None,
     now: datetime | None = None,
     revise: bool = False,
     chances: Sequence[float] | None = None,
 ) -> Judgement:
-    """Keep what a person said: `ranks` in the order shown to them (1 best, equal a tie), or why they `skip`. Writes.
+    """Keep what a person said: `ranks` in the order shown to them (1 best, equal a tie) where the kind of campaign
+    takes them, and `details` beside or instead, in the same order; or why they `skip`. Writes.
 
-    The same submission again returns the judgement that is there. Raises StoreError when the submission was used for
-    something else, when this task was judged already (`revise` appends a revision instead), or when the lease ran out
-    and others took the seats. `seconds` is the time taken; without it, the time since the task was last handed out.
-    `chances` are a model's; who does not count needs no seat.
+    The same submission again returns the judgement that is there. Raises StoreError for what this campaign cannot take,
+    when the submission was used for something else, when this task was judged already (`revise` appends a revision
+    instead), or when the lease ran out and others took the seats. `seconds` is the time taken; without it, the time
+    since the task was last handed out, and for a revision that of the first answer. `chances` are a model's; who does
+    not count needs no seat.
     """
     now = clock(now)
     held = _assignment(session, task)
-    said = _check(held, submission, ranks, skip)
+    said, beside = _check(session, held, submission, ranks, details, skip)
     known = session.scalars(select(JudgementRow).where(JudgementRow.submission == submission)).one_or_none()
     if known:
-        if (known.assignment_id, known.ranks, known.skip) != (task, said, skip):
+        if (known.assignment_id, known.ranks, known.details, known.skip) != (task, said, beside, skip):
             raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
         return _judgement(session, known.id)
     person = session.get_one(AnnotatorRow, held.annotator_id)
@@ -102,9 +122,10 @@ def submit(
         item_id=held.item_id,
         annotator_id=held.annotator_id,
         ranks=said,
+        details=beside,
         skip=skip,
         chances=None if chances is None else list(chances),
-        seconds=max(0.0, (now - held.shown).total_seconds() if seconds is None else seconds),
+        seconds=_taken(held, last, now) if seconds is None else max(0.0, seconds),
         created=now,
         supersedes=last.id if last else None,
     )
@@ -125,13 +146,13 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
 
 
 def _wanted(
-    session: Session, campaign: int, person: AnnotatorRow, now: datetime, prompt_id: str | None
+    session: Session, owner: CampaignRow, person: AnnotatorRow, now: datetime, prompt_id: str | None
 ) -> ItemRow | None:
     if prompt_id is not None:
-        only = leases.open_items(campaign, person, now).where(ItemRow.prompt_id == prompt_id)
+        only = leases.open_items(owner.id, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()
-    held = session.scalars(leases.held_item(campaign, person.id, now).limit(1)).first()
-    return held or session.scalars(leases.open_items(campaign, person, now).limit(1)).first()
+    held = session.scalars(leases.held_item(owner.id, person.id, now).limit(1)).first()
+    return held or gold.next_item(session, owner, person, now)
 
 
 def _assignment(session: Session, task: int) -> AssignmentRow:
@@ -141,15 +162,31 @@ def _assignment(session: Session, task: int) -> AssignmentRow:
     return found
 
 
-def _check(held: AssignmentRow, submission: str, ranks: Sequence[int] | None, skip: str | None) -> list[int] | None:
-    """The ranks in the answers' own order, None for a skip."""
+def _check(
+    session: Session,
+    held: AssignmentRow,
+    submission: str,
+    ranks: Sequence[int] | None,
+    details: Details,
+    skip: str | None,
+) -> tuple[list[int] | None, dict[str, Any] | None]:
+    """Ranks and details in the answers' own order, as they are kept; None for a skip, and for no details."""
     if not 1 <= len(submission) <= 100:
         raise StoreError(Problem("submission", "has no id of 1 to 100 characters"))
-    if (ranks is None) == (skip is None):
+    if (ranks is not None or bool(details.said)) == (skip is not None):
         raise StoreError(Problem(f"task {held.id}", "takes either ranks or a reason to skip"))
-    if skip is not None and not 1 <= len(skip) <= 200:
-        raise StoreError(Problem("skip", "needs a reason of 1 to 200 characters"))
-    return None if ranks is None else list(own_order(ranks, held.order))
+    if skip is not None:
+        if not 1 <= len(skip) <= 200:
+            raise StoreError(Problem("skip", "needs a reason of 1 to 200 characters"))
+        return None, None
+    asked = as_campaign(campaign_row(session, held.campaign_id))
+    shown = settled(asked.kind, asked.asks, len(held.order), ranks, details)
+    return list(own_order(shown, held.order)), details.own_order(held.order).as_json() or None
+
+
+def _taken(held: AssignmentRow, last: JudgementRow | None, now: datetime) -> float:
+    """Seconds. Somebody who comes back to an answer has done other work in between."""
+    return last.seconds if last else max(0.0, (now - held.shown).total_seconds())
 
 
 def _last(session: Session, held: AssignmentRow) -> JudgementRow | None:
@@ -174,5 +211,7 @@ def _logged(session: Session, said: Judgement) -> Judgement:
     ranks = None if said.ranks is None else list(said.ranks)
     payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
     payload |= {"chances": list(said.chances)} if said.chances else {}
+    if beside := said.details.as_json():
+        payload["details"] = digest_value(beside)  # what people write may have to be forgotten; a hashed line cannot be
     events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)
     return said

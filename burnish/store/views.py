@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.types import Prompt
 
-CampaignKind = Literal["pairwise", "ranking"]
+CampaignKind = Literal["pairwise", "ranking", "scale", "good_bad"]
+"""Which of two answers is better; the order of several; grades of each on several axes; a single one, good or bad."""
 AnnotatorKind = Literal["person", "simulated", "model", "imported"]
 """imported: someone who judged elsewhere, and whose judgements came in a file. Only a person signs in."""
 Role = Literal["owner", "manager", "adjudicator", "annotator", "viewer"]
@@ -28,6 +30,11 @@ class Campaign:
     question: str
     kind: CampaignKind
     overlap: int
+    training: int = 0
+    """How many gold questions a person is given first; see `store.gold`."""
+    pass_mark: float = 0.7
+    """The mean score in them with which they are given others."""
+    asks: Asks = ORDER_ONLY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +104,16 @@ class Judgement:
     supersedes: str | None
     chances: tuple[float, ...] | None = None
     """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
+    details: Details = NOTHING_MORE
+    """What they said beside the order; lists are in the answers' own order."""
+
+    @property
+    def compared(self) -> tuple[int, ...]:
+        """Ranks that people can be compared by; () for a skip. An answer that is graded by itself is held against what
+        would be just good enough."""
+        if self.details.good is None:
+            return self.ranks or ()
+        return (1, 2) if self.details.good else (2, 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,8 +40,8 @@ class Best:
         """The group with the answers that are learned, the same text once."""
         order = sorted(range(len(group.answers)), key=lambda place: -group.scores[place])
         good = [place for place in order if self.threshold is None or group.scores[place] >= self.threshold]
-        distinct = list({group.answers[place].ids: place for place in reversed(good)}.values())[::-1]
-        places = sorted(distinct[: self.per_prompt])
+        first = {group.answers[place].ids: place for place in reversed(good)}
+        places = sorted([place for place in good if first[group.answers[place].ids] == place][: self.per_prompt])
         return replace(
             group,
             answers=[group.answers[place] for place in places],

@@ -148,14 +148,8 @@ class Collector:
                 return
 
     def _sampled(self, asked: Sequence[RolloutPrompt], turn: int, version: int) -> list[Group]:
-        config = self._config
-        sampling = Sampling(
-            temperature=config.temperature,
-            max_new_tokens=config.max_new_tokens,
-            seed=draw(config.seed, "rollout", turn),
-        )
         began = time.perf_counter()
-        said = self._sampler.generate([each.ids for each in asked], sampling, config.samples_per_prompt)
+        said = self._said(asked, turn)
         sampled_at = time.perf_counter()
         answers = [[self._completion(each, version) for each in group] for group in said]
         prompts = [each.prompt for each, group in zip(asked, answers, strict=True) for _ in group]
@@ -163,6 +157,22 @@ class Collector:
         self.seconds["rollout"] += sampled_at - began
         self.seconds["reward"] += time.perf_counter() - sampled_at
         return list(self._rated(asked, answers, rated))
+
+    def _said(self, asked: Sequence[RolloutPrompt], turn: int) -> list[Sequence[Sampled]]:
+        """Answers to each. A prompt that stands there again, as where a pass is shorter than an iteration, is asked by
+        itself with another seed: a sampler's numbers follow from seed and prompt, and it would say the same again."""
+        config = self._config
+        said: list[Sequence[Sampled]] = [()] * len(asked)
+        for again, places in enumerate(_rounds([each.prompt.id for each in asked])):
+            sampling = Sampling(
+                temperature=config.temperature,
+                max_new_tokens=config.max_new_tokens,
+                seed=draw(config.seed, "rollout", turn, *([again] if again else [])),
+            )
+            found = self._sampler.generate([asked[place].ids for place in places], sampling, config.samples_per_prompt)
+            for place, group in zip(places, found, strict=True):
+                said[place] = group
+        return said
 
     def _completion(self, sampled: Sampled, version: int) -> Completion:
         text, _ = self._view.parse(sampled.ids)
@@ -193,6 +203,18 @@ class Collector:
             length = torch.tensor([len(answer.ids)])
             found -= float(returns.overlong(length, config.max_new_tokens, config.overlong_tokens))
         return found
+
+
+def _rounds(names: Sequence[str]) -> list[list[int]]:
+    """The places of all names' first appearances, then those of their second ones, and so on."""
+    seen: defaultdict[str, int] = defaultdict(int)
+    found: list[list[int]] = []
+    for place, name in enumerate(names):
+        if seen[name] == len(found):
+            found.append([])
+        found[seen[name]].append(place)
+        seen[name] += 1
+    return found
 
 
 def write_samples(path: Path, iteration: int, groups: Sequence[Group]) -> None:

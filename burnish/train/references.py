@@ -81,7 +81,7 @@ def reference_logprobs(
             progress.advance()
         fresh = {row: logprobs for row, logprobs in fresh.items() if row not in known}
         if fresh:
-            with durable.folder(folder / f"steps-{start:08d}") as aside:
+            with durable.folder(folder / f"steps-{start:08d}-{steps.stop:08d}") as aside:
                 save_file(fresh, aside / _FILE)
         known |= fresh
     progress.finish()

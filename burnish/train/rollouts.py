@@ -75,6 +75,8 @@ class RolloutFeed:
         """At which the batches are learned: answers that are learned as given ones are, at 1."""
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
+        self._written = 0
+        """Lines of `samples`: a log of every answer of a run is too long to be read at each checkpoint."""
 
     def next(self, step: int) -> Work:
         iteration, within = divmod(step, self._config.steps)
@@ -90,10 +92,10 @@ class RolloutFeed:
         }
         rows = [[list(batch.rows) for batch in batches] for batches in self._held]
         kl = self._advantages.kl
-        return {"rows": rows, "samples": len(durable.read_log(self._samples)), "kl_coef": kl and kl.coef}, tensors
+        return {"rows": rows, "samples": self._written, "kl_coef": kl and kl.coef}, tensors
 
     def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        durable.truncate_log(self._samples, values["samples"])
+        self._written = durable.truncate_log(self._samples, values["samples"])
         if self._advantages.kl:
             self._advantages.kl.coef = values["kl_coef"]
         self._held = [
@@ -107,8 +109,8 @@ class RolloutFeed:
 
     def _collect(self, iteration: int) -> dict[str, float]:
         """Answer the next prompts, score the answers, and hold them as minibatches with everything that is learned."""
-        if not iteration:
-            durable.truncate_log(self._samples, 0)  # a run killed before its first checkpoint begins again
+        if not iteration:  # a run killed before its first checkpoint begins again
+            self._written = durable.truncate_log(self._samples, 0)
         found = self._collector.collect(iteration)
         useful = [group for group in found if not self._advantages.vanish(group.scores)]
         taken = useful[: self._config.prompts_per_iteration] if self._config.attempts > 1 else found
@@ -116,9 +118,11 @@ class RolloutFeed:
         if self._chosen:
             taken = [self._chosen(group) for group in taken if self._learns(group)]
         self._hold(taken)
+        beside = self._left_out(found) if self._watched else []
         write_samples(self._samples, iteration, found)
+        self._written += sum(len(group.answers) for group in found)
         seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
-        metrics = self._metrics(found, taken, useful)
+        metrics = self._metrics(found, taken, useful, beside)
         if self._advantages.kl and "objective/kl" in metrics:
             self._advantages.kl.observe(metrics["objective/kl"], sum(len(group.answers) for group in taken))
         return metrics | {f"seconds/{name}": each for name, each in seconds.items()}
@@ -137,6 +141,14 @@ class RolloutFeed:
             self._held.append(_standing_for([group for group in share if group.row not in learned], batches))
         credited = iter(self._advantages.of([batch for batches in self._held for batch in batches]))
         self._held = [[next(credited) for _ in batches] for batches in self._held]
+
+    def _left_out(self, found: Sequence[Group]) -> list[Batch]:
+        """What was measured of answers that no minibatch holds. A watch reads how far the policy is from all that it
+        says: where every answer is as good as the next, nothing is learned, and the policy may be far gone."""
+        held = {row for batches in self._held for batch in batches for row in batch.rows}
+        groups = {group.row: group for group in found if group.row not in held}
+        packs = best_fit([group.document() for group in groups.values()], self._config.micro_tokens)
+        return [self._measured(each, groups) for each in packs]
 
     def _learns(self, group: Group) -> bool:
         return self._exploits_all or not self._advantages.vanish(group.scores)
@@ -178,7 +190,9 @@ class RolloutFeed:
                 group.kl = list(islice(kl, len(group.answers)))
         return batch.with_extra(**extra)
 
-    def _metrics(self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group]) -> dict[str, float]:
+    def _metrics(
+        self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group], beside: Sequence[Batch]
+    ) -> dict[str, float]:
         """Means over the answers of the iteration, under the names of TRL's PPO."""
         answers = [answer for group in found for answer in group.answers]
         scores = [score for group in found for score in group.scores]
@@ -201,14 +215,16 @@ class RolloutFeed:
             said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
             if said:
                 metrics[f"reward/{name}"] = _mean(said)
-        return metrics | self._measured_metrics(score)
+        return metrics | self._measured_metrics(score, beside)
 
-    def _measured_metrics(self, score: float) -> dict[str, float]:
+    def _measured_metrics(self, score: float, beside: Sequence[Batch]) -> dict[str, float]:
         """Those of what was measured in the batches."""
-        batches = [batch for part in self._held for batch in part]
-        extras = batches[0].extra if batches else {}
-        names = [name for name in ("kl_N", "full_kl_N", "entropy_N", "returns_N", "old_values_N") if name in extras]
-        found = {name: torch.cat([batch.extra[name] for batch in batches]) for name in names}
+        batches = [*(batch for part in self._held for batch in part), *beside]
+        found = {
+            name: torch.cat(parts)
+            for name in ("kl_N", "full_kl_N", "entropy_N", "returns_N", "old_values_N")
+            if (parts := [batch.extra[name] for batch in batches if name in batch.extra])
+        }
         answers = sum(batch.last_B.numel() for batch in batches)
         metrics: dict[str, float] = {}
         if "entropy_N" in found:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -36,6 +38,17 @@ def test_each_row_comes_once_a_pass_whatever_the_step_size(rows: int, per_step: 
     seen = [row for step in range(rows) for row in rows_of_step(step, rows, per_step, seed)]
     for epoch in range(per_step):
         assert sorted(seen[epoch * rows : (epoch + 1) * rows]) == list(range(rows))
+
+
+def test_a_step_of_many_rows_shuffles_them_once() -> None:
+    """Not once for each of its places: of a hundred thousand rows that took longer than a small model's step."""
+
+    def seconds(places: int) -> float:
+        began = time.thread_time()
+        rows_of_step(3, 200_000, places, seed=1000 + places)
+        return time.thread_time() - began
+
+    assert seconds(64) < 16 * seconds(1)
 
 
 def test_draws_differ_by_purpose_and_not_by_call() -> None:

@@ -264,6 +264,20 @@ def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> N
     assert suites["reward"]["figures"]["grpo"]["value"] == pytest.approx(added)
 
 
+def test_a_prompt_that_leaves_no_room_for_answers_is_named_at_once(place: Path) -> None:
+    """Though the only iteration does not come to it."""
+    rows = [{"prompt": "a" * length} for length in (4, 5, 6, 2040, 7, 8)]
+    (place / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = ("iterations=1", "prompts_per_iteration=1", "num_generations=2", "max_new_tokens=8", "micro_tokens=4096")
+    words = [word for setting in (*settings, "rewards=[{length: {most: 3}}]") for word in ("--set", f"grpo.{setting}")]
+    command = ("grpo", "--model", place / "model", "--data", place / "long.jsonl", "--out", place / "long")
+    found = burnish(*command, *words)
+    assert found.returncode == 2
+    assert "long.jsonl:4" in found.stderr
+    assert "the model's context is 2048. Set max_new_tokens lower, or leave the prompt out." in found.stderr
+    assert not (place / "long" / "grpo" / "samples.jsonl").exists()
+
+
 def test_problems_name_the_option(place: Path) -> None:
     found = burnish("sft", "--model", place / "model", "--data", place / "none.jsonl", "--out", place / "x")
     assert found.returncode == 2

@@ -13,8 +13,9 @@ from httpx2 import Response
 from burnish.label import service
 from burnish.label.app import create_app
 from burnish.store import queries
+from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.session import Store, open_store
-from burnish.store.views import Role
+from burnish.store.views import CampaignKind, Role
 from burnish.types import Message, Prompt
 
 PASSWORD = "correct horse"
@@ -52,11 +53,21 @@ def store(tmp_path: Path) -> Iterator[Store]:
 def fill() -> Callable[..., int]:
     """Make a campaign and return its id."""
 
-    def make(store: Store, *, k: int = 2, items: int = 3, overlap: int = 1, texts: tuple[str, ...] = ()) -> int:
-        kind = "pairwise" if k == 2 else "ranking"
+    def make(
+        store: Store,
+        *,
+        k: int = 2,
+        items: int = 3,
+        overlap: int = 1,
+        texts: tuple[str, ...] = (),
+        kind: CampaignKind | None = None,
+        asks: Asks = ORDER_ONLY,
+    ) -> int:
+        kind = kind or ("pairwise" if k == 2 else "ranking")
+        name, question = f"Round of {k}", "Which is better?"
         with store.transaction() as write:
             campaign = queries.create_campaign(
-                write, key=kind, name=f"Round of {k}", question="Which is better?", kind=kind, overlap=overlap
+                write, key=kind, name=name, question=question, kind=kind, overlap=overlap, asks=asks
             )
             for number in range(items):
                 turns = (Message(role="system", content="Be kind."), Message(role="user", content=f"Question {number}"))

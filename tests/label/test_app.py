@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text as sql
 
 from burnish.errors import MachineError
 from burnish.label import routes, service
-from burnish.store import queries
+from burnish.store import people, queries
+from burnish.store.details import Asks
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
 
@@ -115,6 +117,77 @@ def test_an_old_page_sent_with_another_answer_is_explained(store: Store, fill: F
         assert "is kept" in late.text
         assert f'href="/campaigns/{campaign}"' in late.text
     assert len(judgements(store, campaign)) == 1
+
+
+def test_the_last_answer_is_shown_again_and_a_second_thought_takes_its_place(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, k=3), enter("Amina")
+    first = browser.open(f"/campaigns/{campaign}")
+    assert "Undo" not in first
+    waiting = browser.send(act="judge", **{"rank-1": "2", "rank-2": "1", "rank-3": "2"}).text
+    (undo,) = re.findall(r'id="undo" href="([^"]+)"', waiting)
+    again = browser.open(undo)
+    assert shown(again) == shown(first)
+    assert re.findall(r'name="rank-\d" value="(\d)" required checked', again) == ["2", "1", "2"]
+    assert 'id="undo"' not in again
+    assert shown(browser.send(act="judge", **{"rank-1": "1", "rank-2": "1", "rank-3": "2"}).text) == shown(waiting)
+    (said,) = judgements(store, campaign)
+    order = service.task(store, said.task).order
+    assert said.ranks == tuple((1, 1, 2)[order.index(position)] for position in range(3))
+    assert said.supersedes
+    assert service.progress(store, campaign).judged == 1
+
+
+def test_a_skip_is_shown_again_and_undone_from_the_end(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, items=1), enter("Amina")
+    browser.open(f"/campaigns/{campaign}")
+    done = browser.send(act="skip", reason="language").text
+    again = browser.open(re.findall(r'href="([^"]+)">Undo the last', done)[0])
+    assert '<option value="language" selected>' in again
+    assert '<details id="skip" open>' in again
+    browser.send(act="judge", choice="tie")
+    assert [said.ranks for said in judgements(store, campaign)] == [(1, 1)]
+
+
+def test_only_ones_own_answers_are_shown_again(store: Store, fill: Fill, enter: Enter):
+    campaign, amina, bob = fill(store), enter("Amina"), enter("Bob")
+    amina.open(f"/campaigns/{campaign}")
+    task = re.findall(r"/tasks/(\d+)", amina.page.text)[0]
+    address = f"/campaigns/{campaign}/tasks/{task}"
+    assert amina.client.get(address, follow_redirects=False).headers["location"] == f"/campaigns/{campaign}"
+    amina.send(act="judge", choice="first")
+    assert amina.client.get(address).status_code == 200
+    assert bob.client.get(address).status_code == 404
+    assert amina.client.get(f"/campaigns/{campaign + 1}/tasks/{task}").status_code == 404
+
+
+def test_an_answer_is_written_better(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, asks=Asks(edits=True)), enter("Amina")
+    page = browser.open(f"/campaigns/{campaign}")
+    texts = shown(page)
+    assert re.findall(r"<textarea[^>]*>\n(answer[^<]*)</textarea>", page) == texts
+    browser.send(act="judge", choice="first", **{"edit-1": texts[0] + "\r\nand kinder", "edit-2": texts[1]})
+    (said,) = judgements(store, campaign)
+    order = service.task(store, said.task).order
+    assert [said.details.edits[position] for position in order] == [texts[0] + "\nand kinder", None]
+    again = browser.open(f"/campaigns/{campaign}/tasks/{said.task}")
+    assert "and kinder</textarea>" in again
+
+
+def test_flags_and_a_reason_come_with_an_answer(store: Store, fill: Fill, enter: Enter):
+    campaign, browser = fill(store, asks=Asks(rationale=True)), enter("Amina")
+    browser.open(f"/campaigns/{campaign}")
+    flag = {"flag-2-personal_data": "personal_data", "harm-2": "harmful:hate"}
+    answer = browser.send(act="judge", choice="first", **flag)
+    assert answer.status_code == 422
+    assert "Say why" in answer.text
+    assert '<option value="harmful:hate" selected>' in answer.text
+    assert 'personal_data" checked' in answer.text
+    browser.send(act="judge", choice="first", rationale="It is <b>kind</b>.", **flag)
+    (said,) = judgements(store, campaign)
+    place = service.task(store, said.task).order[1]
+    assert said.details.flags[place] == ("harmful:hate", "personal_data")
+    assert said.details.rationale == "It is <b>kind</b>."
+    assert "It is &lt;b&gt;kind" in browser.open(f"/campaigns/{campaign}/tasks/{said.task}")
 
 
 def test_a_lease_that_ran_out_is_explained(store: Store, fill: Fill, enter: Enter):
@@ -227,7 +300,7 @@ def test_signed_out_people_see_no_task(store: Store, fill: Fill, enter: Enter):
 def test_foreign_hosts_and_long_bodies_are_refused(enter: Enter):
     client = enter("Amina").client
     assert client.get("/", headers={"host": "evil.example"}).status_code == 400
-    assert client.post("/sign-in", data={"name": "x" * 70_000}).status_code == 413
+    assert client.post("/sign-in", data={"name": "x" * 1_100_000}).status_code == 413
     assert client.post("/sign-in", content=iter([b"name=", b"x"])).status_code == 413  # of unknown length
     assert client.put("/", content=b"").status_code == 405
 
@@ -250,6 +323,36 @@ def test_a_locked_database_is_said_and_loses_nothing(
     browser.page = form
     assert browser.send(act="judge", choice="first").status_code == 200
     assert len(judgements(store, campaign)) == 1
+
+
+@pytest.mark.parametrize("path", ["/", "/progress", "/people"])
+def test_a_page_about_a_database_that_is_away_does_not_ask_it(enter: Enter, path: str, monkeypatch: pytest.MonkeyPatch):
+    browser, asked = enter("Olga", "owner"), 0
+
+    def away(*_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise MachineError("the database does not answer")
+
+    monkeypatch.setattr(people, "visitor", away)
+    assert "does not answer" in browser.open(path)
+    assert browser.page.status_code == 503
+    assert asked == 1
+
+
+def test_a_page_asks_once_who_is_there(enter: Enter, monkeypatch: pytest.MonkeyPatch):
+    browser, asked, visitor = enter("Olga", "owner"), 0, people.visitor
+
+    def counted(*given: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return visitor(*given)
+
+    monkeypatch.setattr(people, "visitor", counted)
+    for path in ("/", "/people"):
+        asked = 0
+        browser.open(path)
+        assert asked == 1
 
 
 def test_importing_the_app_is_quick_and_brings_no_torch():

@@ -8,7 +8,7 @@ import pytest
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.campaigns import ask, mixed, take_in
+from burnish.label.campaigns import ask, take_in
 from burnish.records.entries import Entry, Vote
 from burnish.store import queries
 from burnish.store.events import verify_log
@@ -35,9 +35,9 @@ TERMS = {"question": "Which?", "overlap": 2}
 
 
 def test_the_same_again_adds_nothing_and_more_adds_the_rest(store: Store):
-    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 2}
-    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 0}
-    assert ask(store, "one", [entry(1), entry(2)], **TERMS) == {"items": 3, "new_items": 1}
+    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 2, "gold": 0}
+    assert ask(store, "one", [entry(0), entry(1)], **TERMS) == {"items": 2, "new_items": 0, "gold": 0}
+    assert ask(store, "one", [entry(1), entry(2)], **TERMS) == {"items": 3, "new_items": 1, "gold": 0}
     (found,) = service.campaigns(store)
     assert (found.name, found.kind, found.overlap) == ("one", "pairwise", 2)
 
@@ -58,21 +58,6 @@ def test_entries_that_do_not_fit_the_kind_are_all_told(store: Store):
     assert service.campaigns(store) == []
     ask(store, "one", [entry(0), entry(1, answers=3)], **TERMS)
     assert service.campaigns(store)[0].kind == "ranking"
-
-
-def test_gold_stands_among_the_others(store: Store):
-    gold = [entry(10), entry(11)]
-    assert [each.prompt.id for each in mixed([entry(n) for n in range(6)], gold)] == [
-        "p0",
-        "p1",
-        "p10",
-        "p2",
-        "p3",
-        "p11",
-        "p4",
-        "p5",
-    ]
-    assert len(mixed([entry(0)], gold)) == 3
 
 
 def test_votes_are_taken_in_once_and_are_the_voters(store: Store):
@@ -126,7 +111,7 @@ def test_an_imported_voter_has_no_password_to_sign_in_with(store: Store):
         assert password_of(session, "a") is None
     ((voter, _),) = service.people(store)
     with pytest.raises(StoreError, match="not here"):
-        service.invite(store, "annotator", annotator=voter.id)
+        service.invite_again(store, voter.id)
 
 
 def test_campaigns_are_found_by_key_or_name(store: Store):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import event
 
 from burnish.label import service
 from burnish.label.agreement import agreement
 from burnish.store import queries
+from burnish.store.details import Details
 from burnish.store.session import Store
+from burnish.store.views import Judgement
 from burnish.types import Message, Prompt
 
 from .conftest import Browser
@@ -64,8 +68,26 @@ def test_rankings_are_compared_two_by_two(store: Store):
     assert only.agreeing.n == 4
 
 
+def test_only_what_is_compared_is_read(store: Store, monkeypatch: pytest.MonkeyPatch):
+    """Of a hundred thousand items, a thousand are compared, and no text."""
+    campaign = judged(store, {"Amina": [(1, 2)] * 6, "Bob": [(1, 2)] * 3 + [(2, 1)] * 3}, ("en", "fr"))
+    asked: list[str] = []
+    event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+    monkeypatch.setattr("burnish.label.agreement.MOST", 4)
+    found = service.agreement(store, campaign)
+    assert [(part.name, part.items) for part in found.parts] == [("all", 4), ("en", 2), ("fr", 2)]
+    assert found.parts[0].agreeing
+    assert found.parts[0].agreeing.value == 0.75  # of p000 to p003 they order three alike
+    for statement in asked:
+        assert "messages" not in statement
+        assert "FROM answer" not in statement
+    with store.reading() as read:
+        assert queries.judged_together(read, campaign, 2) == {1: "en", 2: "fr"}
+        assert {said.prompt_id for said in queries.judgements_of(read, [2, 3])} == {"p001", "p002"}
+
+
 def test_nobody_overlaps_yet():
-    found = agreement([], [])
+    found = agreement({}, [])
     assert (found.raters, found.couples) == ((), ())
     assert found.parts[0].alpha is None
 
@@ -80,3 +102,26 @@ def test_the_pages_show_figures_and_nobodys_single_answers(store: Store, enter: 
     assert "0.50 <span" in page  # of 10 pairs they order 5 alike
     assert "answer 0" not in page
     assert viewer.client.get("/progress/99").status_code == 404
+
+
+def test_single_answers_are_held_against_what_is_just_good_enough():
+    def said(who: str, item: int, good: bool) -> Judgement:
+        return Judgement(
+            id=f"{who}{item}",
+            submission="s",
+            task=1,
+            item=item,
+            prompt_id=f"p{item}",
+            annotator=who,
+            ranks=(1,),
+            skip=None,
+            seconds=1.0,
+            created=datetime(2026, 1, 1, tzinfo=UTC),
+            supersedes=None,
+            details=Details(good=good),
+        )
+
+    judgements = [said("Amina", n, n % 2 == 0) for n in range(8)] + [said("Bob", n, n % 4 == 0) for n in range(8)]
+    (everything,) = agreement(dict.fromkeys(range(8)), judgements).parts
+    assert everything.agreeing
+    assert everything.agreeing.value == pytest.approx(6 / 8)

@@ -75,9 +75,30 @@ def test_a_person_is_removed_and_their_judgements_stay(store: Store, enter: Ente
     amina.send(act="judge", choice="first")
     page = post(owner, f"/people/{number(store, 'Amina')}", act="remove")
     assert "Amina" not in page
-    assert "removed p-" in page
+    assert "removed 2" in page
     assert service.progress(store, campaign).judged == 1
     assert amina.client.post("/sign-in", data={"name": "Amina", "password": PASSWORD}).status_code == 401
+
+
+def test_who_is_on_hold_looks_after_nobody(store: Store, enter: Enter):
+    owner, manager = enter("Olga", "owner"), enter("Mona", "manager")
+    assert "People" in manager.open("/progress")
+    post(owner, f"/people/{number(store, 'Mona')}", act="standing", standing="held")
+    manager.client.post("/sign-in", data={"name": "Mona", "password": PASSWORD})
+    assert "People" not in manager.open("/progress")
+    assert manager.client.get("/people").status_code == 403
+
+
+def test_a_link_for_someone_who_is_here_ends_when_they_are_given_a_role(app: FastAPI, store: Store, enter: Enter):
+    """Or a manager would come in as the owner that Anna is by now."""
+    owner, manager = enter("Olga", "owner"), enter("Mona", "manager")
+    enter("Anna")
+    page = post(manager, f"/people/{number(store, 'Anna')}/link")
+    link = re.findall(r'value="(http://[^"]+)"', page)[0]
+    with TestClient(app, base_url="http://127.0.0.1:8600") as client:
+        assert client.get(link).status_code == 200
+        post(owner, f"/people/{number(store, 'Anna')}", act="role", role="owner")
+        assert client.get(link).status_code == 401
 
 
 def test_a_model_is_shown_as_one_with_its_principles(store: Store, enter: Enter):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig, PretrainedConfig
 
 from burnish.batches import Document, pack
 from burnish.errors import DataError, ModelError
@@ -22,11 +22,12 @@ from burnish.models.folder import backbone_name
 from burnish.models.forward import Layout
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
+from burnish.models.tiny import write_random
 from burnish.rollout import cache, prefill
 from burnish.rollout.engine import Engine
 from burnish.types import Sampling
 
-from .families import FAMILIES, write
+from .families import FAMILIES, OLDER, write
 
 TREE = [name for name, family in FAMILIES.items() if family.layout is Layout.TREE]
 DOCUMENTS = [
@@ -303,3 +304,27 @@ def test_rotations_that_depend_on_the_pack_have_a_longest_document(folder: Folde
         module(pack([Document(row="a", ids=[1]), Document(row="b", ids=list(range(9)), branches=[[1], [2] * 8])]))
     with pytest.raises(DataError, match="the model's context is 16"):
         Engine(module, end_id=-1).generate([tuple(range(10))], Sampling(max_new_tokens=7))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        GPT2Config(**OLDER, n_embd=32, n_layer=2, n_head=4, n_positions=16),
+        OPTConfig(
+            vocab_size=OLDER["vocab_size"],
+            hidden_size=32,
+            word_embed_proj_dim=32,
+            ffn_dim=64,
+            num_attention_heads=4,
+            num_hidden_layers=2,
+            max_position_embeddings=16,
+        ),
+    ],
+    ids=["gpt2", "opt"],
+)
+def test_learned_positions_end_somewhere(config: PretrainedConfig, tmp_path: Path) -> None:
+    """Beyond them torch finds no row of the table, and would not say of which document."""
+    module = load_trainable(write_random(tmp_path / "model", config), dtype=torch.float32)
+    module(pack([Document(row="a", ids=list(range(16)), weights=[1.0] * 16)]))
+    with pytest.raises(DataError, match="b: longer than 16 tokens"):
+        module(pack([Document(row="a", ids=[1]), Document(row="b", ids=list(range(9)), branches=[[1], [2] * 8])]))

@@ -70,6 +70,8 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
     assert key in found[0][1]
 
 
+COMPARED = "{judge: {model: smollm2-135m, by: comparison, criteria: Kind.}}"
+PEOPLE = "collect: {prompts: rows.jsonl, by: people, "
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -101,6 +103,19 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ),
         ("collect: {prompts: rows.jsonl, ask: 3}", "nothing says which prompts are disputed"),
         ("collect: {prompts: rows.jsonl}\nreward: {margin: stars}", "margin names a column of given rankings"),
+        (f"{PEOPLE}k: 2, strength: true}}\nreward: {{margin: stars}}", "the collect section makes none called stars"),
+        (f"{PEOPLE}strength: true}}", "is asked of two, and there are 4"),
+        ("collect: {prompts: rows.jsonl, k: 2, strength: true}", "the simulated panel says nothing beside the order"),
+        ("collect: {prompts: rows.jsonl, rationale: true}", "rationale is asked, and the simulated panel"),
+        (f"{PEOPLE}kind: scale}}", "axes are what a scale grades"),
+        (f"{PEOPLE}axes: [helpful]}}", "axes are what a scale grades"),
+        (f"{PEOPLE}kind: good_bad}}", "good_bad is asked of 1 answers, not 4"),
+        (f"{PEOPLE}k: 1}}", "ranking is asked of 2 to 9 answers, not 1"),
+        ("collect: {prompts: rows.jsonl, k: 1, kind: good_bad}", "the simulated panel orders answers, and grades none"),
+        (f"{PEOPLE}k: 1, kind: good_bad}}\nreward: {{}}", "reward learns from rankings, and collect asks"),
+        (f"{PEOPLE}k: 1, kind: good_bad}}\nppo: {{}}", "ppo learns from rankings, and collect asks"),
+        ("kto: {}", "there is neither kto.data nor a collect section of the kind good_bad"),
+        (f"{PEOPLE}}}\nkto: {{}}", "there is neither kto.data nor"),
         ("reward: {rankings: rows.jsonl}\ndpo: {rankings: rows.jsonl}", "one section names them"),
         ("reward: {rankings: rows.jsonl}\ndpo: {limit: 9}", "dpo learns from rankings that are reward's"),
         (f"{PANEL}\nreward: {{held_out: 0.5}}", "reward learns from rankings that are collect's"),
@@ -206,6 +221,12 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
         ("online_dpo: {gamma: 0.3}", "gamma is set, and dpo does not read it"),
         ("online_dpo: {loss: robust}", "robust without label_smoothing is dpo"),
         ("online_dpo: {minibatches: 99}", "99 minibatches of 32 prompts"),
+        (f"ppo: {{rewards: [{COMPARED}]}}", "answers to one prompt are compared, and there is one"),
+        (f"evaluate: {{cases: [rows.jsonl], rewards: [{COMPARED}]}}", "are compared, and each model gives one"),
+        (
+            "evaluate: {cases: [rows.jsonl], rewards: [{length: {most: 9}, name: words}]}",
+            '"words" is the name of a figure',
+        ),
         ("grpo: {loss: rloo, epochs: 2}", "rloo has no ratio"),
         ("grpo: {loss: reinforce, minibatches: 2}", "one step an iteration"),
         ("grpo: {kl: {in: reward, estimator: k3}}", "leaves out its own gradient"),
@@ -225,6 +246,13 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
     assert [says in clause for _, clause, _ in found] == [True]
+
+
+def test_a_list_with_a_wrong_item_is_not_called_short_as_well(tmp_path: Path) -> None:
+    path = write(tmp_path, SFT + "grpo:\n  prompts: rows.jsonl\n  rewards: [{judge: {model: smollm2-135m}}]\n")
+    assert [found for _, found, _ in problems(path)] == ['"grpo.rewards.0.judge.criteria" is missing']
+    path = write(tmp_path, SFT + "grpo:\n  prompts: rows.jsonl\n  rewards: []\n")
+    assert ["at least 1 item" in found for _, found, _ in problems(path)] == [True]
 
 
 @pytest.mark.parametrize(("lmbda", "minibatches", "given"), [(0.5, 1, 32), (0.8, 1, 8), (0.8, 4, 2), (0.99, 1, 1)])
@@ -324,3 +352,15 @@ def test_judgements_are_kept_in_the_run_unless_a_database_is_named(tmp_path: Pat
     assert run_folder.database("postgresql://db/labels") == "postgresql://db/labels"
     with pytest.raises(ConfigError, match="no preference database"):
         run_folder.database(str(tmp_path / "none.db"))
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        "collect: {prompts: rows.jsonl, by: people, k: 1, kind: good_bad}\nkto: {}",
+        "collect: {prompts: rows.jsonl, by: people, k: 2, strength: true}\nreward: {margin: strengths}",
+        "collect: {prompts: rows.jsonl, by: people, kind: scale, axes: [kind]}\nreward: {margin: strengths}",
+    ],
+)
+def test_what_people_say_reaches_what_learns_from_it(tmp_path: Path, sections: str) -> None:
+    load_recipe(write(tmp_path, SFT + sections + "\n"))

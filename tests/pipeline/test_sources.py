@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from burnish.errors import DataError, MachineError
 from burnish.pipeline import sources
-from burnish.pipeline.recipe import Dpo, Evaluate, Recipe, RewardModel, Sft
+from burnish.pipeline.recipe import Dpo, Evaluate, Kto, Recipe, RewardModel, Sft
 from burnish.pipeline.reinforcement import Ppo
 from burnish.pipeline.stage import Context
-from burnish.types import Silent
+from burnish.store import queries, tasks
+from burnish.store.details import Details
+from burnish.store.session import open_store
+from burnish.store.snapshot import freeze
+from burnish.types import Message, Prompt, Silent
 
 
 def context(folder: Path, **sections: object) -> Context:
@@ -110,3 +116,26 @@ def test_a_data_set_out_of_reach_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sources, "snapshot_download", unreachable)
     with pytest.raises(MachineError, match="could not be fetched"):
         sources.data_path("owner/name:file.jsonl", tmp_path)
+
+
+def test_kto_learns_from_the_labels_of_people(tmp_path: Path) -> None:
+    with closing(open_store(tmp_path / "preferences.db")) as store:
+        with store.transaction() as write:
+            campaign = queries.create_campaign(
+                write, key="k", name="Round", question="Good?", kind="good_bad", overlap=1
+            )
+            who = queries.add_annotator(write, "Amina", "person")
+            for number in range(20):
+                prompt = Prompt(id=f"p{number}", messages=(Message(role="user", content=f"Question {number}"),))
+                queries.add_item(write, campaign, prompt, [(f"Answer {number}", "model")])
+            for number in range(20):
+                task = tasks.next_task(write, campaign, who)
+                assert task
+                tasks.submit(write, task=task.id, submission=f"s{number}", details=Details(good=number % 3 > 0))
+        frozen = freeze(store, campaign, tmp_path / "snapshot", held_out=0.3, seed=0)
+    here = replace(context(tmp_path, kto=Kto()), inputs={"collect": tmp_path})
+    learned, heldout = sources.labelled(here)
+    assert (len(learned), len(heldout)) == (frozen.counts["train"], frozen.counts["heldout"])
+    assert {row.completion for row in learned + heldout if not row.desirable} == {
+        f"Answer {number}" for number in range(0, 20, 3)
+    }

@@ -5,24 +5,26 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from burnish.__main__ import code_of
 from burnish.chat.render import Renderer
 from burnish.data.documents import ranked_document
-from burnish.errors import ConfigError, DataError, MachineError
+from burnish.errors import ConfigError, DataError, MachineError, Problem
 from burnish.models.tiny import tiny_tokenizer, write_tiny
 from burnish.proof.bench import training
-from burnish.proof.bench.compare import Plan, compare
+from burnish.proof.bench.compare import Contest, Peer, Plan, compare
 from burnish.proof.bench.items import items
 from burnish.proof.bench.job import SEED, Item, Job, read_job, write_job
 from burnish.proof.bench.report import Row, Run, as_text
 from burnish.proof.bench.settings import AUTOCAST, FP32, Setting
-from burnish.proof.bench.side import Side
+from burnish.proof.bench.side import Killed, Side
 from burnish.proof.bench.training import contests
 from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb
 from burnish.proof.bench.works import WORKS
@@ -189,6 +191,48 @@ def test_a_side_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
         pytest.raises(MachineError, match="FileNotFoundError"),
     ):
         side.ready()
+
+
+class Acted:
+    """A side that was told what each of its settings takes, in seconds; those that it was not told of are killed."""
+
+    def __init__(self, module: str, arguments: list[str], log: Path, **seconds: float) -> None:
+        self._seconds = {"": 1.0, **seconds}.get(arguments[2] if len(arguments) > 1 else "")
+        self.made: list[Step] = []
+
+    def __enter__(self) -> Acted:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def ready(self) -> None:
+        if self._seconds is None:
+            raise Killed(Problem("peer", "killed by signal 9"))
+
+    def step(self) -> Step:
+        assert self._seconds is not None
+        self.made.append(Step(seconds=self._seconds, tokens=10))
+        return self.made[-1]
+
+    def end(self) -> dict[str, Any]:
+        return {"peak_mb": 1.0, "floor_seconds": [0.5] * len(self.made), "gflops": 1.0, "gbytes": 1.0}
+
+
+def acted(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> Iterator[Row]:
+    job = Job(work="sft", model="", steps=3, per_step=1, micro_tokens=64, items=[item("a", 5)] * 3)
+    peer = Peer(name="other", program="peer", settings=["slow", "fast", "large"])
+    contest = Contest(job=job, says="tuning", program="ours", peers=[peer], step={})
+    monkeypatch.setattr("burnish.proof.bench.compare.Side", partial(Acted, **seconds))
+    return compare("bench", [contest], 1, Silent())
+
+
+def test_a_setting_for_which_memory_is_too_short_is_tried_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    (row,) = (each.as_json() for each in acted(monkeypatch, slow=4.0, fast=2.0))
+    assert row["peer_tried"] == {"slow": 2.5, "fast": 5.0, "large": None}
+    assert (row["peer_setting"], row["ratio"]) == ("fast", 2.0)
+    with pytest.raises(MachineError, match="in every setting"):
+        next(acted(monkeypatch))
 
 
 @pytest.mark.proof

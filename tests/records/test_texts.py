@@ -32,6 +32,8 @@ def test_conversations_are_not_texts(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text('{"messages": []}\n')
     assert not holds_texts(path)
+    path.write_text('{"text": "of the page", "messages": []}\n')
+    assert not holds_texts(path), "a column beside the conversation"
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_deleted_messages_go_with_what_hangs_on_them_and_unranked_ones_alone(tmp
     ("tree", "found"),
     [
         (asked("How?", said("So.", rank=0)), "no message of the tree has two ranked replies"),
+        ({**TREE, "deleted": True}, "the tree's first message was deleted"),
         (said("So.", asked("How?")), "does not begin with a prompter's message"),
         (asked("How?", said("So.", rank=0), said("Thus.", rank=-1)), "a rank is -1; whole numbers from 0"),
         (asked("How?", said("So.", rank=0), said("Thus.", rank=True)), "a rank is true"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +149,12 @@ def test_a_broken_schema_is_told_with_its_place(tmp_path: Path, text: str, says:
         scores("json_schema", {"file": "none.json"}, (asked(), "1"), base=tmp_path)
 
 
+def test_a_number_beyond_all_bounds_fits_no_schema_and_ends_no_run(tmp_path: Path) -> None:
+    (tmp_path / "reply.json").write_text('{"multipleOf": 0.1}')
+    pairs = [(asked(), "1e400"), (asked(), "0.5")]
+    assert scores("json_schema", {"file": "reply.json"}, *pairs, base=tmp_path) == [0.0, 1.0]
+
+
 def test_a_schema_fetches_nothing(tmp_path: Path) -> None:
     (tmp_path / "reply.json").write_text('{"$ref": "http://127.0.0.1:9/other.json"}')
     with pytest.raises(DataError, match="a reference that leads nowhere in it"):
@@ -188,6 +197,16 @@ def test_an_expression_without_an_end_costs_its_answer_and_no_other(monkeypatch:
     assert rated.scores == [1.0, 0.0, 1.0, 0.0]
     assert rated.parts == {"shape": rated.scores, "shape/stopped": [0.0, 1.0, 0.0, 0.0]}
     assert reward.score([asked()], [said("a")]).parts == {"shape": [1.0]}
+
+
+def test_a_process_that_was_ended_between_two_questions_is_begun_anew() -> None:
+    """As the system does where memory is short: what it was asked next is lost, and what comes after is not."""
+    reward = by_rule("regex", RULES["regex"].model_validate({"pattern": "a"}), Path(), "shape")
+    assert reward.score([asked()], [said("a")]).scores == [1.0]
+    subprocess.run(["pkill", "-KILL", "-P", str(os.getpid()), "-f", checker.__name__], check=True)
+    time.sleep(0.2)
+    rated = reward.score([asked()] * 2, [said("a"), said("a")])
+    assert (rated.scores, rated.parts["shape/stopped"]) == ([0.0, 1.0], [1.0, 0.0])
 
 
 def test_the_limit_leaves_honest_work_its_time() -> None:

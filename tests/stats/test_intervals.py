@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from burnish.stats.intervals import mean_interval, paired_difference, rate_mde, ratio, wilson
+from burnish.stats.intervals import exact, mean_interval, paired_difference, rate_mde, ratio, wilson
 
 
 def test_55_percent_of_200_is_not_a_result():
@@ -17,6 +17,14 @@ def test_wilson_is_scipys(k: int, n: int):
     theirs = stats.binomtest(k, n).proportion_ci(method="wilson")
     ours = wilson(k, n)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 20), (1, 9), (27, 40), (50, 50)])
+def test_the_exact_interval_is_scipys(k: int, n: int):
+    theirs = stats.binomtest(k, n).proportion_ci(method="exact")
+    ours = exact(k, n)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert ours.low <= ours.value <= ours.high
 
 
 def test_zero_of_300_reaches_a_little_over_the_rule_of_three():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,18 @@ def test_pairs_of_one_item_are_drawn_together():
     assert whole.n == 60
     assert whole.high - whole.low == pytest.approx(plain.high - plain.low, rel=0.05)
     assert loose.high - loose.low < 0.45 * (whole.high - whole.low)
+
+
+def test_many_pairs_of_an_item_take_no_more_memory_than_one():
+    """A thousand items with nine answers: 36,000 units, of which 2,000 draws would take half a gigabyte."""
+    rng = np.random.default_rng(3)
+    units, clusters = rng.integers(-1, 2, (36_000, 3)).tolist(), [n // 36 for n in range(36_000)]
+    tracemalloc.start()
+    for coefficient in (alpha, fleiss_kappa, ac1):
+        assert coefficient(units, clusters=clusters)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100e6
 
 
 @pytest.mark.proof

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
-from burnish.errors import ConfigError
-from burnish.store import events, queries, tasks
+from burnish.errors import ConfigError, MachineError
+from burnish.records.durable import ASIDE
+from burnish.store import backend, events, queries, tasks
 from burnish.store.backup import backup
 from burnish.store.session import Store, open_store
+from burnish.store.sqlite import journal_mode
 
 
 def under_load(
@@ -55,6 +61,40 @@ def test_a_backup_holds_what_was_acknowledged_before_it(
     sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
 ):
     under_load(sqlite, fill, people, tmp_path / "copies", 2, items=300)
+
+
+def test_nobody_else_can_read_a_backup_and_whoever_saves_meanwhile_waits_and_is_told(
+    sqlite: Store, fill: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """README and decision 0025 say so of a copy that takes more than ten seconds; here a wait is 50 ms."""
+    fill(sqlite, items=50)
+    monkeypatch.setattr(backend, "BUSY_MS", 50)
+    told: list[str] = []
+
+    def meanwhile() -> int:
+        if not told:
+            told.append(f"{(tmp_path / f'{ASIDE}copy.db').stat().st_mode & 0o777:o}")
+            try:
+                with impatient.transaction() as write:
+                    queries.add_annotator(write, "Amina", "person")
+            except MachineError as error:
+                told.append(str(error))
+        return 0
+
+    old = os.umask(0o022)
+    try:
+        with closing(open_store(sqlite.url)) as impatient, closing(open_store(sqlite.url)) as copied:
+            event.listen(copied.engine, "checkout", lambda raw, *_: raw.set_progress_handler(meanwhile, 1000))
+            backup(copied, tmp_path / "copy.db")
+            with impatient.transaction() as write:  # and afterwards they can
+                queries.add_annotator(write, "Bob", "person")
+    finally:
+        os.umask(old)
+    assert told[0] == f"{(tmp_path / 'copy.db').stat().st_mode & 0o777:o}" == "600"
+    if journal_mode(sqlite3.sqlite_version_info) == "truncate":  # with a write-ahead log nobody waits
+        assert "locked" in told[1]
+    else:
+        assert len(told) == 1
 
 
 @pytest.mark.proof

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import text
 
 from burnish.errors import StoreError
-from burnish.store import events
+from burnish.store import events, queries
 from burnish.store.session import Store
+from burnish.types import Message, Prompt
 
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -51,3 +52,13 @@ def test_a_changed_or_missing_line_is_found(log: Store, tampering: str):
         write.execute(text(tampering))
     with log.reading() as read, pytest.raises(StoreError, match="does not continue"):
         events.verify_log(read)
+
+
+def test_the_longest_names_of_an_item_fit(store: Store):
+    key, prompt = "k" * 200, Prompt(id="p" * 200, messages=(Message(role="user", content="?"),))
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key=key, name="n", question="?", kind="pairwise", overlap=1)
+        queries.add_item(write, campaign, prompt, [("a", "m"), ("b", "m")])
+    with store.reading() as read:
+        assert read.scalar(text("select target from event where verb = 'item.add'")) == f"{key}/{prompt.id}"
+        assert events.verify_log(read) == 2

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from burnish.store import queries, tasks
+from burnish.store import conduct, disputes, duels, queries, tasks
 from burnish.store.session import Store
 
 PEOPLE, OVERLAP, FRESH = 60, 3, 50_000
@@ -64,7 +64,28 @@ def slowest(store: Store, campaign: int, times: int) -> float:
     return max(taken)
 
 
+def longest_read(store: Store, campaign: int) -> float:
+    """Seconds of work for the slowest of the pages about what a million judgements say, with half of them at odds."""
+    with store.transaction() as write:
+        write.execute(text("update item set opposed = (id % 2) / 2.0 where judged > 0"))
+        write.execute(text("update answer set model = 'm' || position"))
+    taken: list[float] = []
+    with store.reading() as read:
+        for work in (
+            lambda: disputes.disputes(read, campaign, 1),
+            lambda: disputes.disputed(read, campaign),
+            lambda: duels.duels(read, campaign),
+            lambda: conduct.conduct(read, campaign),
+        ):
+            began = time.perf_counter()
+            assert work()
+            taken.append(time.perf_counter() - began)
+    print(store.url.get_backend_name(), *(f"{seconds:.2f} s" for seconds in taken))
+    return max(taken)
+
+
 @pytest.mark.proof
 def test_the_next_of_a_million_comes_at_once(store: Store):
     campaign = seed(store, 1_000_000 // OVERLAP + 1)
     assert slowest(store, campaign, 120) < 0.1
+    assert longest_read(store, campaign) < 5

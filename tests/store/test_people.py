@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from burnish.errors import StoreError
 from burnish.store import events, people, queries, tasks
 from burnish.store.languages import language, languages
+from burnish.store.schema import EventRow
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Role
 from burnish.types import Message, Prompt
@@ -46,6 +48,105 @@ def test_a_link_works_once_and_for_a_week(store: Store):
                 people.accept(write, used, name, "hash", now)
 
 
+def lives(session: Session, *links: str) -> list[bool]:
+    return [people.invitation(session, link) is not None for link in links]
+
+
+def test_a_link_for_someone_who_is_here_ends_with_the_role_they_had(store: Store):
+    owner, manager, anna = join(store, "Olga", "owner"), join(store, "Mona", "manager"), join(store, "Anna")
+    with store.transaction() as write:
+        link = people.invite_again(write, anna.id, by=manager)
+        people.set_role(write, anna.id, "owner", by=owner)
+        with pytest.raises(StoreError, match="was used already"):
+            people.accept(write, link, "", "a manager's password")
+        assert people.password_of(write, "Anna") == (anna.id, "hash")
+
+
+def test_a_new_password_ends_the_other_links_that_give_one(store: Store):
+    anna, bob = join(store, "Anna"), join(store, "Bob")
+    with store.transaction() as write:
+        first, second, his = (people.invite_again(write, who.id) for who in (anna, anna, bob))
+        people.accept(write, second, "", "new")
+        assert lives(write, first, second, his) == [False, False, True]
+
+
+def test_a_link_ends_when_who_made_it_could_not_make_it_now(store: Store):
+    owner = join(store, "Olga", "owner")
+    for act, left in (
+        (lambda write, who: people.set_role(write, who, "manager", by=owner), [False, True, True, True]),
+        (lambda write, who: people.set_role(write, who, "viewer", by=owner), [False, False, True, True]),
+        (lambda write, who: people.set_standing(write, who, "held", by=owner), [False, False, True, True]),
+        (lambda write, who: people.remove(write, who, by=owner), [False, False, True, True]),
+    ):
+        otto = join(store, f"Otto {left} {act}", "owner")
+        with store.transaction() as write:
+            made = [people.invite(write, role, by=by) for role in ("owner", "viewer") for by in (otto, owner)]
+            links = [made[0], made[2], made[1], made[3]]
+            act(write, otto.id)
+            assert lives(write, *links) == left
+
+
+def test_links_for_a_first_owner_end_with_the_next_one(store: Store):
+    with store.transaction() as write:
+        first, other, guest = (
+            people.invite_first_owner(write),
+            people.invite(write, "owner"),
+            people.invite(write, "viewer"),
+        )
+        second = people.invite_first_owner(write)
+        assert first
+        assert second
+        assert lives(write, first, other, guest, second) == [False, False, True, True]
+        people.accept(write, second, "Olga", "hash")
+        another = people.invite(write, "owner")
+        assert people.invite_first_owner(write) is None
+        assert lives(write, another) == [True]
+
+
+def test_a_link_is_logged_with_the_role_that_it_opens(store: Store):
+    owner = join(store, "Olga", "owner")
+    with store.transaction() as write:
+        people.invite_again(write, owner.id, by=owner)
+        actor, target, payload = write.execute(
+            select(EventRow.actor, EventRow.target, EventRow.payload).order_by(EventRow.seq.desc())
+        ).first()
+    assert (actor, target, payload) == (owner.handle, owner.handle, {"role": "owner", "languages": []})
+
+
+def test_what_somebody_may_do_is_asked_when_they_do_it(store: Store):
+    """Their page may have been opened before they were held or given another role."""
+    owner, amina = join(store, "Olga", "owner"), join(store, "Amina")
+    mona, max_ = join(store, "Mona", "manager"), join(store, "Max", "manager")
+    with store.transaction() as write:
+        people.set_role(write, mona.id, "viewer", by=owner)
+        people.set_standing(write, max_.id, "held", by=owner)
+        for by in (mona, max_):
+            with pytest.raises(StoreError, match="not on hold"):
+                people.set_standing(write, amina.id, "held", by=by)
+
+
+def test_who_came_before_there_were_handles_leaves_no_name_behind(store: Store, fill: Fill):
+    campaign, owner = fill(store, items=1), join(store, "Olga", "owner")
+    with store.transaction() as write:
+        amina = queries.annotator(write, queries.add_annotator(write, "Amina", "person"))
+    said = judge(store, campaign, amina)
+    with store.transaction() as write:
+        people.remove(write, amina.id, by=owner)
+    with store.reading() as read:
+        gone = queries.annotator(read, amina.id)
+        assert gone.name == f"removed {amina.id}"
+        assert gone.handle.startswith("p-")
+        assert [(each.id, each.annotator) for each in queries.judgements(read, campaign)] == [(said, gone.handle)]
+        last = read.scalars(select(EventRow).order_by(EventRow.seq.desc()).limit(1)).one()
+        assert (last.verb, last.target) == ("person.remove", gone.handle)
+        assert events.verify_log(read)
+
+
+def test_nobody_takes_the_name_of_someone_who_will_be_removed(store: Store):
+    with pytest.raises(StoreError, match="is somebody here already"):
+        join(store, "removed 1")
+
+
 def test_names_stand_in_one_table_alone(store: Store, fill: Fill):
     """The audit log and what a snapshot is made of know the handle."""
     campaign, amina = fill(store, items=1), join(store, "Amina")
@@ -65,7 +166,8 @@ def test_who_is_removed_keeps_their_judgements_and_the_log_stays_whole(store: St
         people.remove(write, amina.id, by=owner)
     with store.reading() as read:
         gone = queries.annotator(read, amina.id)
-        assert (gone.name, gone.languages, gone.removed) == (f"removed {amina.handle}", (), True)
+        assert (gone.name, gone.handle, gone.removed) == (f"removed {amina.id}", amina.handle, True)
+        assert gone.languages == ()
         assert people.password_of(read, gone.name) is None
         assert people.visitor(read, cookie) is None
         assert [each.id for each in queries.judgements(read, campaign)] == [said]
@@ -131,7 +233,7 @@ def test_a_manager_has_no_power_over_owners_and_managers(store: Store):
     with store.transaction() as write:
         for act in (
             lambda: people.invite(write, "manager", by=manager),
-            lambda: people.invite(write, "annotator", by=manager, annotator=owner.id),
+            lambda: people.invite_again(write, owner.id, by=manager),
             lambda: people.set_role(write, annotator.id, "owner", by=manager),
             lambda: people.set_role(write, other.id, "viewer", by=manager),
             lambda: people.set_standing(write, other.id, "held", by=manager),
@@ -156,7 +258,7 @@ def test_the_last_owner_stays(store: Store):
     second = join(store, "Otto", "owner")
     with store.transaction() as write:
         people.remove(write, owner.id, by=second)
-        assert people.has_owner(write)
+        assert people.invite_first_owner(write) is None
 
 
 def test_tags_of_languages():

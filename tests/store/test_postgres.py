@@ -50,8 +50,14 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_written(store: Store, fill: 
         assert queries.progress(read, campaign).items == 1
 
 
-def test_writes_follow_one_another(store: Store):
-    """A second writer waits for the first, and what it then reads is what the first left."""
+@pytest.mark.parametrize("default", ["read committed", "repeatable read", "serializable"])
+def test_writes_follow_one_another(store: Store, default: str):
+    """A second writer waits for the first, and what it then reads is what the first left, whatever the server's own
+    habit is."""
+    with store.transaction() as write:
+        for setting in (f"isolation = '{default}'", "read_only = on"):
+            write.execute(text(f"alter database {store.url.database} set default_transaction_{setting}"))
+    store.engine.dispose()  # a setting is for connections that come after it
     seen: list[int] = []
     begun = threading.Event()
 
@@ -72,7 +78,7 @@ def test_writes_follow_one_another(store: Store):
 
 
 def test_a_lock_that_is_held_too_long_is_the_machines_fault(store: Store):
-    _, lock = store.backend.writing
+    *_, lock = store.backend.writing
     impatient = replace(store, backend=replace(store.backend, writing=("set local lock_timeout = 50", lock)))
     with store.transaction() as first:
         first.execute(text("select 1"))

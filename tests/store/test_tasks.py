@@ -164,6 +164,25 @@ def test_a_revision_is_appended_and_counts_alone(store: Store, fill: Fill, peopl
         assert queries.exists(read, [first.id, second.id, third.id]) == {first.id, second.id, third.id}
 
 
+def test_the_last_answer_is_found_and_a_revision_keeps_its_time(store: Store, fill: Fill, people: People):
+    campaign, (who, other) = fill(store), people(store, 2)
+    with store.reading() as read:
+        assert tasks.last_answered(read, campaign, who) is None
+    first = must_lend(store, campaign, who)
+    say(store, first, "first", now=NOON + timedelta(seconds=30))
+    second = must_lend(store, campaign, who, NOON + timedelta(minutes=1))
+    with store.reading() as read:
+        assert tasks.last_answered(read, campaign, who) == first.id
+        assert tasks.last_answered(read, campaign, other) is None
+        assert tasks.said(read, second.id) is None
+    say(store, second, "second", skip="unsure", now=NOON + timedelta(minutes=2))
+    revised = say(store, first, "first again", revise=True, now=NOON + timedelta(hours=3))
+    assert revised.seconds == 30
+    with store.reading() as read:
+        assert tasks.last_answered(read, campaign, who) == second.id
+        assert tasks.said(read, first.id) == revised
+
+
 def test_a_skip_cannot_be_revised_into_a_seat_that_is_taken(store: Store, fill: Fill, people: People):
     campaign, (one, two) = fill(store, items=1, overlap=2), people(store, 3)[:2]
     single = fill(store, items=1, overlap=1, key="single")

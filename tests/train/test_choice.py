@@ -62,6 +62,19 @@ def test_the_same_answer_is_learned_once() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("paid", "ids", "chosen"),
+    [
+        ((1.0, 1.0, 1.0), (5, 6, 5), 5),  # the first of equals, though it was said again
+        ((1.0, 0.9, 0.8), (5, 6, 5), 5),  # the best, though a judge liked it less the second time
+    ],
+)
+def test_an_answer_said_again_keeps_its_first_place(paid: tuple[float, ...], ids: tuple[int, ...], chosen: int) -> None:
+    found = Best().chosen(group(*paid, ids=ids))
+    assert [answer.ids for answer in found.answers] == [(chosen,)]
+    assert found.scores == [1.0]
+
+
 def test_prompts_without_a_good_answer_are_left_out_and_counted(tmp_path: Path) -> None:
     table, best = Table(UNIFORM), Best(per_prompt=None, threshold=1.0)
     sampler = Scripted(said(table, (0,), (3,), (1,)), said(table, (0,), (2,), (2,)))

@@ -277,6 +277,19 @@ def test_a_killed_reference_goes_on_where_it_was(tmp_path: Path) -> None:
     assert all(torch.equal(found[row], wanted[row]) for row in wanted)
 
 
+def test_what_is_kept_stays_where_the_pieces_become_longer(tmp_path: Path) -> None:
+    """A run that was killed goes on with another save_every: what the first one kept is not written over."""
+    probs = [1 / 250] * 250
+    feed = feed_of(micro_tokens=40)
+    with pytest.raises(Killed):
+        reference_logprobs(Mortal(probs), feed, tmp_path, save_every=1)
+    found = reference_logprobs(Table(probs), feed, tmp_path, save_every=50)
+    table = Table(probs)
+    again = reference_logprobs(table, feed, tmp_path, save_every=50)
+    assert table.calls == 0
+    assert again.keys() == found.keys() == feed.rows
+
+
 def test_a_feed_is_known_by_its_tokens_and_its_packs() -> None:
     assert feed_of().digest() == feed_of().digest()
     assert len({feed_of().digest(), feed_of(micro_tokens=61).digest(), feed_of(seed=2).digest()}) == 3

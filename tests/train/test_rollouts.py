@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
 from tabular import Exact, Payout, Said, Scripted, Table, feed, said
 
+from burnish.data.order import draw
 from burnish.losses.returns import gae, whiten
 from burnish.train.advantages import KlInReward, PerAnswer, PerToken
 from burnish.train.feeds import Work
 from burnish.train.objectives import Ppo
 from burnish.train.policy_gradient import PolicyGradient
-from burnish.types import Stop
+from burnish.types import Sampling, Stop
 
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)  # the same after every token, the prompt is token 4
 SCORES = {(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 2.0}
@@ -185,6 +187,61 @@ def test_overlong_answers_pay_on_a_line(tmp_path: Path) -> None:
     assert made.next(0).batches[0].extra["scores_B"].tolist() == pytest.approx([1.0, 0.5, 0.0])
 
 
+class BySeed:
+    """Says of every prompt how many seeds it was given before."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.seeds: list[int] = []
+
+    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
+        self.seeds = list(dict.fromkeys([*self.seeds, sampling.seed]))
+        return [said(self.table, *[(self.seeds.index(sampling.seed),)] * n) for _ in prompts]
+
+
+def test_a_prompt_that_comes_again_in_an_iteration_is_answered_anew(tmp_path: Path) -> None:
+    """Two prompts, five an iteration: with the same seed a sampler would say the same up to three times."""
+    table = Table(REFERENCE)
+    sampler = BySeed(table)
+    made = feed(
+        table,
+        tmp_path,
+        ppo(),
+        sampler=sampler,
+        reward=BANDIT,
+        reference=REFERENCE,
+        prompts=2,
+        prompts_per_iteration=5,
+        samples_per_prompt=2,
+    )
+    made.next(0)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    texts = {name: [line["text"] for line in lines if line["id"] == name] for name in ("q0", "q1")}
+    assert sorted(texts.values()) == [["0", "0", "1", "1"], ["0", "0", "1", "1", "2", "2"]]
+    assert sampler.seeds[0] == draw(0, "rollout", 0)  # what comes once is as if nothing came again
+
+
+def test_each_iteration_asks_the_next_prompts_with_a_seed_of_its_own(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    sampler = BySeed(table)
+    given = {"prompts": 4, "prompts_per_iteration": 2, "samples_per_prompt": 1}
+    made = feed(table, tmp_path, ppo(), sampler=sampler, reward=BANDIT, reference=REFERENCE, **given)
+    made.next(0)
+    made.next(1)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert sorted(line["id"] for line in lines) == ["q0", "q1", "q2", "q3"]
+    assert sampler.seeds == [draw(0, "rollout", 0), draw(0, "rollout", 1)]
+
+
+def test_every_epoch_passes_all_minibatches(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    given = {"prompts": 3, "minibatches": 3, "epochs": 2, "samples_per_prompt": 4}
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **given)
+    steps = [made.next(step).batches for step in range(6)]
+    assert len({batch.rows for batches in steps[:3] for batch in batches}) == 3
+    assert [id(batches[0]) for batches in steps[:3]] == [id(batches[0]) for batches in steps[3:]]
+
+
 def test_every_minibatch_is_there_where_prompts_do_not_divide_evenly(tmp_path: Path) -> None:
     table = Table(REFERENCE)
     made = feed(
@@ -223,3 +280,18 @@ def test_every_answer_is_kept_to_read_and_once_after_a_resume(tmp_path: Path) ->
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert [line["iteration"] for line in lines] == [0] * 10 + [1] * 10
     assert {"id", "prompt", "text", "stop", "score", "parts", "kl"} <= lines[0].keys()
+
+
+def test_the_log_of_answers_is_not_read_at_a_checkpoint_and_counted_at_a_resume(tmp_path: Path) -> None:
+    """It grows with the run. A machine that lost power may have lost its last lines."""
+    table, samples = Table(REFERENCE), tmp_path / "samples.jsonl"
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, samples_per_prompt=10)
+    made.next(0)
+    lines = samples.read_bytes().splitlines(keepends=True)
+    samples.unlink()
+    values, tensors = made.state()
+    assert values["samples"] == 10
+    samples.write_bytes(b"".join(lines[:4]))
+    made.load(values, tensors)
+    made.next(1)
+    assert made.state()[0]["samples"] == len(samples.read_bytes().splitlines()) == 14

@@ -63,6 +63,8 @@ def test_without_a_watcher_an_ensemble_gives_what_its_members_are_sure_of() -> N
     rows = [{"objective/full_kl": 0.5, "reward/model": 2.0, "reward/model/spread": 0.75}]
     assert readings_of(rows) == [Reading(kl=0.5, score=1.25)]
     assert readings_of([{**rows[0], "reward/held_out": 3.0}]) == [Reading(kl=0.5, score=3.0)]
+    named = {"objective/full_kl": 0.5, "reward/kind": 2.0, "reward/kind/spread": 0.5, "reward/length": 9.0}
+    assert readings_of([named]) == [Reading(kl=0.5, score=1.5)], "whatever the recipe calls it"
 
 
 def test_the_kl_of_a_whole_distribution_by_hand() -> None:
@@ -95,6 +97,28 @@ def test_summed_over_sampled_prefixes_it_is_the_kl_of_whole_answers(tmp_path: Pa
     assert metrics["objective/kl"] == pytest.approx(expected, abs=1e-5)  # of a sample without luck k1 is as good
     assert metrics["val/repeated_4"] == 0.0
     assert metrics["val/distinct_2"] == 9 / 400
+
+
+def test_answers_that_teach_nothing_are_as_far_away_as_those_that_do(tmp_path: Path) -> None:
+    """One prompt's answers are all worth the same, so that no minibatch holds them; the other prompt's differ."""
+    found = {}
+    for tied in (False, True):
+        table = Table(MOVED)
+        said = answers(3, 2)
+        worth = [dict.fromkeys(said, 0.0) if tied else {each: float(each[0]) for each in said}]
+        made = feed(
+            table,
+            tmp_path / str(tied),
+            PerAnswer(),
+            sampler=Exact(table, 2),
+            reward=Payout(*worth),
+            reference=TREE,
+            watched=True,
+        )
+        work = made.next(0)
+        found[tied] = work.metrics["objective/full_kl"]
+        assert (not work.batches) == tied
+    assert found[True] == pytest.approx(found[False], abs=1e-6)
 
 
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)
@@ -197,4 +221,12 @@ def test_a_watched_run_that_was_killed_ends_with_the_same_bits(tmp_path: Path, w
         run(tmp_path / "killed", steps=80, rule=HASTY, save_every=4, within=within)
     resumed = run(tmp_path / "killed", steps=80, rule=HASTY, save_every=4)
     assert max(resumed.rows) == max(straight.rows)
+    assert torch.equal(resumed.table.logits_SV, straight.table.logits_SV)
+
+
+def test_a_run_that_the_rule_had_ended_does_not_go_on(tmp_path: Path) -> None:
+    """Killed after its last checkpoint, while the model was being sealed."""
+    straight = run(tmp_path, steps=80, rule=HASTY, save_every=2)
+    resumed = run(tmp_path, steps=80, rule=HASTY, save_every=2)
+    assert resumed.rows == {}
     assert torch.equal(resumed.table.logits_SV, straight.table.logits_SV)

@@ -2,22 +2,23 @@
 knows no kind of work.
 
 Each side is a process of its own, and makes a step while the others wait: a machine that slows down slows all of them.
-A peer's setting is chosen by trial, one step after one to warm up; the process that won goes on with the timed rounds.
+A peer's setting is chosen by trial, one step after one to warm up. One trial at a time: large processes that wait for
+each other would have to fit into memory together.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from burnish.errors import ConfigError, Problem, nearest
+from burnish.errors import ConfigError, MachineError, Problem, nearest
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
-from burnish.proof.bench.side import Side
+from burnish.proof.bench.side import Killed, Side
 from burnish.types import Progress
 
 WARMUP = 2
@@ -87,29 +88,27 @@ class Contest:
     """What a step is made of, for the report."""
 
 
-def compare(title: str, contests: Sequence[Contest], rounds: int, progress: Progress) -> list[Row]:
-    """A row for each contest, of so many timed steps of each side.
+def compare(title: str, contests: Sequence[Contest], rounds: int, progress: Progress) -> Iterator[Row]:
+    """A row for each contest as soon as it is known, of so many timed steps of each side.
 
     Raises: MachineError where a side's process ends early.
     """
     progress.start(title, len(contests))
-    found: list[Row] = []
     for contest in contests:
         with tempfile.TemporaryDirectory() as scratch:
-            found.append(_Comparison(contest, rounds, Path(scratch), progress).row())
+            yield _Comparison(contest, rounds, Path(scratch), progress).row()
         progress.advance(1)
     progress.finish()
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tried:
-    """The best setting of a peer so far, and the process that has it."""
+    """What came of a peer's trials."""
 
     setting: str
-    side: Side
-    rates: dict[str, float]
-    """Useful tokens a second of each setting tried."""
+    """The fastest."""
+    rates: Mapping[str, float | None]
+    """Useful tokens a second of each setting; None where the system ended it, as it does where memory is short."""
 
 
 class _Comparison:
@@ -126,19 +125,20 @@ class _Comparison:
     def row(self) -> Row:
         contest, peers = self._contest, self._contest.peers
         tries = WARMUP * sum(len(peer.settings) + len(peer.further(peer.settings[0])) for peer in peers)
-        self._progress.start(contest.job.work, tries + WARMUP + self._rounds * (1 + len(peers)))
+        self._progress.start(contest.job.work, tries + (WARMUP + self._rounds) * (1 + len(peers)))
         with ExitStack() as stack:
             ours = stack.enter_context(self._side(contest.program))
             ours.ready()
             for _ in range(WARMUP):
                 self._step(ours, "ours")
-            tried = {peer.name: self._tried(peer, stack) for peer in peers}
+            tried = {peer.name: self._tried(peer) for peer in peers}
+            sides = {peer.name: self._warm(stack, peer, tried[peer.name].setting) for peer in peers}
             for _ in range(self._rounds):
                 self._step(ours, "ours")
-                for name, peer in tried.items():
-                    self._step(peer.side, name)
+                for name, side in sides.items():
+                    self._step(side, name)
             said = ours.end()
-            runs = {name: _run(peer.side, peer.side.end(), peer) for name, peer in tried.items()}
+            runs = {name: _run(side, side.end(), tried[name]) for name, side in sides.items()}
         self._progress.finish()
         shares = [least / step.seconds for least, step in zip(said["floor_seconds"], ours.made, strict=True)]
         return Row(
@@ -151,33 +151,37 @@ class _Comparison:
             step={**contest.step, "useful_tokens": ours.made[WARMUP].tokens},
         )
 
-    def _tried(self, peer: Peer, stack: ExitStack) -> _Tried:
-        """A peer at its best."""
-        best: _Tried | None = None
+    def _tried(self, peer: Peer) -> _Tried:
+        """A peer's settings by trial."""
+        rates: dict[str, float | None] = {}
         for setting in peer.settings:
-            best = self._better(best, peer, setting, stack)
-        assert best is not None
-        for setting in peer.further(best.setting):
-            best = self._better(best, peer, setting, stack)
-        return best
+            rates[setting] = self._trial(peer, setting, rates)
+        for setting in peer.further(_fastest(peer, rates)):
+            rates[setting] = self._trial(peer, setting, rates)
+        return _Tried(setting=_fastest(peer, rates), rates=rates)
 
-    def _better(self, best: _Tried | None, peer: Peer, setting: str, stack: ExitStack) -> _Tried:
-        """Of the best so far and a new setting; the other one's process is ended."""
+    def _trial(self, peer: Peer, setting: str, before: Mapping[str, float | None]) -> float | None:
+        """Useful tokens a second of the second step; of the first where that is far behind the best before."""
+        label = f"{peer.name}, {setting}"
+        try:
+            with self._side(peer.program, peer.name, setting) as side:
+                side.ready()
+                first = self._step(side, label)
+                best = max((rate for rate in before.values() if rate is not None), default=0.0)
+                if DROPPED * first < best:
+                    self._progress.advance(WARMUP - 1)
+                    return first
+                return self._step(side, label)
+        except Killed:
+            return None
+
+    def _warm(self, stack: ExitStack, peer: Peer, setting: str) -> Side:
+        """A process of the peer's with that setting, warmed up."""
         side = stack.enter_context(self._side(peer.program, peer.name, setting))
         side.ready()
-        first = self._step(side, f"{peer.name}, {setting}")
-        if best is not None and DROPPED * first < best.side.made[0].rate:
-            side.stop()
-            self._progress.advance(WARMUP - 1)
-            return replace(best, rates={**best.rates, setting: first})
-        second = self._step(side, f"{peer.name}, {setting}")
-        rates = {**(best.rates if best else {}), setting: second}
-        if best is not None and second <= best.side.made[1].rate:
-            side.stop()
-            return replace(best, rates=rates)
-        if best is not None:
-            best.side.stop()
-        return _Tried(setting=setting, side=side, rates=rates)
+        for _ in range(WARMUP):
+            self._step(side, peer.name)
+        return side
 
     def _side(self, program: str, *arguments: str) -> Side:
         log = self._scratch / f"{'-'.join([program, *arguments])}.log"
@@ -189,6 +193,14 @@ class _Comparison:
         made = side.step()
         self._progress.advance(1, label)
         return made.rate
+
+
+def _fastest(peer: Peer, rates: Mapping[str, float | None]) -> str:
+    made = {setting: rate for setting, rate in rates.items() if rate is not None}
+    if not made:
+        mend = "Where memory ran out: a smaller --batch or --max-length. Without peers: --no-peer."
+        raise MachineError(Problem(peer.name, "the system ended it in every setting that was tried", mend))
+    return max(made, key=made.__getitem__)
 
 
 def _run(side: Side, said: dict[str, Any], tried: _Tried | None) -> Run:

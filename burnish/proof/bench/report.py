@@ -17,8 +17,8 @@ class Run:
     steps: Sequence[Step]
     peak_mb: float
     setting: str = ""
-    tried: Mapping[str, float]
-    """Useful tokens a second of every setting in its trial."""
+    tried: Mapping[str, float | None]
+    """Useful tokens a second of every setting in its trial; None where the system ended it."""
 
     @property
     def rates(self) -> list[float]:
@@ -84,7 +84,7 @@ class Row:
                 "ratios": [round(each, 2) for each in ratios(self.ours, self.peer)],
                 "peer_each": [round(each, 1) for each in self.peer.rates],
                 **_of(self.peer, "peer"),
-                "peer_tried": {name: round(rate, 1) for name, rate in self.peer.tried.items()},
+                "peer_tried": _rates(self.peer),
             }
         for name, run in self.others.items():
             found |= {
@@ -92,13 +92,17 @@ class Row:
                 f"vs_{name}": round(median(ratios(self.ours, run)), 2),
                 f"vs_{name}_each": [round(each, 2) for each in ratios(self.ours, run)],
                 **_of(run, name),
-                f"{name}_tried": {setting: round(rate, 1) for setting, rate in run.tried.items()},
+                f"{name}_tried": _rates(run),
             }
         return found
 
 
 def _of(run: Run, name: str) -> dict[str, Any]:
     return {f"{name}_setting": run.setting, f"{name}_loss": _loss(run), f"{name}_peak_mb": round(run.peak_mb)}
+
+
+def _rates(run: Run) -> dict[str, float | None]:
+    return {setting: None if rate is None else round(rate, 1) for setting, rate in run.tried.items()}
 
 
 def _loss(run: Run) -> float | None:

@@ -16,6 +16,10 @@ from burnish.models.arithmetic import threads
 from burnish.proof.bench.turns import END, STEP, Step
 
 
+class Killed(MachineError):
+    """A side's process was ended by a signal: by the system, where memory ran out."""
+
+
 class Side:
     """A process that makes one step at a time. As a context it is gone when the context ends, however that is."""
 
@@ -85,4 +89,5 @@ class Side:
         lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         reason = f"killed by signal {-code}" if code < 0 else f"exit {code}"
         mend = "Where memory ran out: a smaller --batch or --max-length. Without peers: --no-peer."
-        return MachineError(Problem(self._name, f"ended before its work did ({reason}): {(lines or ['?'])[-1]}", mend))
+        problem = Problem(self._name, f"ended before its work did ({reason}): {(lines or ['?'])[-1]}", mend)
+        return Killed(problem) if code < 0 else MachineError(problem)
