@@ -21,6 +21,7 @@ Db = Annotated[str, typer.Option("--db", metavar="RUN|DB", help=PLACE)]
 Campaign = Annotated[str, typer.Argument(metavar="NAME", help="The campaign's name or key.")]
 DropBad = Annotated[bool, typer.Option("--drop-bad", help="Leave out unfit rows, and say how many.")]
 Source = Literal["rankings", "hh", "openassistant", "pandalm", "argilla", "labelstudio"]
+Kind = Literal["pairwise", "ranking", "scale", "good_bad"]
 Form = Literal["preference", "unpaired", "rankings", "parquet", "snapshot"]
 
 
@@ -30,7 +31,11 @@ def new(
     source: Annotated[str, typer.Option("--from", metavar="FILE|FOLDER|HUBSET", help="Prompts with their answers.")],
     question: Annotated[str, typer.Option(help="What people are asked.")] = "Which answer is better?",
     overlap: Annotated[int, typer.Option(min=1, help="How many judge each item.")] = 1,
-    kind: Annotated[Literal["pairwise", "ranking"] | None, typer.Option(help="Without it: as the rows are.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Without it: as the rows are, pairwise or ranking.")] = None,
+    axes: Annotated[str, typer.Option(help="Of a scale: what is graded from 1 to 7, with commas.")] = "",
+    strength: Annotated[bool, typer.Option("--strength", help="Of pairs: ask how far one is ahead.")] = False,
+    rationale: Annotated[bool, typer.Option("--rationale", help="A reason must be given.")] = False,
+    edits: Annotated[bool, typer.Option("--edits", help="Answers may be written better, for fine-tuning.")] = False,
     gold: Annotated[
         Path | None, typer.Option(help="Rankings known to be right, given among the others to measure people by.")
     ] = None,
@@ -43,11 +48,15 @@ def new(
     from burnish.pipeline.hub import data_of
     from burnish.pipeline.run_folder import opened
     from burnish.records.entries import read_entries, read_gold
+    from burnish.store.details import Asks
+    from burnish.store.kinds import KINDS
 
-    entries, left = _fit(read_entries(data_of(source)), drop_bad)
+    graded = tuple(axis.strip() for axis in axes.split(",")) if axes else ()
+    asks = Asks(axes=graded, strength=strength, rationale=rationale, edits=edits)
+    entries, left = _fit(read_entries(data_of(source), KINDS[kind].fewest if kind else 2), drop_bad)
     known, wrong = _fit(read_gold(gold), drop_bad) if gold else ([], 0)
     with opened(db, make=True) as store:
-        found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind)
+        found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind, asks=asks)
     found |= {"left_out": left + wrong}
     counts = f"{found['items']} items, {found['new_items']} of them new, {found['gold']} to measure people by"
     text = f"{name}: {counts}{_left_out(left + wrong)}"
