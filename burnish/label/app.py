@@ -18,7 +18,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
-from burnish.label import conduct, disputes, entry, lessons, log, overview, routes, service, staff, texts
+from burnish.label import (
+    conduct,
+    disputes,
+    downloads,
+    entry,
+    lessons,
+    log,
+    overview,
+    routes,
+    service,
+    settings,
+    staff,
+    texts,
+)
 from burnish.label.desk import Desk
 from burnish.label.door import Door, is_loopback
 from burnish.label.shield import Shield
@@ -53,6 +66,8 @@ def create_app(store: Store) -> FastAPI:
         log.router,
         conduct.router,
         lessons.router,
+        settings.router,
+        downloads.router,
         staff.router,
     ):
         app.include_router(router)

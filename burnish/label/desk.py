@@ -11,7 +11,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from burnish.errors import DataError, StoreError
+from burnish.errors import BurnishError, StoreError
 from burnish.label import service
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
@@ -142,7 +142,7 @@ def let_in(request: Request, at: Desk, token: str) -> Response:
     return answer
 
 
-def sentence(error: StoreError | DataError) -> str:
+def sentence(error: BurnishError) -> str:
     """An error of ours for a page: without the place, as a sentence."""
     problem = error.problems[0]
     return f"{problem.found[:1].upper()}{problem.found[1:]}. {problem.mend}".rstrip()

@@ -11,6 +11,7 @@ const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
 const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
 const ordered = "order" in answers.dataset;
+const guideline = document.getElementById("guideline");
 const written = document.getElementById("written");
 const drafts = "burnish:";
 const draft = drafts + form.dataset.draft;
@@ -143,6 +144,10 @@ function copies(block) {
   block.prepend(button);
 }
 
+function toggleGuideline() {
+  if (guideline) guideline.open = !guideline.open;
+}
+
 function openSkip() {
   skip.open = true;
   document.getElementById("reason").focus();
@@ -226,6 +231,8 @@ const keys = {
   r: () => open("why", "textarea"),
   u: () => document.getElementById("undo")?.click(),
   w: () => written.click(),
+  g: toggleGuideline,
+  "?": toggleGuideline,
   j: () => move(1),
   k: () => move(-1),
   J: () => ordered && marked() && shift(marked(), below),
