@@ -11,7 +11,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from burnish.errors import DataError, StoreError
+from burnish.errors import BurnishError, StoreError
 from burnish.label import service
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
@@ -20,6 +20,9 @@ from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Role
 
 COOKIE = "burnish_session"
+WRITTEN = "burnish_written"
+"""The cookie of someone who wants texts as they were written. An address with `?written=1` or `?written=0` sets it."""
+A_YEAR = 365 * 24 * 60 * 60
 Right = Literal["judge", "see", "adjudicate", "manage"]
 RIGHTS: Mapping[Right, frozenset[Role]] = {
     "judge": frozenset({"owner", "manager", "adjudicator", "annotator"}),
@@ -55,8 +58,14 @@ class Desk:
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
         who = self.who(request)
         rights = {right for right in RIGHTS if who and has(who.person, right)}
-        context = {"visitor": who, "rights": rights, **context}
-        return self.templates.TemplateResponse(request, name, context, status_code=status)
+        chosen = request.query_params.get("written")
+        written = (chosen or request.cookies.get(WRITTEN)) == "1"
+        context = {"visitor": who, "rights": rights, "written": written, **context}
+        answer = self.templates.TemplateResponse(request, name, context, status_code=status)
+        if chosen is not None:
+            age, secure = A_YEAR, request.url.scheme == "https"
+            answer.set_cookie(WRITTEN, str(int(written)), max_age=age, httponly=True, samesite="lax", secure=secure)
+        return answer
 
 
 def desk(request: Request) -> Desk:
@@ -133,7 +142,7 @@ def let_in(request: Request, at: Desk, token: str) -> Response:
     return answer
 
 
-def sentence(error: StoreError | DataError) -> str:
+def sentence(error: BurnishError) -> str:
     """An error of ours for a page: without the place, as a sentence."""
     problem = error.problems[0]
     return f"{problem.found[:1].upper()}{problem.found[1:]}. {problem.mend}".rstrip()
