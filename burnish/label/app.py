@@ -57,7 +57,7 @@ def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
     templates = Jinja2Templates(HERE / "templates")
-    cast("dict[str, Any]", templates.env.filters)["shown"] = texts.shown_here  # typed by the filters that it begins with
+    cast("dict[str, Any]", templates.env.filters)["shown"] = texts.shown_here  # typed by those that come with it
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates)
     for router in (
         entry.router,
