@@ -57,10 +57,11 @@ def under_load(
     assert sorted(path.name for path in folder.iterdir()) == sorted(f"{number}.db" for number in range(times))
 
 
+@pytest.mark.parametrize(("times", "items"), [(2, 300), pytest.param(20, 5000, marks=pytest.mark.proof)])
 def test_a_backup_holds_what_was_acknowledged_before_it(
-    sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
+    sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path, times: int, items: int
 ):
-    under_load(sqlite, fill, people, tmp_path / "copies", 2, items=300)
+    under_load(sqlite, fill, people, tmp_path / "copies", times, items)
 
 
 def test_nobody_else_can_read_a_backup_and_whoever_saves_meanwhile_waits_and_is_told(
@@ -95,13 +96,6 @@ def test_nobody_else_can_read_a_backup_and_whoever_saves_meanwhile_waits_and_is_
         assert "locked" in told[1]
     else:
         assert len(told) == 1
-
-
-@pytest.mark.proof
-def test_twenty_backups_under_load(
-    sqlite: Store, fill: Callable[..., int], people: Callable[..., list[int]], tmp_path: Path
-):
-    under_load(sqlite, fill, people, tmp_path / "copies", 20, items=5000)
 
 
 def test_a_backup_replaces_nothing(sqlite: Store, tmp_path: Path):
