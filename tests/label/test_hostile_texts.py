@@ -34,7 +34,7 @@ LIVE = """() => [...document.querySelectorAll("*")].filter((each) =>
   ["IFRAME", "OBJECT", "EMBED", "STYLE", "BASE", "SVG", "VIDEO", "AUDIO"].includes(each.tagName.toUpperCase())
   || (each.tagName === "SCRIPT" && !each.getAttribute("src")?.startsWith("/static/"))
   || [...each.attributes].some(({ name, value }) => name.startsWith("on") || name === "style"
-    || /^\\s*(javascript|data|vbscript):/i.test(value))).map((each) => each.outerHTML)"""
+    || (/href|src|action/.test(name) && /^\\s*(javascript|data|vbscript):/i.test(value)))).map((each) => each.outerHTML)"""
 """Elements of a page that could act by themselves."""
 
 
@@ -54,7 +54,7 @@ def watched(profile: Path, address: str) -> Iterator[tuple[Page, Seen]]:
     seen = Seen()
     with browsing(profile) as context:
         page = context.pages[0]
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
 
         def only_here(route: Route) -> None:
             if route.request.url.startswith(address):
@@ -100,7 +100,7 @@ def made(store: Store, text: str, number: int) -> tuple[int, int]:
         for prompt_id, beside in (("gold", meta), ("settled", {}), ("open", {})):
             prompt = Prompt(id=placed(text, prompt_id), messages=turns, meta=beside)
             queries.add_item(write, pairs, prompt, answers)
-        axes = Asks(axes=(placed(text, "axis"),))
+        axes = Asks(axes=(placed(text, "axis", 60),))
         scale = queries.create_campaign(
             write, key=f"scale {number}", name=f"Scale {number}", question="?", kind="scale", overlap=1, asks=axes
         )
