@@ -34,7 +34,8 @@ LIVE = """() => [...document.querySelectorAll("*")].filter((each) =>
   ["IFRAME", "OBJECT", "EMBED", "STYLE", "BASE", "SVG", "VIDEO", "AUDIO"].includes(each.tagName.toUpperCase())
   || (each.tagName === "SCRIPT" && !each.getAttribute("src")?.startsWith("/static/"))
   || [...each.attributes].some(({ name, value }) => name.startsWith("on") || name === "style"
-    || (/href|src|action/.test(name) && /^\\s*(javascript|data|vbscript):/i.test(value)))).map((each) => each.outerHTML)"""
+    || (/href|src|action/.test(name) && /^\\s*(javascript|data|vbscript):/i.test(value))))
+  .map((each) => each.outerHTML)"""
 """Elements of a page that could act by themselves."""
 
 
