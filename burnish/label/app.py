@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -56,7 +57,7 @@ def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
     templates = Jinja2Templates(HERE / "templates")
-    templates.env.filters["shown"] = texts.shown_here
+    cast("dict[str, Any]", templates.env.filters)["shown"] = texts.shown_here  # typed by those that come with it
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates)
     for router in (
         entry.router,
