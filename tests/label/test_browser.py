@@ -444,3 +444,32 @@ def test_an_hours_work_by_keyboard_alone(store: Store, fill: Callable[..., int],
             own = tuple(places[f"answer {place} to {number}"] for place in range(k))
             assert said[f"p{number}"].ranks == own, f"{number}: {places}"
     assert {tuple(sorted(places.values())) for places in of_rankings} == {(1, 2, 3), (1, 1, 1)}
+
+
+def test_texts_and_guideline_by_keyboard(store: Store, fill: Callable[..., int], address: str, page: Page):
+    """A guideline opens beside the task, texts change their look, code is copied, and what was chosen stays."""
+    code = "```python\nprint('a < b')\n```"
+    campaign = fill(store, items=1, texts=(f"**one**\n\n{code}\n\n$x^2$", "two [x](https://e.org)"))
+    enter(store, page, address)
+    (amina,) = [person for person, _ in service.people(store)]
+    service.change_settings(store, campaign, overlap=1, closed=False, guideline="Be *fair*.", by=amina)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"{address}/campaigns/{campaign}")
+    assert not page.get_by_text("Be fair.").is_visible()
+    press(page, "g")
+    assert page.get_by_text("Be fair.").is_visible()
+    press(page, "?")
+    assert not page.get_by_text("Be fair.").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("button", name="Copy").click()
+    page.get_by_text("Copied.").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == "print('a < b')\n"
+    assert page.locator("input[name=choice]:checked").count() == 0
+    page.get_by_text("two").click(position={"x": 1, "y": 1})
+    assert page.locator("input[name=choice]:checked").get_attribute("data-keys") == "2"
+    press(page, "w")
+    page.get_by_text("**one**").wait_for()
+    page.wait_for_load_state()
+    assert page.locator("input[name=choice]:checked").get_attribute("data-keys") == "2"
+    press(page, "w")
+    page.locator("strong", has_text="one").wait_for()

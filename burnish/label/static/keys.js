@@ -138,8 +138,13 @@ function copies(block) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
   button.textContent = form.dataset.copy;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(block.querySelector("code").textContent);
-    say(form.dataset.copied);
+    const code = block.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      say(form.dataset.copied);
+    } catch {
+      getSelection().selectAllChildren(code); // not allowed here: it is marked, to be copied by hand
+    }
   });
   block.prepend(button);
 }
