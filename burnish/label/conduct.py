@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from burnish.errors import DataError, Problem, StoreError
+from burnish.errors import DataError, Problem, Said, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Found, Manager, SignedForm, sentence
+from burnish.label.desk import At, Desk, Found, Manager, SignedForm
 from burnish.store.conduct import LATEST
 from burnish.store.gold import EVERY
 from burnish.store.views import Campaign
@@ -30,7 +30,7 @@ def set_training(request: Request, at: At, who: Manager, form: SignedForm, campa
         number, percent = _whole(form, "training", 1000), _whole(form, "pass", 100)
         service.set_training(at.store, campaign.id, number, percent / 100, by=who.person)
     except (StoreError, DataError) as error:
-        return _page(request, at, campaign, 422, error=sentence(error))
+        return _page(request, at, campaign, 422, error=error.problems[0])
     return RedirectResponse(f"/progress/{campaign.id}/people", 303)
 
 
@@ -44,5 +44,6 @@ def _page(request: Request, at: Desk, campaign: Campaign, status: int = 200, **c
 def _whole(form: Mapping[str, str], field: str, most: int) -> int:
     text = form.get(field, "")
     if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= most):
-        raise DataError(Problem(field, f"a whole number from 0 to {most} is needed, not “{text}”"))
+        found = Said("a whole number from 0 to %(most)s is needed, not “%(text)s”", most=most, text=text)
+        raise DataError(Problem(field, found))
     return int(text)
