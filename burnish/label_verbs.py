@@ -21,6 +21,7 @@ Db = Annotated[str, typer.Option("--db", metavar="RUN|DB", help=PLACE)]
 Campaign = Annotated[str, typer.Argument(metavar="NAME", help="The campaign's name or key.")]
 DropBad = Annotated[bool, typer.Option("--drop-bad", help="Leave out unfit rows, and say how many.")]
 Source = Literal["rankings", "hh", "openassistant", "pandalm", "argilla", "labelstudio"]
+Kind = Literal["pairwise", "ranking", "scale", "good_bad"]
 Form = Literal["preference", "unpaired", "rankings", "parquet", "snapshot"]
 
 
@@ -30,7 +31,11 @@ def new(
     source: Annotated[str, typer.Option("--from", metavar="FILE|FOLDER|HUBSET", help="Prompts with their answers.")],
     question: Annotated[str, typer.Option(help="What people are asked.")] = "Which answer is better?",
     overlap: Annotated[int, typer.Option(min=1, help="How many judge each item.")] = 1,
-    kind: Annotated[Literal["pairwise", "ranking"] | None, typer.Option(help="Without it: as the rows are.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="Without it: as the rows are, pairwise or ranking.")] = None,
+    axes: Annotated[str, typer.Option(help="Of a scale: what is graded from 1 to 7, with commas.")] = "",
+    strength: Annotated[bool, typer.Option("--strength", help="Of pairs: ask how far one is ahead.")] = False,
+    rationale: Annotated[bool, typer.Option("--rationale", help="A reason must be given.")] = False,
+    edits: Annotated[bool, typer.Option("--edits", help="Answers may be written better, for fine-tuning.")] = False,
     gold: Annotated[
         Path | None, typer.Option(help="Rankings known to be right, given among the others to measure people by.")
     ] = None,
@@ -43,11 +48,15 @@ def new(
     from burnish.pipeline.hub import data_of
     from burnish.pipeline.run_folder import opened
     from burnish.records.entries import read_entries, read_gold
+    from burnish.store.details import Asks
+    from burnish.store.kinds import KINDS
 
-    entries, left = _fit(read_entries(data_of(source)), drop_bad)
+    graded = tuple(axis.strip() for axis in axes.split(",")) if axes else ()
+    asks = Asks(axes=graded, strength=strength, rationale=rationale, edits=edits)
+    entries, left = _fit(read_entries(data_of(source), KINDS[kind].fewest if kind else 2), drop_bad)
     known, wrong = _fit(read_gold(gold), drop_bad) if gold else ([], 0)
     with opened(db, make=True) as store:
-        found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind)
+        found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind, asks=asks)
     found |= {"left_out": left + wrong}
     counts = f"{found['items']} items, {found['new_items']} of them new, {found['gold']} to measure people by"
     text = f"{name}: {counts}{_left_out(left + wrong)}"
@@ -165,6 +174,52 @@ def judge(
 
 
 @label.command()
+def suggest(
+    name: Campaign,
+    budget: Annotated[int, typer.Option(min=1, help="How many items come first.")],
+    floor: Annotated[float, typer.Option("--random", min=0.0, max=1.0, help="Share of them drawn by chance.")] = 0.2,
+    reward: Annotated[Path | None, typer.Option(metavar="RUN", help="A run whose reward model has members.")] = None,
+    model: Annotated[str, typer.Option(help="Without --reward: the model whose features are used.")] = "smollm2-135m",
+    by: Annotated[Literal["information", "disagreement"], typer.Option(help="What is worth asking.")] = "information",
+    seed: int = 0,
+    db: Db = HERE,
+    json: Json = False,
+) -> None:
+    """Put those items first that people's judgement would tell most about; the chance of each is kept."""
+    from burnish.pipeline import suggest as selection
+    from burnish.pipeline.run_folder import opened
+
+    wanted = selection.Wanted(budget=budget, floor=floor, by=by, seed=seed)
+    with opened(db) as store:
+        found = selection.suggest(store, name, wanted, reward=reward, model=model, progress=progress())
+    emit(found, selection.told(found), json)
+
+
+@label.command()
+def curve(
+    data: Annotated[Path, typer.Argument(metavar="FILE", help="Rankings or pairs whose order is known.")],
+    model: Annotated[str, typer.Option(help="The model whose features are used.")] = "smollm2-135m",
+    seeds: Annotated[int, typer.Option(min=2)] = 10,
+    labels: Annotated[int, typer.Option(min=40, help="Most labels of a curve; one point every 20.")] = 200,
+    floor: Annotated[float, typer.Option("--random", min=0.0, max=1.0, help="Share drawn by chance.")] = 0.2,
+    error: Annotated[float, typer.Option(min=0.0, max=0.5, help="How often the simulated person errs.")] = 0.2,
+    limit: Annotated[int | None, typer.Option(min=1, help="Rows of the file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for curve.json, and for features that are kept.")] = None,
+    json: Json = False,
+) -> None:
+    """What choosing would have saved: accuracy by number of labels, chosen against by chance, on known orders."""
+    from burnish.pipeline.label_curve import Plan, table
+    from burnish.pipeline.label_curve import curve as measured
+    from burnish.records.durable import write_json
+
+    plan = Plan(seeds=seeds, most=labels, floor=floor, error=error, limit=limit)
+    found = measured(data, model, plan, out, progress())
+    if out is not None:
+        write_json(out / "curve.json", found)
+    emit(found, columns(table(found)), json)
+
+
+@label.command()
 def about(
     name: Annotated[str, typer.Argument(metavar="NAME", help="The name that they sign in with, or their handle.")],
     out: Annotated[Path | None, typer.Option(help="Write it here. Without it: to the output.")] = None,
@@ -250,6 +305,7 @@ def _standing(found: Any) -> str:
         f"{campaign.name}: {counts.judged} of {counts.wanted} judgements of {counts.items} items, {counts.left} left, "
         f"{counts.skipped} skips",
         f"two of them agree    {_figure(found.agreeing)}",
+        *([f"  of all, not the chosen  {_figure(found.agreeing_of_all)}"] if found.agreeing_of_all else []),
         f"Krippendorff's α     {_figure(found.alpha)}",
         f"first shown wins     {_figure(found.first)}",
     ]

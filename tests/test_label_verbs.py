@@ -13,6 +13,8 @@ from burnish.__main__ import code_of
 from burnish.label import service
 from burnish.label.export import FORMS
 from burnish.records.verdicts import FORMATS
+from burnish.store.details import Asks
+from burnish.store.kinds import KINDS
 from burnish.store.session import open_store
 
 ROWS = [{"id": f"p{number}", "prompt": f"Question {number}", "completions": ["Yes.", "No."]} for number in range(3)]
@@ -52,6 +54,21 @@ def told(here: Path, capsys: pytest.CaptureFixture[str]):
 def test_the_literals_are_those_of_the_tables():
     assert set(get_args(label_verbs.Source)) == set(FORMATS)
     assert set(get_args(label_verbs.Form)) == set(FORMS)
+    assert set(get_args(label_verbs.Kind)) == set(KINDS)
+
+
+def test_other_kinds_of_campaigns_ask_for_more(told: Any, here: Path):
+    (here / "single.jsonl").write_text('{"prompt": "Alone", "completions": ["Yes."]}\n')
+    told("new", "good", "--from", "single.jsonl", "--kind", "good_bad", "--rationale")
+    told("new", "graded", "--from", "rows.jsonl", "--kind", "scale", "--axes", "helpful, honest", "--edits")
+    told("new", "strong", "--from", "rows.jsonl", "--strength")
+    store = open_store(here / "preferences.db")
+    good, graded, strong = service.campaigns(store)
+    store.close()
+    assert (good.kind, good.asks) == ("good_bad", Asks(rationale=True))
+    assert (graded.kind, graded.asks) == ("scale", Asks(axes=("helpful", "honest"), edits=True))
+    assert (strong.kind, strong.asks) == ("pairwise", Asks(strength=True))
+    assert code_of(["label", "new", "none", "--from", "rows.jsonl", "--kind", "scale"]) == 2
 
 
 def test_a_campaign_is_made_once(told: Any):
@@ -75,6 +92,14 @@ def test_what_was_judged_elsewhere_comes_in_and_goes_out(told: Any, here: Path, 
     assert told("export", "panda", "--as", "preference", "--out", "out")["rows"] == {"train": 2, "heldout": 0}
     assert len((here / "out" / "train.jsonl").read_text().splitlines()) == 2
     assert told("about", "pandalm 1")["account"]["kind"] == "imported"
+
+
+def test_what_comes_first_is_said(told: Any, capsys: pytest.CaptureFixture[str]):
+    told("new", "one", "--from", "rows.jsonl")
+    found = told("suggest", "one", "--budget", "2")
+    assert (found["by"], found["chosen"], found["of"]) == ("chance", 2, 3)
+    assert code_of(["label", "suggest", "one", "--budget", "2"]) == 0
+    assert "one: 2 of 3 come first, all by chance" in capsys.readouterr().out
 
 
 def test_people_and_backups_need_no_name_of_a_database(told: Any, here: Path):

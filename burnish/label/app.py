@@ -18,7 +18,20 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
-from burnish.label import conduct, disputes, entry, lessons, log, overview, routes, service, staff
+from burnish.label import (
+    conduct,
+    disputes,
+    downloads,
+    entry,
+    lessons,
+    log,
+    overview,
+    routes,
+    service,
+    settings,
+    staff,
+    texts,
+)
 from burnish.label.desk import Desk
 from burnish.label.door import Door, is_loopback
 from burnish.label.language import environment
@@ -47,7 +60,9 @@ NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(f
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(env=environment()))
+    pages = environment()
+    pages.filters["shown"] = texts.shown_here
+    app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(env=pages))
     for router in (
         entry.router,
         routes.router,
@@ -56,6 +71,8 @@ def create_app(store: Store) -> FastAPI:
         log.router,
         conduct.router,
         lessons.router,
+        settings.router,
+        downloads.router,
         staff.router,
     ):
         app.include_router(router)

@@ -14,6 +14,7 @@ from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
 from burnish.records.entries import Entry
 from burnish.store import elsewhere, gold, queries
+from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
@@ -36,6 +37,7 @@ def ask(
     question: str,
     overlap: int,
     kind: CampaignKind | None = None,
+    asks: Asks = ORDER_ONLY,
     now: datetime | None = None,
 ) -> dict[str, int]:
     """Make a campaign of these entries, or add those that it lacks: counts of items, of new ones, and of gold questions
@@ -48,7 +50,7 @@ def ask(
     _refuse_unfit(entries, kind)
     with store.transaction() as session:
         campaign = queries.create_campaign(
-            session, key=name, name=name, question=question, kind=kind, overlap=overlap, now=now
+            session, key=name, name=name, question=question, kind=kind, overlap=overlap, asks=asks, now=now
         )
         before = _items(session, campaign)
         for entry in entries:

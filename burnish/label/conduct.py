@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
-from burnish.errors import DataError, Problem, Said, StoreError
+from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.desk import At, Desk, Found, Manager, SignedForm
+from burnish.label.forms import whole
 from burnish.store.conduct import LATEST
 from burnish.store.gold import EVERY
 from burnish.store.views import Campaign
@@ -27,7 +26,7 @@ def show_signs(request: Request, at: At, who: Manager, campaign: Found) -> Respo
 def set_training(request: Request, at: At, who: Manager, form: SignedForm, campaign: Found) -> Response:
     """How many gold questions come first, and how good people must be at them."""
     try:
-        number, percent = _whole(form, "training", 1000), _whole(form, "pass", 100)
+        number, percent = whole(form, "training", 1000), whole(form, "pass", 100)
         service.set_training(at.store, campaign.id, number, percent / 100, by=who.person)
     except (StoreError, DataError) as error:
         return _page(request, at, campaign, 422, error=error.problems[0])
@@ -39,11 +38,3 @@ def _page(request: Request, at: Desk, campaign: Campaign, status: int = 200, **c
     questions = service.gold_questions(at.store, campaign.id)
     context = {**context, "signs": signs, "questions": questions, "latest": LATEST, "every": EVERY}
     return at.page(request, "signs.html", status, campaign=campaign, **context)
-
-
-def _whole(form: Mapping[str, str], field: str, most: int) -> int:
-    text = form.get(field, "")
-    if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= most):
-        found = Said("a whole number from 0 to %(most)s is needed, not “%(text)s”", most=most, text=text)
-        raise DataError(Problem(field, found))
-    return int(text)

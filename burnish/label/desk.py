@@ -21,6 +21,9 @@ from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Role
 
 COOKIE = "burnish_session"
+WRITTEN = "burnish_written"
+"""The cookie of someone who wants texts as they were written. An address with `?written=1` or `?written=0` sets it."""
+A_YEAR = 365 * 24 * 60 * 60
 Right = Literal["judge", "see", "adjudicate", "manage"]
 RIGHTS: Mapping[Right, frozenset[Role]] = {
     "judge": frozenset({"owner", "manager", "adjudicator", "annotator"}),
@@ -58,8 +61,14 @@ class Desk:
         rights = {right for right in RIGHTS if who and has(who.person, right)}
         asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         context = {"visitor": who, "rights": rights, "here": asked if request.method == "GET" else "/", **context}
-        context |= {"language": spoken(request), "languages": LANGUAGES.values()}
-        return self.templates.TemplateResponse(request, name, context, status_code=status)
+        chosen = request.query_params.get("written")
+        written = (chosen or request.cookies.get(WRITTEN)) == "1"
+        context |= {"written": written, "language": spoken(request), "languages": LANGUAGES.values()}
+        answer = self.templates.TemplateResponse(request, name, context, status_code=status)
+        if chosen is not None:
+            age, secure = A_YEAR, request.url.scheme == "https"
+            answer.set_cookie(WRITTEN, str(int(written)), max_age=age, httponly=True, samesite="lax", secure=secure)
+        return answer
 
 
 def desk(request: Request) -> Desk:

@@ -4,21 +4,18 @@ in is `label.door`'s."""
 from __future__ import annotations
 
 import re
-from datetime import timedelta
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import RedirectResponse
 
 from burnish.errors import StoreError
-from burnish.label.desk import COOKIE, At, OwnForm, SignedForm, Who, let_in
+from burnish.label.desk import A_YEAR, COOKIE, At, OwnForm, SignedForm, Who, let_in
 from burnish.label.door import clean_name
 from burnish.label.language import COOKIE as LANGUAGE_COOKIE
 from burnish.label.language import LANGUAGES
 
 router = APIRouter()
-CHOICE_LASTS = timedelta(days=365)
-"""How long a browser remembers its language."""
 _OUR_PAGE = re.compile(r"/(?![/\\])[^\\\x00-\x20]*")
 """A path here: with two slashes, or what browsers take for one, it would be another machine's."""
 
@@ -71,7 +68,7 @@ def choose_language(request: Request, form: OwnForm) -> Response:
     chosen, here = form.get("language", ""), form.get("here", "")
     answer = RedirectResponse(here if _OUR_PAGE.fullmatch(here) else "/", 303)
     if chosen in LANGUAGES:
-        age, secure = int(CHOICE_LASTS.total_seconds()), request.url.scheme == "https"
+        age, secure = A_YEAR, request.url.scheme == "https"
         answer.set_cookie(LANGUAGE_COOKIE, chosen, max_age=age, httponly=True, samesite="lax", secure=secure)
     else:
         answer.delete_cookie(LANGUAGE_COOKIE)

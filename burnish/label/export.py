@@ -20,22 +20,34 @@ from burnish.errors import ConfigError, MachineError, Problem
 from burnish.label.card import card
 from burnish.records.durable import folder, write_bytes, write_json, write_jsonl, written_aside
 from burnish.stats.agreement import pairwise_agreement
-from burnish.store import queries
+from burnish.store import events, queries
 from burnish.store.session import Store
 from burnish.store.snapshot import SPLITS, SnapshotRow, freeze, read_rows
+from burnish.store.views import Annotator
 from burnish.types import Message
 
 Rows = list[dict[str, Any]]
 
 
 def export(
-    store: Store, name: str, form: str, out: Path, *, held_out: float = 0.0, seed: int = 0, licence: str = "unknown"
+    store: Store,
+    name: str,
+    form: str,
+    out: Path,
+    *,
+    held_out: float = 0.0,
+    seed: int = 0,
+    licence: str = "unknown",
+    by: Annotator | None = None,
 ) -> dict[str, Any]:
     """Write a campaign's judgements as they stand now to the folder `out`, whole or not at all: counts of rows.
 
-    `form` is one of FORMS. Raises ConfigError where `out` holds something, MachineError where pyarrow is wanted and
-    missing, StoreError where there is no such campaign or nothing was judged.
+    `form` is one of FORMS. That it was written goes into the log, under `by` or the command line. Raises ConfigError
+    where `out` holds something, MachineError where pyarrow is wanted and missing, StoreError where there is no such
+    campaign or nothing was judged.
     """
+    if form not in FORMS:
+        raise ConfigError(Problem("form", "there is no such form", f"Choose one of {', '.join(FORMS)}."))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(Problem(str(out), "exists already, and an export replaces nothing", "Give a new folder."))
     if form == "parquet" and find_spec("pyarrow") is None:
@@ -57,6 +69,12 @@ def export(
         agreeing = pairwise_agreement([[ranks for _, ranks in row.votes] for part in rows.values() for row in part])
         text = card(manifest, agreeing, form=form, says=FORMS[form], rows=written, licence=licence)
         write_bytes(filling / "README.md", text.encode())
+    told = {"form": form, "rows": written, "judgements": len(manifest.judgements), "digest": manifest.rows}
+    with store.transaction() as session:
+        actor = by.handle if by else "system"
+        events.append(
+            session, at=queries.clock(None), actor=actor, verb="campaign.export", target=campaign.key, payload=told
+        )
     return {"out": str(out), "form": form, "rows": written, "judgements": len(manifest.judgements)}
 
 

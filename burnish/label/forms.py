@@ -99,3 +99,12 @@ def read_reason(form: Form) -> str:
     if reason not in SKIPS:
         raise DataError(Problem("reason", "choose why you cannot judge this"))
     return reason
+
+
+def whole(form: Mapping[str, str], field: str, most: int) -> int:
+    """A whole number from 0 to `most`."""
+    text = form.get(field, "")
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= most):
+        found = Said("a whole number from 0 to %(most)s is needed, not “%(text)s”", most=most, text=text)
+        raise DataError(Problem(field, found))
+    return int(text)

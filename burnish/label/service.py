@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
-from typing import TYPE_CHECKING
+from pathlib import Path
+from shutil import make_archive
+from typing import TYPE_CHECKING, Any
 
 from burnish.store import conduct as habits
 from burnish.store import disputes as quarrels
 from burnish.store import duels as contests
 from burnish.store import events as audit
-from burnish.store import gold, queries, settlements, tasks
+from burnish.store import gold, queries, settings, settlements, tasks
 from burnish.store import people as accounts
+from burnish.store import person as kept
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
@@ -215,6 +218,12 @@ def set_training(store: Store, campaign: int, training: int, pass_mark: float, *
         gold.set_training(session, campaign, training, pass_mark, by=by)
 
 
+def change_settings(store: Store, campaign: int, *, overlap: int, closed: bool, guideline: str, by: Annotator) -> None:
+    """What may be changed of a campaign while people judge; see `store.settings.change`."""
+    with store.transaction() as session:
+        settings.change(session, campaign, overlap=overlap, closed=closed, guideline=guideline, by=by)
+
+
 def gold_questions(store: Store, campaign: int) -> int:
     """How many a campaign has."""
     with store.reading() as session:
@@ -273,3 +282,35 @@ def remove(store: Store, annotator: int, *, by: Annotator) -> None:
     """Take a person's name out; their judgements stay."""
     with store.transaction() as session:
         accounts.remove(session, annotator, by=by)
+
+
+def data_of(store: Store, person: Annotator, *, by: Annotator) -> dict[str, Any]:
+    """All that is kept about one person; that it was asked for goes into the log."""
+    with store.transaction() as session:
+        found = kept.about(session, person.handle)
+        audit.append(session, at=queries.clock(None), actor=by.handle, verb="annotator.data", target=person.handle)
+    return found
+
+
+def export_forms() -> dict[str, str]:
+    """What a campaign can be exported as, and what each is."""
+    return import_module("burnish.label.export").FORMS
+
+
+def export_zip(
+    store: Store,
+    campaign: Campaign,
+    aside: str,
+    *,
+    form: str,
+    held_out: float,
+    seed: int,
+    licence: str,
+    by: Annotator,
+) -> Path:
+    """A campaign's judgements as `label.export.export` writes them, as one file in the folder `aside`. SciPy is loaded
+    when somebody asks."""
+    name = f"campaign-{campaign.id}-{form}"
+    export = import_module("burnish.label.export").export
+    export(store, campaign.key, form, Path(aside) / name, held_out=held_out, seed=seed, licence=licence, by=by)
+    return Path(make_archive(str(Path(aside) / name), "zip", aside, name))

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from burnish.label.agreement import MOST, agreement
+from burnish.stats.agreement import counted_agreement
 from burnish.stats.intervals import share
-from burnish.store import queries
+from burnish.store import order, queries
 from burnish.store.ranks import agreed
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Counts, Judgement
@@ -57,6 +58,8 @@ class Summary:
     done: tuple[Done, ...]
     agreeing: Estimate | None
     """Share of pairs that two annotators order alike."""
+    agreeing_of_all: Estimate | None
+    """Where items were chosen (`burnish label suggest`): the same, weighted back to all that could have been."""
     alpha: Estimate | None
     """Krippendorff's, ordinal."""
     first: Estimate | None
@@ -76,6 +79,7 @@ def summary(store: Store, name: str) -> Summary:
         beside = queries.judgements_beside(session, campaign.id)
         orders = queries.shown_orders(session, campaign.id)
         counts = queries.progress(session, campaign.id)
+        chances = order.chances(session, shared)
         people = {person.handle: person for person in queries.annotators(session)}
     whole = agreement(shared, (each for each in said if each.item in shared)).parts[0]
     human = [each for each in said if people[each.annotator].kind != "model"]
@@ -85,6 +89,7 @@ def summary(store: Store, name: str) -> Summary:
         counts=counts,
         done=_done([*said, *beside], people),
         agreeing=whole.agreeing,
+        agreeing_of_all=_of_all(chances, said),
         alpha=whole.alpha,
         first=_first(said, orders),
         models=_models(human, models, people),
@@ -107,6 +112,15 @@ def _done(said: Sequence[Judgement], people: Mapping[str, Annotator]) -> tuple[D
         for handle, those in by_handle.items()
     ]
     return tuple(sorted(found, key=lambda each: (each.kind, each.name)))
+
+
+def _of_all(chances: Mapping[int, float], said: Iterable[Judgement]) -> Estimate | None:
+    votes: dict[int, list[tuple[int, ...]]] = defaultdict(list)
+    for judgement in said:
+        if judgement.ranks and judgement.item in chances:
+            votes[judgement.item].append(judgement.ranks)
+    counts = [(counted_agreement(each), chances[item]) for item, each in votes.items()]
+    return _share([[agreeing / chance, compared / chance] for (agreeing, compared), chance in counts])
 
 
 def _first(said: Iterable[Judgement], orders: Mapping[str, Sequence[int]]) -> Estimate | None:

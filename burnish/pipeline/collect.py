@@ -13,11 +13,10 @@ from pathlib import Path
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import ranked_document
 from burnish.models.load import pick_dtype
 from burnish.pipeline.disagreement import most_disputed
+from burnish.pipeline.frozen import asked_side, budget_of
 from burnish.pipeline.judging import judge
-from burnish.pipeline.ranked import Side
 from burnish.pipeline.recipe import Collect
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import scored
@@ -29,11 +28,9 @@ from burnish.store import queries
 from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
-from burnish.types import Prompt, Ranking
+from burnish.types import Prompt
 
 ANSWERS = "answers.jsonl"
-MICRO_TOKENS = 4096
-"""Of one forward pass of reward models; a prompt with longer answers passes alone."""
 CHUNK = 32
 """Prompts sampled together."""
 
@@ -106,14 +103,8 @@ def _most_disputed(
     assert settings.disputed_by is not None
     model = context.path(settings.disputed_by)
     reward = load_reward(model, pick_dtype(context.recipe.dtype))
-    renderer = Renderer(Tokenizer.load(model))
-    rows = [
-        Ranking(prompt=prompt, completions=tuple(texts), ranks=(1,) * len(texts))
-        for prompt, texts in zip(prompts, answers, strict=True)
-    ]
-    side = Side(documents=[ranked_document(renderer, row) for row in rows], rows=rows)
-    longest = max(document.tokens for document in side.documents)
-    return most_disputed(scored(reward.members, side, max(MICRO_TOKENS, longest)))[: settings.ask]
+    side = asked_side(Renderer(Tokenizer.load(model)), prompts, answers)
+    return most_disputed(scored(reward.members, side, budget_of(side)))[: settings.ask]
 
 
 def _queue(

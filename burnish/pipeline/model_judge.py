@@ -73,6 +73,7 @@ def advise(store: Store, campaign: str, judge: Generator, adviser: Adviser, prog
     """
     with store.transaction() as session:
         found = queries.named(session, campaign)
+        elsewhere.require_order(found)
         annotator = queries.add_annotator(
             session, adviser.called, "model", counts=adviser.counts, about=adviser.about()
         )

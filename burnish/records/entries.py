@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,9 +46,10 @@ class Entry:
     votes: tuple[Vote, ...] = ()
 
 
-def read_entries(path: Path) -> tuple[list[Entry], list[Problem]]:
-    """What a file has to ask about, and the problems of rows that are unfit. Two rows of one id are a problem."""
-    found, problems = sift(read_jsonl(path), entries_of)
+def read_entries(path: Path, fewest: int = 2) -> tuple[list[Entry], list[Problem]]:
+    """What a file has to ask about, and the problems of rows that are unfit: with fewer than `fewest` answers, for
+    example. Two rows of one id are a problem."""
+    found, problems = sift(read_jsonl(path), partial(entries_of, fewest=fewest))
     return _distinct([entry for of_row in found for entry in of_row], problems)
 
 
@@ -63,10 +65,10 @@ def read_gold(path: Path) -> tuple[list[Entry], list[Problem]]:
     return _distinct(entries, problems)
 
 
-def entries_of(row: Row) -> list[Entry]:
+def entries_of(row: Row, fewest: int = 2) -> list[Entry]:
     """What a row asks about: a tree of messages several times, any other row once."""
     if "completions" in row.value and "ranks" not in row.value:
-        return [_candidates(row)]
+        return [_candidates(row, fewest)]
     return [
         entry(row.where(), ranking.prompt.messages, ranking.completions, ranking.prompt.meta)
         for ranking in rankings_of(row)
@@ -96,16 +98,17 @@ def _distinct(entries: list[Entry], problems: list[Problem]) -> tuple[list[Entry
     return list(first.values()), problems
 
 
-def _candidates(row: Row) -> Entry:
+def _candidates(row: Row, fewest: int) -> Entry:
     key = "messages" if "messages" in row.value else "prompt"
     if key not in row.value:
         raise fault(row, f'"prompt" is missing (keys here: {", ".join(row.value)})', "Add it, or leave the row out.")
     messages = ends_with_user(row, conversation(row, key), key)
     texts = tuple(_text(row, place) for place in range(len(_list(row, "completions"))))
-    if len(texts) < 2:
-        mend = "Sample more (burnish sample --n 2), or leave the row out."
-        raise fault(row, "fewer than two completions", mend, "completions")
-    if len(set(texts)) == 1:
+    if len(texts) < fewest:
+        mend = "Sample more (burnish sample --n 2), leave the row out, or have single answers judged: --kind good_bad."
+        found = "no completion" if fewest == 1 else "fewer than two completions"
+        raise fault(row, found, mend if fewest > 1 else "Leave the row out.", "completions")
+    if len(texts) > 1 and len(set(texts)) == 1:
         raise fault(
             row, "all completions are the same", "Leave the row out: there is nothing to choose.", "completions"
         )

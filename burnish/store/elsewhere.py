@@ -16,6 +16,7 @@ from burnish.errors import Problem, StoreError
 from burnish.store import leases, tasks
 from burnish.store.queries import campaign_row, clock
 from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.views import Campaign
 
 
 def record(
@@ -59,6 +60,13 @@ def record(
         now=now,
     )
     return new
+
+
+def require_order(campaign: Campaign) -> None:
+    """Raises StoreError for a campaign that does not ask which answer is better."""
+    if campaign.kind not in ("pairwise", "ranking"):
+        found = f"asks for a {campaign.kind.replace('_', ' or ')}, and not which answer is better"
+        raise StoreError(Problem(f"campaign {campaign.name}", found, "Give one of the kind pairwise or ranking."))
 
 
 def has_room(session: Session, item: int, annotator: int, now: datetime | None = None) -> bool:

@@ -25,6 +25,9 @@ def as_campaign(row: CampaignRow) -> Campaign:
         training=row.training,
         pass_mark=row.pass_mark,
         asks=Asks.of(row.asks),
+        closed=row.closed,
+        guideline=row.guideline,
+        guideline_version=row.guideline_version,
     )
 
 

@@ -27,6 +27,7 @@ from burnish.store.schema import (
     AnswerRow,
     AssignmentRow,
     CampaignRow,
+    EventRow,
     ItemRow,
     JudgementRow,
     SettlementRow,
@@ -50,14 +51,16 @@ def create_campaign(
     asks: Asks = ORDER_ONLY,
     now: datetime | None = None,
 ) -> int:
-    """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused."""
+    """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused, but
+    for what a manager has changed since it was made."""
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
     check_asks(kind, asks)
     asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:
-        changed = [field for field, value in asked.items() if getattr(found, field) != value]
+        first = _asked_at_first(session, key)
+        changed = [field for field, value in asked.items() if value not in (getattr(found, field), first.get(field))]
         if changed:
             raise StoreError(Problem(f"campaign {key}", f"exists already with another {', '.join(changed)}"))
         return found.id
@@ -298,6 +301,12 @@ def _check_answers(kind: CampaignKind, prompt_id: str, answers: int) -> None:
     if not known.fewest <= answers <= known.most:
         found = f"a campaign of the kind {kind} takes {known.takes} answers, not {answers}"
         raise StoreError(Problem(f"prompt {prompt_id}", found))
+
+
+def _asked_at_first(session: Session, key: str) -> Mapping[str, Any]:
+    """What a campaign was made with, as the log has it."""
+    wanted = select(EventRow.payload).where(EventRow.verb == "campaign.create", EventRow.target == key)
+    return session.scalars(wanted.order_by(EventRow.seq)).first() or {}
 
 
 def _gold(prompt: Prompt, answers: int) -> list[int] | None:

@@ -23,6 +23,7 @@ from sqlalchemy import (
     String,
     TypeDecorator,
     UniqueConstraint,
+    false,
     text,
     true,
 )
@@ -79,6 +80,12 @@ class CampaignRow(Base):
     asks: Mapped[dict[str, Any]] = mapped_column(JSON, server_default="{}")
     """What is asked beside the order, as `store.details.Asks` writes it."""
     created: Mapped[datetime] = mapped_column(Moment)
+    closed: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Nobody is given more of it."""
+    guideline: Mapped[str] = mapped_column(server_default="")
+    """What people are told beside each task, in Markdown; older versions are in the audit log."""
+    guideline_version: Mapped[int] = mapped_column(server_default="0")
+    """0: there was none yet."""
 
 
 class AnnotatorRow(Base):

@@ -41,7 +41,8 @@ def next_task(
     """
     now = clock(now)
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
-    item = _wanted(session, owner, person, now, prompt_id) if person.standing == "active" else None
+    given = person.standing == "active" and not owner.closed
+    item = _wanted(session, owner, person, now, prompt_id) if given else None
     if item is None:
         return None
     answers = texts(session, item.id)
@@ -133,7 +134,8 @@ def submit(
     held.leased_until = None
     session.flush()
     leases.recount(session, ItemRow.id == held.item_id)
-    return _logged(session, _judgement(session, row.id))
+    guideline = campaign_row(session, held.campaign_id).guideline_version
+    return _logged(session, _judgement(session, row.id), guideline)
 
 
 def share(session: Session, campaign: int, annotator: int) -> Share:
@@ -142,7 +144,8 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
     done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
     waiting = leases.unanswered_items(campaign, session.get_one(AnnotatorRow, annotator)).limit(COUNTED).subquery()
     left = select(func.count()).select_from(waiting)
-    return Share(done=session.scalar(done) or 0, left=session.scalar(left) or 0)
+    closed = campaign_row(session, campaign).closed
+    return Share(done=session.scalar(done) or 0, left=0 if closed else session.scalar(left) or 0)
 
 
 def _wanted(
@@ -207,10 +210,11 @@ def _judgement(session: Session, judgement: str) -> Judgement:
     return as_judgement(session.execute(judgement_rows().where(JudgementRow.id == judgement)).one())
 
 
-def _logged(session: Session, said: Judgement) -> Judgement:
+def _logged(session: Session, said: Judgement, guideline: int) -> Judgement:
     ranks = None if said.ranks is None else list(said.ranks)
     payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
     payload |= {"chances": list(said.chances)} if said.chances else {}
+    payload |= {"guideline_version": guideline} if guideline else {}
     if beside := said.details.as_json():
         payload["details"] = digest_value(beside)  # what people write may have to be forgotten; a hashed line cannot be
     events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)

@@ -35,6 +35,11 @@ class Campaign:
     pass_mark: float = 0.7
     """The mean score in them with which they are given others."""
     asks: Asks = ORDER_ONLY
+    closed: bool = False
+    """Nobody is given more of it; what is in somebody's hands is still taken."""
+    guideline: str = ""
+    """What people are told beside each task, in Markdown."""
+    guideline_version: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

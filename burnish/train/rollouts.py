@@ -118,10 +118,11 @@ class RolloutFeed:
         if self._chosen:
             taken = [self._chosen(group) for group in taken if self._learns(group)]
         self._hold(taken)
+        beside = self._left_out(found) if self._watched else []
         write_samples(self._samples, iteration, found)
         self._written += sum(len(group.answers) for group in found)
         seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
-        metrics = self._metrics(found, taken, useful)
+        metrics = self._metrics(found, taken, useful, beside)
         if self._advantages.kl and "objective/kl" in metrics:
             self._advantages.kl.observe(metrics["objective/kl"], sum(len(group.answers) for group in taken))
         return metrics | {f"seconds/{name}": each for name, each in seconds.items()}
@@ -140,6 +141,14 @@ class RolloutFeed:
             self._held.append(_standing_for([group for group in share if group.row not in learned], batches))
         credited = iter(self._advantages.of([batch for batches in self._held for batch in batches]))
         self._held = [[next(credited) for _ in batches] for batches in self._held]
+
+    def _left_out(self, found: Sequence[Group]) -> list[Batch]:
+        """What was measured of answers that no minibatch holds. A watch reads how far the policy is from all that it
+        says: where every answer is as good as the next, nothing is learned, and the policy may be far gone."""
+        held = {row for batches in self._held for batch in batches for row in batch.rows}
+        groups = {group.row: group for group in found if group.row not in held}
+        packs = best_fit([group.document() for group in groups.values()], self._config.micro_tokens)
+        return [self._measured(each, groups) for each in packs]
 
     def _learns(self, group: Group) -> bool:
         return self._exploits_all or not self._advantages.vanish(group.scores)
@@ -181,7 +190,9 @@ class RolloutFeed:
                 group.kl = list(islice(kl, len(group.answers)))
         return batch.with_extra(**extra)
 
-    def _metrics(self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group]) -> dict[str, float]:
+    def _metrics(
+        self, found: Sequence[Group], taken: Sequence[Group], useful: Sequence[Group], beside: Sequence[Batch]
+    ) -> dict[str, float]:
         """Means over the answers of the iteration, under the names of TRL's PPO."""
         answers = [answer for group in found for answer in group.answers]
         scores = [score for group in found for score in group.scores]
@@ -204,14 +215,16 @@ class RolloutFeed:
             said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
             if said:
                 metrics[f"reward/{name}"] = _mean(said)
-        return metrics | self._measured_metrics(score)
+        return metrics | self._measured_metrics(score, beside)
 
-    def _measured_metrics(self, score: float) -> dict[str, float]:
+    def _measured_metrics(self, score: float, beside: Sequence[Batch]) -> dict[str, float]:
         """Those of what was measured in the batches."""
-        batches = [batch for part in self._held for batch in part]
-        extras = batches[0].extra if batches else {}
-        names = [name for name in ("kl_N", "full_kl_N", "entropy_N", "returns_N", "old_values_N") if name in extras]
-        found = {name: torch.cat([batch.extra[name] for batch in batches]) for name in names}
+        batches = [*(batch for part in self._held for batch in part), *beside]
+        found = {
+            name: torch.cat(parts)
+            for name in ("kl_N", "full_kl_N", "entropy_N", "returns_N", "old_values_N")
+            if (parts := [batch.extra[name] for batch in batches if name in batch.extra])
+        }
         answers = sum(batch.last_B.numel() for batch in batches)
         metrics: dict[str, float] = {}
         if "entropy_N" in found:

@@ -17,6 +17,7 @@ from jinja2.ext import extract_from_ast
 from burnish.errors import Problem, Said
 from burnish.label import app as server
 from burnish.label import desk, door, forms, language, shield
+from burnish.label.export import FORMS
 from burnish.label.language import ENGLISH, LANGUAGES, environment
 from burnish.store.details import FLAGS, STRENGTHS
 from burnish.store.session import Store
@@ -27,14 +28,24 @@ from .conftest import Browser
 PACKAGE = Path(language.__file__).parents[1]
 TEMPLATES = sorted((PACKAGE / "label/templates").glob("*.html"))
 SCRIPT = PACKAGE / "label/static/keys.js"
-ACTS = ("label/conduct", "label/door", "label/forms", "label/passwords", "label/staff", "store/events", "store/gold")
-ACTS += ("store/languages", "store/people", "store/settlements", "store/tasks")
+ACTS = (
+    "label/conduct",
+    "label/door",
+    "label/downloads",
+    "label/forms",
+    "label/passwords",
+    "label/staff",
+    "store/events",
+    "store/gold",
+)
+ACTS += ("store/languages", "store/people", "store/settings", "store/settlements", "store/tasks")
 """Modules whose refusals a person can meet on a page. `store/kinds` has further ones, for programs; see PAGES_ONLY."""
 PAGES_ONLY = {"store/kinds": "DataError"}
 TABLES = (
     *forms.SKIPS.values(),
     *FLAGS.values(),
     *STRENGTHS.values(),
+    *FORMS.values(),
     *ROLES,
     *(kind for kind in get_args(AnnotatorKind) if kind != "person"),
     *(text for notice in server.NOTICES.values() for text in notice),

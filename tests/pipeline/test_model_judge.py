@@ -13,6 +13,7 @@ from burnish.label import service
 from burnish.label.campaigns import ask
 from burnish.label.export import export
 from burnish.pipeline.model_judge import UNREADABLE, Adviser, advise, principles
+from burnish.pipeline.suggest import Wanted, suggest
 from burnish.records.entries import Entry
 from burnish.store import queries
 from burnish.store.session import Store, open_store
@@ -150,6 +151,15 @@ def test_the_same_again_asks_nothing_and_other_terms_need_another_name(store: St
     assert (
         advise(store, "one", judge, replace(ADVISER, principles="It is brief.", name="brief"), Silent())["judged"] == 3
     )
+
+
+def test_only_an_order_can_be_asked_for(store: Store):
+    with store.transaction() as session:
+        queries.create_campaign(session, key="k", name="k", question="?", kind="good_bad", overlap=1)
+    with pytest.raises(StoreError, match="asks for a good or bad"):
+        advise(store, "k", Scripted(lower_is_better), ADVISER, Silent())
+    with pytest.raises(StoreError, match="asks for a good or bad"):
+        suggest(store, "k", Wanted(budget=1), reward=None, model="nowhere", progress=Silent())
 
 
 def test_a_killed_run_goes_on(store: Store):

@@ -99,6 +99,28 @@ def test_summed_over_sampled_prefixes_it_is_the_kl_of_whole_answers(tmp_path: Pa
     assert metrics["val/distinct_2"] == 9 / 400
 
 
+def test_answers_that_teach_nothing_are_as_far_away_as_those_that_do(tmp_path: Path) -> None:
+    """One prompt's answers are all worth the same, so that no minibatch holds them; the other prompt's differ."""
+    found = {}
+    for tied in (False, True):
+        table = Table(MOVED)
+        said = answers(3, 2)
+        worth = [dict.fromkeys(said, 0.0) if tied else {each: float(each[0]) for each in said}]
+        made = feed(
+            table,
+            tmp_path / str(tied),
+            PerAnswer(),
+            sampler=Exact(table, 2),
+            reward=Payout(*worth),
+            reference=TREE,
+            watched=True,
+        )
+        work = made.next(0)
+        found[tied] = work.metrics["objective/full_kl"]
+        assert (not work.batches) == tied
+    assert found[True] == pytest.approx(found[False], abs=1e-6)
+
+
 REFERENCE = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)
 PAID = Payout({(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 2.0})
 SEEN = Payout({(0,): 0.0, (1,): 1.0, (2,): 0.5, (3,): 0.3}, "held_out")

@@ -13,6 +13,8 @@ const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
 const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
 const ordered = "order" in answers.dataset;
+const guideline = document.getElementById("guideline");
+const written = document.getElementById("written");
 const drafts = "burnish:";
 const draft = drafts + form.dataset.draft;
 const right = document.documentElement.dir === "rtl" ? -1 : 1; // which way the scale goes
@@ -134,6 +136,20 @@ function passed(event, card, over) {
   return rows().indexOf(over) > rows().indexOf(card) === beyond > 0;
 }
 
+function copies(block) {
+  const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
+  button.textContent = words.copy;
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(block.querySelector("code").textContent);
+    say(words.copied);
+  });
+  block.prepend(button);
+}
+
+function toggleGuideline() {
+  if (guideline) guideline.open = !guideline.open;
+}
+
 function openSkip() {
   skip.open = true;
   document.getElementById("reason").focus();
@@ -216,6 +232,9 @@ const keys = {
   e: () => document.getElementById("edits") && open("edits", `label:nth-of-type(${place()}) textarea`),
   r: () => open("why", "textarea"),
   u: () => document.getElementById("undo")?.click(),
+  w: () => written.click(),
+  g: toggleGuideline,
+  "?": toggleGuideline,
   j: () => move(1),
   k: () => move(-1),
   J: () => ordered && marked() && shift(marked(), below),
@@ -259,5 +278,12 @@ document.getElementById("leave")?.addEventListener("click", () => localStorage.r
 document.querySelector("form.who").addEventListener("submit", () => forget(Infinity));
 forget(Date.now() - 24 * 60 * 60 * 1000);
 restore();
+form.querySelectorAll(".answer-head").forEach((head) => {
+  // the whole card is its label, but for what somebody marks to copy
+  head.parentElement.addEventListener("click", (event) => {
+    if (!event.target.closest("label, button") && getSelection().isCollapsed) head.click();
+  });
+});
+document.querySelectorAll("pre").forEach(copies);
 if (ordered) rows().forEach(drag);
 if (rows().length) mark(missing()[0] || rows()[0]);
