@@ -206,7 +206,8 @@ def test_a_crowd_fills_every_seat_once_and_meets_no_error(
             firsts = [every * number / people for number in range(people)]
             list(pool.map(lambda person, first: person.work(campaign, first=first, every=every), persons, firsts))
         rate = items * 3 / (time.perf_counter() - began)
-    assert [person.refused for person in persons if person.refused] == []
+    refused = [each for person in persons for each in person.refused]
+    assert not refused, f"{len(refused)} were refused: {refused[0]}"
     said = kept_once(place, campaign)
     assert len(said) == items * 3  # so that each item has its three
     late = statistics.quantiles([second for person in persons for second in person.seconds], n=20)[-1]
