@@ -9,6 +9,7 @@ is our own bug.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -28,6 +29,29 @@ def nearest(wrong: str, known: list[str]) -> str:
     """A mend for a misspelt name: the closest known one, or the list of them."""
     close = get_close_matches(wrong, known, n=1, cutoff=0.6)
     return f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(sorted(known))}."
+
+
+class Said(str):
+    """A sentence that knows its text and what stands in the text's places, `%(name)s`: a string that a page can say in
+    another language too. Numbers are written whole, with thousands set apart; a tuple is a list."""
+
+    __slots__ = ("text", "values")
+    text: str
+    values: Mapping[str, object]
+
+    def __new__(cls, text: str, /, **values: object) -> Said:
+        made = super().__new__(cls, text % {name: _filled(value) for name, value in values.items()})
+        made.text, made.values = text, values
+        return made
+
+    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, object]]:
+        return (self.text,), dict(self.values)  # for pickle, which an error between processes goes through
+
+
+def _filled(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_filled, value))  # pyright: ignore[reportUnknownArgumentType]
+    return f"{value:,.0f}" if isinstance(value, int | float) else str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import combinations
 from statistics import median
 
+from burnish.errors import Said
 from burnish.stats.agreement import cohen_kappa, pairwise_agreement
 from burnish.stats.raters import dawid_skene
 from burnish.stats.reliability import ac1, alpha, fleiss_kappa
@@ -73,7 +75,7 @@ def agreement(languages: Mapping[int, str | None], judgements: Iterable[Judgemen
             kept[judgement.item].append(judgement)
     parts = {"all": kept}
     by_language = _split(kept, languages)
-    by_week = _split(kept, {item: f"{max(each.created for each in those):%G, week %V}" for item, those in kept.items()})
+    by_week = _split(kept, {item: _week(max(each.created for each in those)) for item, those in kept.items()})
     for some in (by_language, by_week):
         parts |= some if len(some) > 1 else {}
     signs = _signs(kept)
@@ -82,6 +84,11 @@ def agreement(languages: Mapping[int, str | None], judgements: Iterable[Judgemen
         raters=_raters(kept, signs),
         couples=_couples(signs),
     )
+
+
+def _week(at: datetime) -> str:
+    year, week, _ = at.isocalendar()
+    return Said("%(year)s, week %(week)s", year=str(year), week=f"{week:02}")
 
 
 def _split(

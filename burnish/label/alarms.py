@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from burnish.errors import Said
 from burnish.stats.intervals import exact, wilson
 from burnish.store.conduct import Conduct
 from burnish.store.views import Annotator
@@ -52,13 +53,17 @@ def _signs(found: Conduct, usual: float, pass_mark: float) -> Signs:
     gold = wilson(sum(scores), len(scores)) if scores else None
     alarms: list[str] = []
     if answers >= ENOUGH and seconds * HASTE < usual:
-        alarms.append(f"fast: {seconds:.0f} s an answer, where the campaign's median is {usual:.0f} s")
+        words = {"seconds": seconds, "usual": usual}
+        alarms.append(Said("fast: %(seconds)s s an answer, where the campaign's median is %(usual)s s", **words))
     if first and not first.low <= 0.5 <= first.high:
-        place = "first" if first.value > 0.5 else "last"
-        share = max(first.value, 1 - first.value)
-        alarms.append(f"one place: what is shown {place} is the better one in {100 * share:.0f} of 100 answers")
+        of = 100 * max(first.value, 1 - first.value)
+        if first.value > 0.5:
+            alarms.append(Said("one place: what is shown first is the better one in %(of)s of 100 answers", of=of))
+        else:
+            alarms.append(Said("one place: what is shown last is the better one in %(of)s of 100 answers", of=of))
     if gold and gold.high < pass_mark:
-        alarms.append(f"gold questions: {100 * gold.value:.0f} % right, where {100 * pass_mark:.0f} % are asked for")
+        shares = {"right": 100 * gold.value, "asked": 100 * pass_mark}
+        alarms.append(Said("gold questions: %(right)s %% right, where %(asked)s %% are asked for", **shares))
     if found.training.failed:
         alarms.append("did not pass the training, and has no gold question left to try")
     return Signs(
@@ -77,5 +82,5 @@ def _practice(found: Conduct) -> str:
     if not training.wanted:
         return ""
     if training.passed_after is None:
-        return f"{len(training.answered)} of {training.wanted}"
-    return f"passed after {training.passed_after}"
+        return Said("%(done)s of %(wanted)s", done=len(training.answered), wanted=training.wanted)
+    return Said("passed after %(questions)s", questions=training.passed_after)

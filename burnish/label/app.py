@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -35,6 +34,7 @@ from burnish.label import (
 )
 from burnish.label.desk import Desk
 from burnish.label.door import Door, is_loopback
+from burnish.label.language import environment
 from burnish.label.shield import Shield
 from burnish.store.languages import languages
 from burnish.store.session import Store, open_store
@@ -51,14 +51,17 @@ NOTICES = {
     404: ("Nothing here", "This page, campaign or task does not exist, or is not yours."),
     405: ("Nothing here", "This page cannot be used in that way."),
 }
+FAILED = ("This did not work", "Nothing was saved.")
+SETTLED = ("This one is settled", "It %(found)s.")
+NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(found)s)")
+"""Titles and texts of pages that tell why there is no other. A text's `%(found)s` is what went wrong."""
 
 
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
-    templates = Jinja2Templates(HERE / "templates")
-    cast("dict[str, Any]", templates.env.filters)["shown"] = texts.shown_here  # typed by those that come with it
-    app.state.desk = Desk(store=store, door=Door(store=store), templates=templates)
+    pages = environment(shown=texts.shown_here)
+    app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(env=pages))
     for router in (
         entry.router,
         routes.router,
@@ -129,15 +132,15 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _notice(request: Request, status: int, title: str, text: str) -> Response:
+def _notice(request: Request, status: int, title: str, text: str, problem: Problem | None = None) -> Response:
     desk: Desk = request.app.state.desk
     back = request.path_params.get("campaign") if status in (409, 503) else None
-    return desk.page(request, "notice.html", status, title=title, text=text, back=back)
+    return desk.page(request, "notice.html", status, title=title, text=text, problem=problem, back=back)
 
 
 def _http_notice(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    title, text = NOTICES.get(status, ("This did not work", "Nothing was saved."))
+    title, text = NOTICES.get(status, FAILED)
     return _notice(request, status, title, text)
 
 
@@ -149,5 +152,5 @@ def _no_such_page(request: Request, _error: Exception) -> Response:
 def _burnish_notice(request: Request, error: Exception) -> Response:
     assert isinstance(error, BurnishError)
     if isinstance(error, StoreError):
-        return _notice(request, 409, "This one is settled", f"It {error.problems[0].found}. {error.problems[0].mend}")
-    return _notice(request, 503, "Not saved", f"The task is still yours; please answer it again. ({error})")
+        return _notice(request, 409, *SETTLED, error.problems[0])
+    return _notice(request, 503, *NOT_SAVED, error.problems[0])

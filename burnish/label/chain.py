@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from threading import Lock
 
-from burnish.errors import StoreError
+from burnish.errors import Problem, StoreError
 from burnish.store import events
 from burnish.store.session import Store
 
@@ -28,7 +28,7 @@ class Verdict:
     lines: int
     head: str
     """The hash of the last line: kept elsewhere, it shows that none was cut off."""
-    broken: str | None
+    broken: Problem | None
     """What does not fit."""
 
 
@@ -47,6 +47,6 @@ class Chain:
             try:
                 self.line, self.hash = events.verify_from(session, self.line, self.hash, most)
             except StoreError as error:
-                broken = error.problems[0].found
+                broken = error.problems[0]
             lines, head = events.head(session)
             return Verdict(checked=self.line, lines=lines, head=head, broken=broken)

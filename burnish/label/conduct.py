@@ -7,7 +7,7 @@ from fastapi.responses import RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Found, Manager, SignedForm, sentence
+from burnish.label.desk import At, Desk, Found, Manager, SignedForm
 from burnish.label.forms import whole
 from burnish.store.conduct import LATEST
 from burnish.store.gold import EVERY
@@ -29,7 +29,7 @@ def set_training(request: Request, at: At, who: Manager, form: SignedForm, campa
         number, percent = whole(form, "training", 1000), whole(form, "pass", 100)
         service.set_training(at.store, campaign.id, number, percent / 100, by=who.person)
     except (StoreError, DataError) as error:
-        return _page(request, at, campaign, 422, error=sentence(error))
+        return _page(request, at, campaign, 422, error=error.problems[0])
     return RedirectResponse(f"/progress/{campaign.id}/people", 303)
 
 

@@ -11,10 +11,11 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from burnish.errors import BurnishError, StoreError
+from burnish.errors import StoreError
 from burnish.label import service
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
+from burnish.label.language import LANGUAGES, spoken
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Role
@@ -58,9 +59,11 @@ class Desk:
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
         who = self.who(request)
         rights = {right for right in RIGHTS if who and has(who.person, right)}
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        context = {"visitor": who, "rights": rights, "here": asked if request.method == "GET" else "/", **context}
         chosen = request.query_params.get("written")
         written = (chosen or request.cookies.get(WRITTEN)) == "1"
-        context = {"visitor": who, "rights": rights, "written": written, **context}
+        context |= {"written": written, "language": spoken(request), "languages": LANGUAGES.values()}
         answer = self.templates.TemplateResponse(request, name, context, status_code=status)
         if chosen is not None:
             age, secure = A_YEAR, request.url.scheme == "https"
@@ -140,9 +143,3 @@ def let_in(request: Request, at: Desk, token: str) -> Response:
     age, secure = int(VISIT_LASTS.total_seconds()), request.url.scheme == "https"
     answer.set_cookie(COOKIE, token, max_age=age, httponly=True, samesite="lax", secure=secure)
     return answer
-
-
-def sentence(error: BurnishError) -> str:
-    """An error of ours for a page: without the place, as a sentence."""
-    problem = error.problems[0]
-    return f"{problem.found[:1].upper()}{problem.found[1:]}. {problem.mend}".rstrip()

@@ -12,7 +12,7 @@ from fastapi.responses import RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import Adjudicator, At, Desk, Found, Id, PageNumber, SignedForm, sentence
+from burnish.label.desk import Adjudicator, At, Desk, Found, Id, PageNumber, SignedForm
 from burnish.label.door import Visitor
 from burnish.store.disputes import PAGE, Dispute
 from burnish.store.kinds import read_places
@@ -56,7 +56,7 @@ def settle(
     try:
         _settle(at, who, disputed[0], form)
     except (StoreError, DataError) as error:
-        return _page(request, at, campaign, disputed, 422, error=sentence(error), filled=form)
+        return _page(request, at, campaign, disputed, 422, error=error.problems[0], filled=form)
     return RedirectResponse(f"/campaigns/{campaign.id}/disagreements", 303)
 
 

@@ -10,7 +10,7 @@ import ipaddress
 import unicodedata
 from dataclasses import dataclass, field
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 from burnish.label.passwords import Guesses, fits, hashed
 from burnish.records.durable import digest_value
 from burnish.store import people
@@ -105,5 +105,5 @@ def clean_name(text: str) -> str:
     if not name:
         raise StoreError(Problem("name", "a name is needed, so that your judgements can be told from others'"))
     if len(name) > LONGEST_NAME or not name.isprintable():
-        raise StoreError(Problem("name", f"a name has at most {LONGEST_NAME} printable characters"))
+        raise StoreError(Problem("name", Said("a name has at most %(most)s printable characters", most=LONGEST_NAME)))
     return name

@@ -13,9 +13,9 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
 from starlette.background import BackgroundTask
 
-from burnish.errors import BurnishError, DataError, Problem, StoreError
+from burnish.errors import BurnishError, DataError, Problem, Said, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Found, Id, Manager, SignedForm, Who, sentence
+from burnish.label.desk import At, Desk, Found, Id, Manager, SignedForm, Who
 from burnish.label.forms import whole
 from burnish.store.views import Annotator
 
@@ -50,7 +50,7 @@ def export(request: Request, at: At, who: Manager, form: SignedForm, campaign: F
     except BaseException as error:
         rmtree(aside)
         if isinstance(error, BurnishError):
-            return _page(request, at, 422, error=sentence(error), wrong=campaign.id)
+            return _page(request, at, 422, error=error.problems[0], wrong=campaign.id)
         raise
     return FileResponse(made, filename=made.name, background=BackgroundTask(rmtree, aside))
 
@@ -86,5 +86,5 @@ def _page(request: Request, at: Desk, status: int = 200, **context: Any) -> Resp
 
 def _licence(text: str) -> str:
     if len(text) > LONGEST_LICENCE:
-        raise DataError(Problem("licence", f"has more than {LONGEST_LICENCE} characters"))
+        raise DataError(Problem("licence", Said("the licence has more than %(most)s characters", most=LONGEST_LICENCE)))
     return text.strip() or "unknown"

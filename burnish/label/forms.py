@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from burnish.errors import DataError, Problem
+from burnish.errors import DataError, Problem, Said
 from burnish.store.details import FLAGS, LONGEST_EDIT, LONGEST_RATIONALE, Details
 from burnish.store.kinds import KINDS, Form, Ranks
 from burnish.store.views import Campaign, Judgement, Task
@@ -59,7 +59,9 @@ def _read_edit(form: Form, place: int, answer: str) -> str | None:
     if text in ("", _lines(answer)):
         return None
     if len(text) > LONGEST_EDIT:
-        raise DataError(Problem("edit", f"your answer {place} has {len(text):,} characters; {LONGEST_EDIT:,} are kept"))
+        said = {"place": place, "number": len(text), "most": LONGEST_EDIT}
+        found = Said("your answer %(place)s has %(number)s characters; %(most)s are kept", **said)
+        raise DataError(Problem("edit", found))
     return text
 
 
@@ -75,7 +77,7 @@ def _lines(text: str) -> str:
 def _read_flags(form: Form, place: int) -> tuple[str, ...]:
     harm = form.get(f"harm-{place}", "")
     if harm and harm not in HARMS:
-        raise DataError(Problem("flags", f"choose how answer {place} is harmful"))
+        raise DataError(Problem("flags", Said("choose how answer %(place)s is harmful", place=place)))
     said = [harm] if harm else []
     return tuple(sorted(said + [flag for flag in OTHERS if f"flag-{place}-{flag}" in form]))
 
@@ -85,7 +87,8 @@ def _read_rationale(form: Form, campaign: Campaign) -> str:
     if campaign.asks.rationale and not text:
         raise DataError(Problem("rationale", "say why, in a few words"))
     if len(text) > LONGEST_RATIONALE:
-        found = f"your reason has {len(text):,} characters; {LONGEST_RATIONALE:,} are kept"
+        said = {"number": len(text), "most": LONGEST_RATIONALE}
+        found = Said("your reason has %(number)s characters; %(most)s are kept", **said)
         raise DataError(Problem("rationale", found))
     return text
 
@@ -102,5 +105,6 @@ def whole(form: Mapping[str, str], field: str, most: int) -> int:
     """A whole number from 0 to `most`."""
     text = form.get(field, "")
     if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= most):
-        raise DataError(Problem(field, f"a whole number from 0 to {most} is needed, not “{text}”"))
+        found = Said("a whole number from 0 to %(most)s is needed, not “%(text)s”", most=most, text=text)
+        raise DataError(Problem(field, found))
     return int(text)

@@ -13,7 +13,7 @@ from threading import BoundedSemaphore, Lock
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 
 SHORTEST, LONGEST = 10, 200
 TRIES = 5
@@ -27,7 +27,8 @@ _nobody = _argon.hash("a password that nobody has")
 def hashed(password: str) -> str:
     """The hash to keep. Raises StoreError for a password that is too short to be one."""
     if not SHORTEST <= len(password) <= LONGEST:
-        raise StoreError(Problem("password", f"a password has {SHORTEST} to {LONGEST} characters"))
+        found = Said("a password has %(fewest)s to %(most)s characters", fewest=SHORTEST, most=LONGEST)
+        raise StoreError(Problem("password", found))
     with _at_once:
         return _argon.hash(password)
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import RIGHTS, At, Desk, Id, Judge, SignedForm, sentence
+from burnish.label.desk import RIGHTS, At, Desk, Id, Judge, SignedForm
 from burnish.label.door import Visitor
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
 from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
@@ -78,7 +78,7 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
             ranks, details = read(form, found, asked)
             service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
-        return _task_page(request, at, who, found, asked, 422, error=sentence(error), filled=form)
+        return _task_page(request, at, who, found, asked, 422, error=error.problems[0], filled=form)
     onward = f"/tasks/{task}/lesson" if service.lesson(at.store, task) else "?saved=1"
     address = f"/campaigns/{campaign}{onward}"
     if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect

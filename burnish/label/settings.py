@@ -9,7 +9,7 @@ from fastapi.responses import RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Found, Manager, SignedForm, sentence
+from burnish.label.desk import At, Desk, Found, Manager, SignedForm
 from burnish.label.forms import whole
 from burnish.store.settings import LONGEST_GUIDELINE, MOST_OVERLAP
 from burnish.store.views import Campaign
@@ -33,7 +33,7 @@ def change_settings(request: Request, at: At, who: Manager, form: SignedForm, ca
             at.store, campaign.id, overlap=overlap, closed=closed, guideline=guideline, by=who.person
         )
     except (StoreError, DataError) as error:
-        return _page(request, at, campaign, 422, error=sentence(error), filled=form)
+        return _page(request, at, campaign, 422, error=error.problems[0], filled=form)
     return RedirectResponse(f"/progress/{campaign.id}/settings?saved=1", 303)
 
 

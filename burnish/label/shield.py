@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from burnish.label.language import spoken
+
 LARGEST_BODY = 1024 * 1024
 """Bytes. Most forms have a few hundred; nine long answers written better, percent-encoded, have most of this."""
+TOO_LONG = "This request is too long."
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -36,7 +40,7 @@ class Shield:
             await send(message)
 
         if scope["type"] == "http" and not _body_fits(scope):
-            await PlainTextResponse("This request is too long.", 413)(scope, receive, send_shielded)
+            await PlainTextResponse(spoken(Request(scope)).say(TOO_LONG), 413)(scope, receive, send_shielded)
         else:
             await self.app(scope, receive, send_shielded)
 

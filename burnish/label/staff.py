@@ -8,7 +8,7 @@ from fastapi.responses import RedirectResponse
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Id, Manager, SignedForm, sentence
+from burnish.label.desk import At, Desk, Id, Manager, SignedForm
 from burnish.label.door import Visitor
 from burnish.store.languages import languages
 from burnish.store.people import LOOKED_AFTER
@@ -30,8 +30,8 @@ def invite(request: Request, at: At, who: Manager, form: SignedForm) -> Response
         read = languages(form.get("languages", ""))
         token = service.invite(at.store, _role(form.get("role", "")), by=who.person, languages=read)
     except (StoreError, DataError) as error:
-        return _page(request, at, who, 422, error=sentence(error))
-    return _page(request, at, who, link=_link(request, token), whose="someone new")
+        return _page(request, at, who, 422, error=error.problems[0])
+    return _page(request, at, who, link=_link(request, token))
 
 
 @router.post("/{person}/link")
@@ -40,7 +40,7 @@ def invite_again(request: Request, at: At, who: Manager, person: Id, form: Signe
     try:
         token = service.invite_again(at.store, person, by=who.person)
     except StoreError as error:
-        return _page(request, at, who, 422, error=sentence(error))
+        return _page(request, at, who, 422, error=error.problems[0])
     return _page(request, at, who, link=_link(request, token), whose=service.person(at.store, person).name)
 
 
@@ -58,7 +58,7 @@ def change(request: Request, at: At, who: Manager, person: Id, form: SignedForm)
             case _:
                 raise DataError(Problem("act", "this is not something that can be done to a person"))
     except (StoreError, DataError) as error:
-        return _page(request, at, who, 422, error=sentence(error))
+        return _page(request, at, who, 422, error=error.problems[0])
     return RedirectResponse("/people", 303)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 from burnish.records.durable import digest_value
 from burnish.store.schema import EventRow
 
@@ -119,7 +119,9 @@ def verbs(session: Session) -> list[str]:
 
 
 def _broken(line: int) -> StoreError:
-    found = f"line {line} of the audit log does not continue the one before: it was changed, or one is missing"
+    found = Said(
+        "line %(line)s of the audit log does not continue the one before: it was changed, or one is missing", line=line
+    )
     return StoreError(Problem(f"event {line}", found, "Restore the database from a backup."))
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from burnish.errors import DataError, Problem, StoreError
+from burnish.errors import DataError, Problem, Said, StoreError
 from burnish.store.details import FLAGS, LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS, Asks, Details
 from burnish.store.ranks import agreed, dense
 from burnish.store.views import CampaignKind
@@ -158,9 +158,9 @@ def read_places(form: Form, answers: int) -> Ranks:
     """The place that each answer was given, in the shown order. Raises DataError naming the answers without one."""
     allowed = {str(rank): rank for rank in range(1, answers + 1)}
     said = [form.get(f"rank-{place}", "") for place in range(1, answers + 1)]
-    missing = [f"answer {place}" for place, rank in enumerate(said, start=1) if rank not in allowed]
+    missing = [Said("answer %(place)s", place=at) for at, rank in enumerate(said, start=1) if rank not in allowed]
     if missing:
-        raise DataError(Problem("rank", f"give a place to {', '.join(missing)}"))
+        raise DataError(Problem("rank", Said("give a place to %(answers)s", answers=tuple(missing))))
     return tuple(allowed[rank] for rank in said)
 
 
@@ -191,9 +191,13 @@ def _read_grades(form: Form, answers: int, asks: Asks) -> tuple[None, Details]:
         for place in range(1, answers + 1)
         for number, axis in enumerate(asks.axes, start=1)
     }
-    missing = [f"answer {place} ({axis})" for (place, axis), name in names.items() if form.get(name) not in allowed]
+    missing = [
+        Said("answer %(place)s (%(axis)s)", place=place, axis=axis)
+        for (place, axis), name in names.items()
+        if form.get(name) not in allowed
+    ]
     if missing:
-        raise DataError(Problem("grade", f"give a grade to {', '.join(missing)}"))
+        raise DataError(Problem("grade", Said("give a grade to %(answers)s", answers=tuple(missing))))
     ratings = ({axis: allowed[form[names[place, axis]]] for axis in asks.axes} for place in range(1, answers + 1))
     return None, Details(ratings=tuple(ratings))
 

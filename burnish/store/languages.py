@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 
 _TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_][A-Za-z0-9]+)*")
 
@@ -20,6 +20,6 @@ def languages(text: str) -> list[str]:
     words = re.split(r"[\s,;]+", text.strip()) if text.strip() else []
     tags = {word: language(word) for word in words}
     if wrong := [word for word, tag in tags.items() if tag is None]:
-        found = f'"{wrong[0]}" is not the tag of a language'
+        found = Said("“%(word)s” is not the tag of a language", word=wrong[0])
         raise StoreError(Problem("languages", found, "Write tags of two or three letters, for example: en, fr, es."))
     return sorted({tag for tag in tags.values() if tag})

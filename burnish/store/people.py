@@ -15,7 +15,7 @@ from typing import cast
 from sqlalchemy import Select, delete, func, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 from burnish.records.durable import digest_bytes
 from burnish.store import events, leases
 from burnish.store.mapping import as_annotator
@@ -198,7 +198,8 @@ def _link(
 
 def _newcomer(session: Session, name: str, offer: InvitationRow, now: datetime) -> AnnotatorRow:
     if name.startswith(GONE) or session.scalar(select(AnnotatorRow.id).where(AnnotatorRow.name == name)):
-        raise StoreError(Problem("name", f'"{name}" is somebody here already', "Choose another name."))
+        found = Said("“%(name)s” is somebody here already", name=name)
+        raise StoreError(Problem("name", found, "Choose another name."))
     person = AnnotatorRow(
         handle=_fresh_handle(),
         name=name,
@@ -225,8 +226,10 @@ def _fresh_handle() -> str:
 def _refuse_above(session: Session, by: Annotator | None, role: str) -> None:
     """What `by` may do is read anew: since the page was asked for, somebody may have changed it."""
     if by and not _gives(session.get_one(AnnotatorRow, by.id), role):
-        only = "an owner" if role not in LOOKED_AFTER else "an owner or a manager who is not on hold"
-        raise StoreError(Problem("role", f"only {only} may do that with the role of {role}"))
+        found = "only an owner may do that with this role"
+        if role in LOOKED_AFTER:
+            found = "only an owner or a manager who is not on hold may do that"
+        raise StoreError(Problem("role", found))
 
 
 def _gives(person: AnnotatorRow, role: str) -> bool:

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 from burnish.store import events, leases
 from burnish.store.queries import campaign_row, clock
 from burnish.store.schema import ItemRow
@@ -36,10 +36,13 @@ def change(
     guideline is a new version; the log keeps the texts of all of them, and each judgement's line the version in force.
     """
     if not 1 <= overlap <= MOST_OVERLAP:
-        raise StoreError(Problem("overlap", f"from 1 to {MOST_OVERLAP} people judge each item, not {overlap}"))
+        found = Said("from 1 to %(most)s people judge each item, not %(asked)s", most=MOST_OVERLAP, asked=overlap)
+        raise StoreError(Problem("overlap", found))
     guideline = guideline.replace("\r\n", "\n").strip()
     if len(guideline) > LONGEST_GUIDELINE:
-        raise StoreError(Problem("guideline", f"has more than {LONGEST_GUIDELINE:,} characters"))
+        raise StoreError(
+            Problem("guideline", Said("the guideline has more than %(most)s characters", most=LONGEST_GUIDELINE))
+        )
     row = campaign_row(session, campaign)
     asked = {"overlap": overlap, "closed": closed, "guideline": guideline}
     changed = {field: value for field, value in asked.items() if getattr(row, field) != value}

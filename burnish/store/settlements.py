@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from sqlalchemy import Row, Select, select
 from sqlalchemy.orm import Session
 
-from burnish.errors import Problem, StoreError
+from burnish.errors import Problem, Said, StoreError
 from burnish.store import events, leases
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.ranks import own_order
@@ -124,7 +124,8 @@ def _refuse(session: Session, item: ItemRow, person: AnnotatorRow, note: str) ->
     if item.judged < 2:
         raise StoreError(Problem(place, "was judged by fewer than two people; there is nothing to settle"))
     if len(note) > LONGEST_NOTE:
-        raise StoreError(Problem("note", f"has {len(note)} characters; {LONGEST_NOTE} are kept"))
+        found = Said("your reason has %(number)s characters; %(most)s are kept", number=len(note), most=LONGEST_NOTE)
+        raise StoreError(Problem("note", found))
 
 
 def _last() -> Select[SettlementRow]:

@@ -34,10 +34,11 @@ class Browser:
         return self.page.text
 
     def send(self, **fields: str) -> Response:
-        """Send the last form of the last page with these fields filled in."""
+        """Send the last form of the last page, before its foot, with these fields filled in."""
         assert self.page is not None
-        action = re.findall(r'action="([^"]+)"', self.page.text)[-1]
-        filled = {**dict(HIDDEN.findall(self.page.text)), **fields}
+        page = self.page.text.partition("<footer>")[0]
+        action = re.findall(r'action="([^"]+)"', page)[-1]
+        filled = {**dict(HIDDEN.findall(page)), **fields}
         self.page = self.client.post(action, data=filled)
         return self.page
 

@@ -26,6 +26,7 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/join"): PUBLIC,
     ("POST", "/join"): PUBLIC,
     ("POST", "/sign-in"): PUBLIC,
+    ("POST", "/language"): PUBLIC,
     ("POST", "/sign-out"): SIGNED_IN,
     ("GET", "/campaigns/{campaign}"): JUDGES,
     ("GET", "/campaigns/{campaign}/tasks/{task}"): JUDGES,

@@ -1,5 +1,6 @@
 // Judging by keyboard. Everything here also works with the mouse and, without this file, as a plain form.
-// What a page has is told by its markup: data-keys are the keys of a choice, data-row is what digits are given to.
+// What a page has is told by its markup: data-keys are the keys of a choice, data-row is what digits are given to. What is
+// said here stands there too, in the page's language.
 "use strict";
 
 const form = document.getElementById("judge");
@@ -7,6 +8,7 @@ const answers = document.getElementById("answers");
 const said = document.getElementById("said");
 const skip = document.getElementById("skip");
 const rationale = document.getElementById("rationale");
+const words = JSON.parse(document.getElementById("words").textContent);
 const save = form.querySelector('button[value="judge"]');
 const choices = [...form.querySelectorAll("input[data-keys]")];
 const scale = choices.filter((choice) => choice.dataset.at).sort((a, b) => a.dataset.at - b.dataset.at);
@@ -15,6 +17,7 @@ const guideline = document.getElementById("guideline");
 const written = document.getElementById("written");
 const drafts = "burnish:";
 const draft = drafts + form.dataset.draft;
+const right = document.documentElement.dir === "rtl" ? -1 : 1; // which way the scale goes
 let sending = false;
 let again;
 
@@ -30,15 +33,14 @@ function mark(row, focus = true) {
   if (row && focus) row.focus();
 }
 
-function say(words) {
-  if (words) said.textContent = words;
-  else if (chosen()) said.textContent = `${chosen().dataset.said} Enter saves.`;
-  else if (rows().length) {
-    const left = missing().length;
-    said.textContent = left
-      ? `${left} of ${rows().length} ${answers.dataset.missing}.`
-      : `${answers.dataset.complete} Enter saves.`;
-  }
+const filled = (text, values) => text.replace(/\{(\w+)\}/g, (_, name) => values[name]);
+
+function say(text) {
+  const left = missing().length;
+  if (text) said.textContent = text;
+  else if (chosen()) said.textContent = `${chosen().dataset.said} ${words.enter}`;
+  else if (left) said.textContent = filled(answers.dataset.missing, { left, all: rows().length });
+  else if (rows().length) said.textContent = `${answers.dataset.complete} ${words.enter}`;
 }
 
 function choose(input) {
@@ -80,8 +82,8 @@ function lay(order, card) {
   form.dispatchEvent(new Event("change"));
   const shared = cards.filter((other) => other !== card && checked(other).value === checked(card).value);
   const name = (each) => each.querySelector("legend").textContent;
-  const where = `${name(card)} has place ${checked(card).value} of ${place}`;
-  say(`${where}${shared.length ? `, with ${shared.map(name).join(", ")}` : ""}.`);
+  const values = { card: name(card), place: checked(card).value, places: place, others: shared.map(name).join(", ") };
+  say(filled(shared.length ? words.shared : words.moved, values));
 }
 
 // Keys move a card past all that share the next place; a pointer may part them.
@@ -106,7 +108,7 @@ function tie(card) {
 function drag(card) {
   const grip = document.createElement("span");
   grip.className = "grip";
-  grip.title = "Drag to its place";
+  grip.title = words.drag;
   grip.setAttribute("aria-hidden", "true"); // for the pointer alone; keys and places do the same
   card.append(grip);
   grip.addEventListener("pointerdown", (event) => {
@@ -136,12 +138,12 @@ function passed(event, card, over) {
 
 function copies(block) {
   const button = Object.assign(document.createElement("button"), { type: "button", className: "copy" });
-  button.textContent = form.dataset.copy;
+  button.textContent = words.copy;
   button.addEventListener("click", async () => {
     const code = block.querySelector("code");
     try {
       await navigator.clipboard.writeText(code.textContent);
-      say(form.dataset.copied);
+      say(words.copied);
     } catch {
       getSelection().selectAllChildren(code); // not allowed here: it is marked, to be copied by hand
     }
@@ -156,7 +158,7 @@ function toggleGuideline() {
 function openSkip() {
   skip.open = true;
   document.getElementById("reason").focus();
-  say("Choose why; Enter skips, Escape goes back.");
+  say(words.skip);
 }
 
 const place = () => marked()?.dataset.row || 1; // of the marked answer, as it was shown
@@ -173,7 +175,7 @@ function enter(event) {
   if (skip.contains(event.target)) form.requestSubmit(skip.querySelector("button"));
   else if (complete() && rationale.required && !rationale.value.trim()) {
     open("why", "textarea");
-    say("Say why in a few words; Escape, then Enter saves.");
+    say(words.why);
   } else if (complete()) form.requestSubmit(save);
   else say(answers.dataset.first);
 }
@@ -196,7 +198,7 @@ function restore() {
       if (changed && input.closest(".more")) input.closest("details").open = true;
     }
   }
-  say("This is what you had filled in.");
+  say(words.restored);
 }
 
 function forget(old) {
@@ -214,7 +216,7 @@ async function send(button) {
     answer = await fetch(form.action, { method: "POST", body, redirect: "manual", headers: { Accept: "application/json" } });
     if (answer.headers.get("Content-Type") === "application/json") next = (await answer.json()).next;
   } catch {
-    say("No connection. Nothing is lost: this is kept here, and sent when the connection is back.");
+    say(words.offline);
     again = setTimeout(() => send(button), 3000);
   }
   sending = false;
@@ -243,11 +245,11 @@ const keys = {
   J: () => ordered && marked() && shift(marked(), below),
   K: () => ordered && marked() && shift(marked(), above),
   "=": () => ordered && marked() && tie(marked()),
-  ...(scale.length && { ArrowLeft: () => step(-1), ArrowRight: () => step(1) }),
+  ...(scale.length && { ArrowLeft: () => step(-right), ArrowRight: () => step(right) }),
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("footer")) return;
   if (event.key === "Enter") return enter(event);
   if (event.key === "Escape") {
     skip.open = false;
