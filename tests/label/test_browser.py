@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 
 from burnish.label import service
@@ -18,43 +15,31 @@ from burnish.store import queries, tasks
 from burnish.store.details import Asks
 from burnish.store.session import Store
 
+from .chromium import answering, browsing, needs_browser
+
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = Path("/usr/bin/chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM} (apt install chromium)")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+pytestmark = needs_browser
 WIDTHS = {"desk": (1280, 800), "phone": (390, 844)}
 
 
 @pytest.fixture
 def address(app: FastAPI) -> Iterator[str]:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with answering(app) as address:
+        yield address
 
 
 @pytest.fixture(params=WIDTHS)
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
     """A fresh browser of that width; what it complains of on its console fails the test."""
-    width, height = WIDTHS[request.param]
     complaints: list[str] = []
-    with playwright.sync_playwright() as driver:
-        context = driver.chromium.launch_persistent_context(
-            tmp_path / "profile", executable_path=CHROMIUM, args=FLAGS, viewport={"width": width, "height": height}
-        )
+    with browsing(tmp_path / "profile", *WIDTHS[request.param]) as context:
         page = context.pages[0]
         page.set_default_timeout(15_000)
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         yield page
-        context.close()
     assert [each for each in complaints if "Failed to load resource" not in each] == []  # refused, or out of reach
 
 

@@ -219,7 +219,7 @@ def test_a_crowd_fills_every_seat_once_and_meets_no_error(
 def killed(store: Store, fill: Callable[..., int], kills: int, *, keyed: bool = True) -> int:
     """How many judgements were acknowledged while the server was killed so many times: each is there, once, and nobody
     was told anything but that. Eight people judge and send again what they heard nothing of."""
-    campaign = fill(store, items=60 + 40 * kills, overlap=3)
+    campaign = fill(store, items=40 + 20 * kills, overlap=3)
     server = Server(store.url.render_as_string(hide_password=False))
     server.start()
     enough: list[bool] = []

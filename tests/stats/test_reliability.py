@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from nltk.metrics.agreement import AnnotationTask
+from nltk.metrics.distance import binary_distance, interval_distance
 
 from burnish.stats.agreement import cohen_kappa
 from burnish.stats.reliability import ac1, alpha, fleiss_kappa
@@ -64,6 +67,32 @@ def test_fleiss_own_kind_of_example():
     found = fleiss_kappa(units)
     assert found
     assert found.value == pytest.approx(0.210, abs=5e-4)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_they_agree_with_an_independent_library(seed: int):
+    """NLTK has α with gaps, and for whole tables Fleiss' κ (as multi-π) and Cohen's. Of AC1 it knows nothing."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(1, 5, 40)
+    whole = [[int(t if rng.random() < 0.7 else rng.integers(1, 5)) for _ in range(3)] for t in truth]
+    gaps = [[GAP if rng.random() < 0.2 else value for value in unit] for unit in whole]
+    for distance, theirs in (("nominal", binary_distance), ("interval", interval_distance)):
+        ours = alpha(gaps, distance)
+        assert ours
+        assert ours.value == pytest.approx(task_of(gaps, theirs).alpha(), abs=1e-9)
+    kappa = fleiss_kappa(whole)
+    assert kappa
+    assert kappa.value == pytest.approx(task_of(whole, binary_distance).pi(), abs=1e-9)
+    first, second = [unit[0] for unit in whole], [unit[1] for unit in whole]
+    assert cohen_kappa(first, second) == pytest.approx(task_of(whole, binary_distance).kappa_pairwise("0", "1"))
+
+
+def task_of(units: list[list[int | None]], distance: Callable[[int, int], float]) -> AnnotationTask:
+    """Units of at least two values in that library's form."""
+    said = [(unit, [each for each in enumerate(values) if each[1] is not GAP]) for unit, values in enumerate(units)]
+    return AnnotationTask(
+        [(str(who), unit, value) for unit, all_ in said if len(all_) > 1 for who, value in all_], distance
+    )
 
 
 def test_two_people_by_hand():

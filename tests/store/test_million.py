@@ -10,17 +10,17 @@ from sqlalchemy import text
 from burnish.store import conduct, disputes, duels, queries, tasks
 from burnish.store.session import Store
 
-PEOPLE, OVERLAP, FRESH = 60, 3, 50_000
-"""Items that nobody has seen yet wait behind those that are full."""
+PEOPLE, OVERLAP = 60, 3
 
 
-def seed(store: Store, full: int) -> int:
-    """A campaign of `full` items judged by OVERLAP people each, and FRESH ones: written by the database itself."""
+def seed(store: Store, full: int, fresh: int) -> int:
+    """A campaign of `full` items judged by OVERLAP people each, and behind them `fresh` ones that nobody has seen:
+    written by the database itself."""
     with store.transaction() as write:
         campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=OVERLAP)
         for number in range(PEOPLE):
             queries.add_annotator(write, f"person {number}", "person")
-    series = f"with recursive n(i) as (select 0 union all select i + 1 from n where i < {full + FRESH - 1})"
+    series = f"with recursive n(i) as (select 0 union all select i + 1 from n where i < {full + fresh - 1})"
     seat = "select i, s from n cross join (select 0 as s union select 1 union select 2) seats"
     when, who = "'2026-11-24 12:00:00'", f"1 + (i * {OVERLAP} + s) % {PEOPLE}"
     with store.transaction() as write:
@@ -84,8 +84,12 @@ def longest_read(store: Store, campaign: int) -> float:
     return max(taken)
 
 
-@pytest.mark.proof
-def test_the_next_of_a_million_comes_at_once(store: Store):
-    campaign = seed(store, 1_000_000 // OVERLAP + 1)
-    assert slowest(store, campaign, 120) < 0.1
+@pytest.mark.parametrize(
+    ("judged", "fresh", "times", "limit"),
+    [(3_000, 1_100, 6, 1.0), pytest.param(1_000_000, 50_000, 120, 0.1, marks=pytest.mark.proof)],
+)
+def test_the_next_of_a_million_comes_at_once(store: Store, judged: int, fresh: int, times: int, limit: float):
+    """The limit is the slowest one's, in seconds; with few judgements it is a busy machine's."""
+    campaign = seed(store, judged // OVERLAP + 1, fresh)
+    assert slowest(store, campaign, times) < limit
     assert longest_read(store, campaign) < 5

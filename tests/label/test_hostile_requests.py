@@ -1,0 +1,131 @@
+"""Requests that nobody's page would send, drawn from the application's own description: none of them is our fault.
+
+A form's fields stand in no signature, so that the description lacks them; here they are added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, Phase, settings
+
+from burnish.label import service
+from burnish.label.app import create_app
+from burnish.label.forms import HARMS, SKIPS
+from burnish.store.session import Store, open_store
+from burnish.store.views import ROLES, STANDINGS
+
+from .conftest import PASSWORD, Browser
+from .test_overview import judged
+from .test_rights import csrf_of
+
+TEXT = {"type": "string"}
+PLACE = {"anyOf": [{"enum": ["1", "2", "3"]}, TEXT]}
+
+
+def one_of(*values: str) -> dict[str, Any]:
+    return {"anyOf": [{"enum": list(values)}, TEXT]}
+
+
+FORMS: dict[str, dict[str, Any]] = {
+    "/join": {"name": TEXT, "password": TEXT},
+    "/sign-in": {"name": TEXT, "password": TEXT},
+    "/sign-out": {},
+    "/campaigns/{campaign}/tasks/{task}": {
+        "submission": one_of("one", "two"),
+        "act": one_of("judge", "skip"),
+        "again": one_of("1"),
+        "choice": one_of("first", "second", "tie", "both_bad"),
+        "reason": one_of(*SKIPS),
+        "rationale": TEXT,
+        "harm-1": one_of(*HARMS),
+        "edit-1": TEXT,
+    },
+    "/campaigns/{campaign}/disagreements/{item}": {
+        "submission": one_of("three", "four"),
+        "over": TEXT,
+        "note": TEXT,
+        "rank-1": PLACE,
+        "rank-2": PLACE,
+    },
+    "/progress/{campaign}/people": {"training": one_of("0", "1"), "pass": one_of("0", "100")},
+    "/people/invite": {"role": one_of(*ROLES), "languages": one_of("fr, ar")},
+    "/people/{person}": {
+        "act": one_of("role", "standing", "remove"),
+        "role": one_of(*ROLES),
+        "standing": one_of(*STANDINGS),
+    },
+    "/people/{person}/link": {},
+}
+"""The fields of every form, by its address."""
+HERE = {"campaign": [1], "task": [1, 2, 3, 4], "item": [1, 2], "person": [1, 2]}
+"""Ids that there are; the third person is who asks."""
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def busy(request: pytest.FixtureRequest, tmp_path) -> Iterator[Store]:
+    """A campaign that two people judged: the first item against each other."""
+    sqlite = request.param == "sqlite"
+    opened = open_store(tmp_path / "preferences.db" if sqlite else request.getfixturevalue("postgres")())
+    yield opened
+    opened.close()
+
+
+def described(app: FastAPI, csrf: str, link: str) -> dict[str, Any]:
+    """The application's own description, with the forms' fields, some ids that there are, and a link that is good."""
+    found = app.openapi()
+    for path, methods in found["paths"].items():
+        for method, operation in methods.items():
+            for parameter in operation.get("parameters", []):
+                if parameter["in"] == "path":
+                    parameter["schema"] = {"anyOf": [{"enum": HERE[parameter["name"]]}, parameter["schema"]]}
+            if method == "post":
+                fields = {**FORMS[path], "csrf": {"enum": [csrf]}, "once": one_of(link)}
+                schema = {"type": "object", "properties": fields, "required": ["csrf"]}
+                content = {"application/x-www-form-urlencoded": {"schema": schema}}
+                operation["requestBody"] = {"required": True, "content": content}
+    return found
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.proof)])
+def test_whatever_is_asked_the_server_is_not_at_fault(busy: Store, examples: int):
+    judged(busy, {"Amina": [(1, 2), (1, 2)], "Bob": [(2, 1), (1, 2)]})
+    app = create_app(busy)
+    statuses: dict[int, int] = {}
+    with TestClient(app, base_url="http://127.0.0.1:8600", raise_server_exceptions=False) as client:
+        browser = Browser(client=client)
+        browser.open(f"/join?once={service.invite(busy, 'owner')}")
+        csrf = csrf_of(browser.send(name="Olga", password=PASSWORD).text)
+        cookies = dict(client.cookies)
+        found = schemathesis.openapi.from_dict(
+            described(app, csrf, service.invite(busy, "annotator"))
+        ).get_all_operations()
+        for operation in sorted((each.ok() for each in found), key=lambda each: each.path == "/sign-out"):
+
+            @settings(
+                max_examples=examples,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.explicit, Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @hypothesis.given(case=operation.as_strategy())
+            def ask(case: schemathesis.Case) -> None:
+                client.cookies = cookies  # whatever the answer before set
+                asked = case.as_transport_kwargs(base_url="http://127.0.0.1:8600")
+                del asked["cookies"]
+                answer = client.request(**asked, follow_redirects=False)
+                statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+                assert answer.status_code < 500, (case.as_curl_command(), answer.text)
+
+            ask()
+    print(
+        f"{busy.url.get_backend_name()}: {sum(statuses.values())} requests, by answer {dict(sorted(statuses.items()))}"
+    )
