@@ -39,7 +39,7 @@ class Said(str):
     text: str
     values: Mapping[str, object]
 
-    def __new__(cls, text: str, **values: object) -> Said:
+    def __new__(cls, text: str, /, **values: object) -> Said:
         made = super().__new__(cls, text % {name: _filled(value) for name, value in values.items()})
         made.text, made.values = text, values
         return made

@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 from contextlib import closing
 from pathlib import Path
-from typing import Any, cast
 
 import uvicorn
 from fastapi import FastAPI, Request, Response
@@ -61,8 +60,7 @@ NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(f
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
-    pages = environment()
-    cast("dict[str, Any]", pages.filters)["shown"] = texts.shown_here  # typed by those that come with it
+    pages = environment(shown=texts.shown_here)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(env=pages))
     for router in (
         entry.router,

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, pass_context
@@ -100,17 +101,19 @@ def _by_favour(accepted: str) -> list[str]:
     return sorted((tag for tag, weight in weights.items() if weight > 0), key=lambda tag: -weights[tag])
 
 
-def environment() -> Environment:
+def environment(**filters: Any) -> Environment:
     """The templates, which find the language of their page in `language`. They name their own texts with `_`, where a
-    per cent sign is written twice; a text that a table holds has the filter `say`, an error `sentence`."""
+    per cent sign is written twice; a text that a table holds has the filter `say`, an error `sentence`. Further filters
+    are given."""
     made = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
-    made.globals |= {"_": _text}
-    made.filters |= {"say": _say, "sentence": _sentence, "number": _number}
+    named, known = cast("dict[str, Any]", made.globals), cast("dict[str, Any]", made.filters)  # typed by what they hold
+    named["_"] = _text
+    known |= {"say": _say, "sentence": _sentence, "number": _number, **filters}
     return made
 
 
 @pass_context
-def _text(context: Context, text: str, **values: object) -> Markup:
+def _text(context: Context, text: str, /, **values: object) -> Markup:
     return Markup(context["language"].say(text)) % values  # which escapes the values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable
 
@@ -84,7 +85,7 @@ def choose(browser: Browser, text: str) -> str:
 def test_a_manager_asks_for_practice_and_people_are_shown_what_was_right(store: Store, enter: Enter):
     campaign, manager = scene(store), enter("Mona", "manager")
     page = manager.open(f"/progress/{campaign}/people")
-    assert "3 of this campaign's items are gold questions" in page
+    assert "Gold questions among this campaign's items: 3." in html.unescape(page)
     fields = dict(HIDDEN.findall(page))
     for wrong in ({"training": "x", "pass": "80"}, {"training": "2", "pass": "101"}, {"training": "-1", "pass": "5"}):
         answer = manager.client.post(f"/progress/{campaign}/people", data={**fields, **wrong})

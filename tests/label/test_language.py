@@ -28,17 +28,14 @@ from .conftest import Browser
 PACKAGE = Path(language.__file__).parents[1]
 TEMPLATES = sorted((PACKAGE / "label/templates").glob("*.html"))
 SCRIPT = PACKAGE / "label/static/keys.js"
-ACTS = (
-    "label/conduct",
-    "label/door",
-    "label/downloads",
-    "label/forms",
-    "label/passwords",
-    "label/staff",
-    "store/events",
-    "store/gold",
+ACTS = tuple(
+    f"{area}/{module}"
+    for area, modules in {
+        "label": "conduct door downloads forms passwords staff",
+        "store": "events gold languages people settings settlements tasks",
+    }.items()
+    for module in modules.split()
 )
-ACTS += ("store/languages", "store/people", "store/settings", "store/settlements", "store/tasks")
 """Modules whose refusals a person can meet on a page. `store/kinds` has further ones, for programs; see PAGES_ONLY."""
 PAGES_ONLY = {"store/kinds": "DataError"}
 TABLES = (
@@ -63,7 +60,7 @@ others = pytest.mark.parametrize("code", [code for code in LANGUAGES if code != 
 def in_templates() -> set[str]:
     trees = [environment().parse(file.read_text(encoding="utf-8")) for file in TEMPLATES]
     found = (message for tree in trees for _, _, message in extract_from_ast(tree, ("_",)))
-    return {text for each in found if (text := each if isinstance(each, str) else each[0])}
+    return {text for each in found if (text := each if isinstance(each, str) else (each or ("",))[0])}
 
 
 def constants(tree: ast.AST) -> Iterator[str]:
