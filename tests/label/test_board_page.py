@@ -78,10 +78,10 @@ def test_the_page_says_what_it_rests_on(store: Store, enter: Callable[..., Brows
         service.submit(store, task=task.id, submission=str(number), ranks=ranks)
     page = viewer.open(f"/progress/{campaign}/models")
     assert page.index("tuned") < page.index("base &lt;1&gt;")
-    assert "From 6 judgements of 6 items." in page
+    assert "Judgements: 6. Items: 6." in page
     assert "answer a" not in page
     page = viewer.open(f"/progress/{campaign}/models?language=fr&alike=1")
-    assert "From 3 judgements of 3 items." in page
+    assert "Judgements: 3. Items: 3." in page
     assert "twice as long" in page
     assert viewer.client.get(f"/progress/{campaign}/models?alike=maybe").status_code == 404
 

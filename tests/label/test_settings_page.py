@@ -42,7 +42,7 @@ def test_people_have_the_guideline_beside_the_task_and_nothing_of_a_closed_campa
     assert "Be <em>fair</em> &amp; &lt;b&gt;kind&lt;/b&gt;." in page
     service.change_settings(store, campaign, closed=True, **terms)
     assert "Saved" in bob.send(act="judge", choice="first").text, "what was in their hands is taken"
-    assert "it is closed for now" in bob.page.text
+    assert "It is closed for now" in bob.page.text
     assert "Nothing left for you" in bob.open("/")
     with store.reading() as session:
         assert len(queries.judgements(session, campaign)) == 1
