@@ -37,6 +37,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "/join": {"name": TEXT, "password": TEXT},
     "/sign-in": {"name": TEXT, "password": TEXT},
     "/sign-out": {},
+    "/language": {"language": one_of("es", "de"), "here": one_of("/", "/progress")},
     "/campaigns/{campaign}/tasks/{task}": {
         "submission": one_of("one", "two"),
         "act": one_of("judge", "skip"),
@@ -55,6 +56,15 @@ FORMS: dict[str, dict[str, Any]] = {
         "rank-2": PLACE,
     },
     "/progress/{campaign}/people": {"training": one_of("0", "1"), "pass": one_of("0", "100")},
+    "/progress/{campaign}/settings": {"overlap": one_of("1", "2"), "closed": one_of("1"), "guideline": TEXT},
+    "/exports/{campaign}": {
+        "form": one_of("preference", "unpaired", "rankings", "snapshot", "parquet"),
+        "held_out": one_of("0", "50"),
+        "seed": one_of("0"),
+        "licence": TEXT,
+    },
+    "/people/{person}/data": {},
+    "/me/data": {},
     "/people/invite": {"role": one_of(*ROLES), "languages": one_of("fr, ar")},
     "/people/{person}": {
         "act": one_of("role", "standing", "remove"),

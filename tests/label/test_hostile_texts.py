@@ -32,7 +32,8 @@ CONTROL = "http://control.example/"
 LONG = 10_000
 LIVE = """() => [...document.querySelectorAll("*")].filter((each) =>
   ["IFRAME", "OBJECT", "EMBED", "STYLE", "BASE", "SVG", "VIDEO", "AUDIO"].includes(each.tagName.toUpperCase())
-  || (each.tagName === "SCRIPT" && !each.getAttribute("src")?.startsWith("/static/"))
+  || (each.tagName === "SCRIPT" && each.type !== "application/json"
+    && !each.getAttribute("src")?.startsWith("/static/"))
   || [...each.attributes].some(({ name, value }) => name.startsWith("on") || name === "style"
     || (/href|src|action/.test(name) && /^\\s*(javascript|data|vbscript):/i.test(value))))
   .map((each) => each.outerHTML)"""
