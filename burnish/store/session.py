@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 from alembic import command
 from alembic.config import Config
@@ -20,7 +21,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from burnish.errors import ConfigError, Problem, StoreError
-from burnish.store.backend import Backend
+from burnish.store.backend import BUSY_MS, Backend
 from burnish.store.postgres import POSTGRES
 from burnish.store.sqlite import SQLITE
 
@@ -35,6 +36,8 @@ class Store:
     url: URL
     backend: Backend
     engine: Engine
+    _turn: Lock = field(init=False, default_factory=Lock, repr=False, compare=False)
+    """Of this process's writers. SQLite lets each ask again and again, and who is unlucky waits too long."""
 
     @property
     def place(self) -> str:
@@ -44,7 +47,7 @@ class Store:
     @contextmanager
     def transaction(self) -> Generator[Session]:
         """All of the block's writes or, if it raises, none. Raises MachineError when the disk or a lock refuses."""
-        with self._session(self.backend.writing) as session, session.begin():
+        with self._in_turn(), self._session(self.backend.writing) as session, session.begin():
             yield session
 
     @contextmanager
@@ -67,6 +70,16 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
+
+    @contextmanager
+    def _in_turn(self) -> Generator[None]:
+        """Wait for the other writers here, as long as the database would; then it is the database that refuses."""
+        mine = self._turn.acquire(timeout=BUSY_MS / 1000)
+        try:
+            yield
+        finally:
+            if mine:
+                self._turn.release()
 
     @contextmanager
     def _session(self, begin: tuple[str, ...]) -> Generator[Session]:
