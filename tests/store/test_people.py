@@ -267,5 +267,5 @@ def test_tags_of_languages():
     ] * 3
     assert languages(" fr-CA, ar;fr ") == ["ar", "fr"]
     assert languages("") == []
-    with pytest.raises(StoreError, match='"Klingon"'):
+    with pytest.raises(StoreError, match="“Klingon”"):
         languages("fr, Klingon")

@@ -81,7 +81,7 @@ def test_who_judged_it_or_is_on_hold_settles_nothing(store: Store, scene: tuple[
         settle(store, p0, one)
     with store.transaction() as write, pytest.raises(StoreError, match="fewer than two"):
         settlements.settle(write, item=p2, by=judge, submission="s", ranks=[1, 2])
-    with pytest.raises(StoreError, match="2000 are kept"):
+    with pytest.raises(StoreError, match="2,000 are kept"):
         settle(store, p0, judge, note="x" * 2001)
     with store.transaction() as write:
         accounts.set_standing(write, judge.id, "held")
