@@ -18,7 +18,7 @@ from burnish.label.door import Door, Visitor
 from burnish.label.language import LANGUAGES, spoken
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
-from burnish.store.views import Annotator, Campaign, Role
+from burnish.store.views import Annotator, Campaign, Role, Task
 
 COOKIE = "burnish_session"
 WRITTEN = "burnish_written"
@@ -132,6 +132,20 @@ def campaign_of(at: At, campaign: Id) -> Campaign:
 
 
 Found = Annotated[Campaign, Depends(campaign_of)]
+
+
+def own_task(at: At, who: Judge, campaign: Found, task: Id) -> Task:
+    """The task of the address; 404 alike where there is none and for one of somebody else."""
+    try:
+        found = service.task(at.store, task)
+    except StoreError as error:
+        raise HTTPException(404) from error
+    if (found.annotator, found.campaign) != (who.person.id, campaign.id):
+        raise HTTPException(404)
+    return found
+
+
+OwnTask = Annotated[Task, Depends(own_task)]
 PageNumber = Annotated[int, Query(ge=1, lt=10**6)]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse
 
-from burnish.errors import DataError, StoreError
+from burnish.errors import DataError
 from burnish.label import service
-from burnish.label.desk import RIGHTS, At, Desk, Id, Judge, SignedForm
+from burnish.label.desk import RIGHTS, At, Desk, Found, Judge, OwnTask, SignedForm
 from burnish.label.door import Visitor
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
 from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
@@ -42,45 +42,38 @@ def home(request: Request, at: At) -> Response:
 
 
 @router.get("/campaigns/{campaign}")
-def show_task(request: Request, at: At, who: Judge, campaign: Id, saved: str = "") -> Response:
+def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str = "") -> Response:
     """The visitor's next task. Asking again shows the same one, so that a reload does no harm."""
-    found = _campaign(at, campaign)
-    task = service.next_task(at.store, campaign, who.person.id)
+    task = service.next_task(at.store, campaign.id, who.person.id)
     if task is None:
-        mine = (at.store, campaign, who.person.id)
-        share, last = service.share(*mine), service.last_answered(*mine)
-        training = service.training(*mine)
-        return at.page(request, "done.html", campaign=found, share=share, last=last, training=training, saved=saved)
-    return _task_page(request, at, who, found, task, saved=saved)
+        return at.page(request, "done.html", campaign=campaign, saved=saved, **_how_far(at, who, campaign))
+    return _task_page(request, at, who, campaign, task, saved=saved)
 
 
 @router.get("/campaigns/{campaign}/tasks/{task}")
-def show_answer(request: Request, at: At, who: Judge, campaign: Id, task: Id) -> Response:
+def show_answer(request: Request, at: At, who: Judge, campaign: Found, task: OwnTask) -> Response:
     """What the visitor said of a task, to change it. A task that is not answered has its turn by itself."""
-    found, asked = _campaign(at, campaign), _own_task(at, who, campaign, task)
-    said = service.said(at.store, task)
+    said = service.said(at.store, task.id)
     if said is None:
-        return RedirectResponse(f"/campaigns/{campaign}", 303)
-    return _task_page(request, at, who, found, asked, filled={"again": "1", **fill(said, found, asked)})
+        return RedirectResponse(f"/campaigns/{campaign.id}", 303)
+    return _task_page(request, at, who, campaign, task, filled={"again": "1", **fill(said, campaign, task)})
 
 
 @router.post("/campaigns/{campaign}/tasks/{task}")
-def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, form: SignedForm) -> Response:
+def answer_task(request: Request, at: At, who: Judge, form: SignedForm, campaign: Found, task: OwnTask) -> Response:
     """Keep the visitor's answer or their reason to skip, then show the next task. A form that says that it is a second
     thought (`again`) takes the place of the first answer."""
-    found = _campaign(at, campaign)
-    asked = _own_task(at, who, campaign, task)
     submission, again = form.get("submission", ""), form.get("again") == "1"
     try:
         if form.get("act") == "skip":
-            service.skip(at.store, task=task, submission=submission, reason=read_reason(form), revise=again)
+            service.skip(at.store, task=task.id, submission=submission, reason=read_reason(form), revise=again)
         else:
-            ranks, details = read(form, found, asked)
-            service.submit(at.store, task=task, submission=submission, ranks=ranks, details=details, revise=again)
+            ranks, details = read(form, campaign, task)
+            service.submit(at.store, task=task.id, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
-        return _task_page(request, at, who, found, asked, 422, error=error.problems[0], filled=form)
-    onward = f"/tasks/{task}/lesson" if service.lesson(at.store, task) else "?saved=1"
-    address = f"/campaigns/{campaign}{onward}"
+        return _task_page(request, at, who, campaign, task, 422, error=error.problems[0], filled=form)
+    onward = f"/tasks/{task.id}/lesson" if service.lesson(at.store, task.id) else "?saved=1"
+    address = f"/campaigns/{campaign.id}{onward}"
     if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
         return JSONResponse({"next": address})
     return RedirectResponse(address, 303)
@@ -89,25 +82,10 @@ def answer_task(request: Request, at: At, who: Judge, campaign: Id, task: Id, fo
 def _task_page(
     request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
 ) -> Response:
-    mine = {"share": service.share, "last": service.last_answered, "training": service.training}
-    asked = {name: ask(at.store, campaign.id, who.person.id) for name, ask in mine.items()}
-    asked |= {**WORDS, "campaign": campaign, "task": task, "submission": str(uuid4())}
+    asked = {**WORDS, **_how_far(at, who, campaign), "campaign": campaign, "task": task, "submission": str(uuid4())}
     return at.page(request, "task.html", status, **{"filled": {}, **context, **asked})
 
 
-def _campaign(at: Desk, campaign: int) -> Campaign:
-    try:
-        return service.campaign(at.store, campaign)
-    except StoreError as error:
-        raise HTTPException(404) from error
-
-
-def _own_task(at: Desk, who: Visitor, campaign: int, task: int) -> Task:
-    """404 alike for a task that is not there and for one of somebody else."""
-    try:
-        found = service.task(at.store, task)
-    except StoreError as error:
-        raise HTTPException(404) from error
-    if (found.annotator, found.campaign) != (who.person.id, campaign):
-        raise HTTPException(404)
-    return found
+def _how_far(at: Desk, who: Visitor, campaign: Campaign) -> dict[str, Any]:
+    asked = {"share": service.share, "last": service.last_answered, "training": service.training}
+    return {name: ask(at.store, campaign.id, who.person.id) for name, ask in asked.items()}

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import STAGES, burnish, project
+from tiny import burnish, project
 
 from burnish.label import service
+from burnish.pipeline.recipe import STAGES
 from burnish.records.durable import digest_file, digest_folder
 from burnish.store import queries
 from burnish.store.session import open_store

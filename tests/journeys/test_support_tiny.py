@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import STAGES, burnish, project, said
+from tiny import burnish, project, said
 
+from burnish.pipeline.recipe import STAGES
 from burnish.records.durable import MANIFEST, digest_file, verify
 from burnish.store import queries
 from burnish.store.session import open_store

@@ -124,22 +124,6 @@ evaluate:
 gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
 release: {name: tiny-support, purpose: Nothing but a test.}
 """
-STAGES = (
-    "sft",
-    "collect",
-    "reward",
-    "dpo",
-    "kto",
-    "distill",
-    "rft",
-    "online_dpo",
-    "ppo",
-    "grpo",
-    "evaluate",
-    "gate",
-    "release",
-)
-"""Of the recipe, in the order in which they run."""
 ADAPTERS = {
     "\nsft:\n": "\nsft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",
     "\nreward:\n": "\nreward:\n  lora: {rank: 4, alpha: 8}\n",
