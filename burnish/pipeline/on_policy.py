@@ -23,6 +23,7 @@ from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, rule_of, with_adapter
+from burnish.records import durable
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
 from burnish.rollout.engine import Engine
@@ -34,6 +35,8 @@ from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
 from burnish.train.watch import decide, readings_of
 
+SAMPLES = "samples.jsonl"
+"""Every answer that a stage sampled, a line each."""
 PTX_BATCH = 8
 WINDOW = 3
 """Iterations averaged at each end for the facts."""
@@ -80,7 +83,7 @@ def improve(
         advantages=advantages,
         prompts=prompts,
         view=renderer,
-        samples=context.folder / "samples.jsonl",
+        samples=context.folder / SAMPLES,
         config=_rollouts(settings, recipe.seed),
         exploits_all=exploits_all,
         watched=settings.watch is not None,
@@ -157,7 +160,7 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
     rows = [row for row in metrics_log(context.folder).read() if "objective/scores" in row]
     first, last = rows[:WINDOW], rows[-WINDOW:]
     facts: Facts = {
-        "episodes": len(rows) * settings.prompts_per_iteration * settings.answers,
+        "episodes": len(durable.read_log(context.folder / SAMPLES)),  # dynamic sampling asks more than once
         "reward_start": _mean(first, "objective/scores"),
         "reward_end": _mean(last, "objective/scores"),
         "eos_share": _mean(last, "val/eos_share"),

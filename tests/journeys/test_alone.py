@@ -176,6 +176,25 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
 
 
+def test_all_answers_are_counted_that_dynamic_sampling_asked_for(place: Path) -> None:
+    """No answer is ever right, so that each of two iterations asks for its three prompts four times, for two answers
+    each: 48, not 12."""
+    command = ("grpo", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "dynamic")
+    settings = (
+        "loss=dapo",
+        "rewards=[{regex: {pattern: (?!)}}]",
+        "iterations=2",
+        "prompts_per_iteration=3",
+        "num_generations=2",
+        "max_new_tokens=8",
+        "missing_eos_penalty=0",
+        "micro_tokens=4096",
+    )
+    found = burnish(*command, *(word for one in settings for word in ("--set", f"grpo.{one}")), "--json")
+    assert found.returncode == 0, found.stderr
+    assert said(found)["stages"]["grpo"]["facts"]["episodes"] == 2 * 4 * 3 * 2
+
+
 def test_distillation_comes_nearer_to_its_teacher(place: Path) -> None:
     command = ("distill", "--model", place / "model", "--data", place / "prompts.jsonl", "--out", place / "taught")
     settings = (

@@ -24,6 +24,7 @@ from burnish.pipeline.gold import world
 from burnish.pipeline.gold.findings import as_text, summary
 from burnish.pipeline.gold.picture import picture
 from burnish.pipeline.graph import execute
+from burnish.pipeline.on_policy import SAMPLES
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.reinforcement import Watch
 from burnish.pipeline.speaker import speaker
@@ -212,7 +213,7 @@ def _trace(stage: Path) -> list[dict[str, float]]:
     """One row an iteration. Gold is the mean over all of its answers, and over each half of them: what is chosen by one
     half is measured by the other."""
     worth: dict[int, list[float]] = {}
-    for line in durable.read_log(stage / "samples.jsonl"):
+    for line in durable.read_log(stage / SAMPLES):
         worth.setdefault(line["iteration"], []).append(world.gold(line["text"]))
     rows = [row for row in durable.read_log(stage / "metrics.jsonl") if "objective/scores" in row]
     found: list[dict[str, float]] = []
