@@ -163,16 +163,15 @@ def sample(
     """Answers to a file of prompts, as JSON lines. --set takes what a recipe's sampling does, for example top_k=40."""
     from json import dumps
 
+    _writable(out, "answers.jsonl")
     from burnish.pipeline import talk
-    from burnish.records.durable import write_jsonl
     from burnish.records.formats import read_prompts
 
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress())
+    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress(), out)
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
-        write_jsonl(out, rows)
         emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
 
 

@@ -5,7 +5,7 @@ learning must beat. Keeps no record beside what it returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,17 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ModelError, Problem
 from burnish.models.arithmetic import settle
 from burnish.models.load import pick_dtype
+from burnish.pipeline.key import content
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.settings import DType
-from burnish.pipeline.talk import opened
+from burnish.pipeline.talk import as_asked, opened
 from burnish.pipeline.training import MODEL
-from burnish.records.durable import write_jsonl
 from burnish.records.formats import read_prompts
+from burnish.records.parts import Parts
 from burnish.release.clauses import number
 from burnish.rewards.model import LearnedReward
 from burnish.stats.best_of import best_of_each, kl_of_best
-from burnish.types import Completion, Estimate, Generator, Progress, Prompt, Reward, Sampling
+from burnish.types import Completion, Estimate, Generator, Progress, Prompt, Reward, Sampling, Silent
 
 MICRO_TOKENS = 2048
 AT_ONCE = 32
@@ -67,10 +68,13 @@ class Chosen:
 def choose(
     model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
 ) -> Chosen:
-    """`best_of_n` for a model and a reward model as a user names them, of a file of prompts into another file."""
-    asked, chooser = read_prompts(prompts), learned_reward(reward)
-    found = best_of_n(opened(model, progress), chooser, asked, sampling, n)
-    write_jsonl(out, found.rows)
+    """`best_of_n` for a model and a reward model as a user names them, of a file of prompts into another file. What was
+    killed goes on where it was."""
+    asked, chooser, here = read_prompts(prompts), learned_reward(reward), Path.cwd()
+    key = ["best-of-n", content(model, here), content(str(reward), here), as_asked(asked), asdict(sampling), n]
+    parts = Parts(out, key)
+    found = best_of_n(opened(model, progress), chooser, asked, sampling, n, parts, progress)
+    parts.finish(found.rows)
     return found
 
 
@@ -87,14 +91,23 @@ def learned_reward(folder: Path, dtype: DType = "auto") -> Reward:
     return LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(folder)), micro_tokens=MICRO_TOKENS)
 
 
-def best_of_n(generator: Generator, reward: Reward, prompts: Sequence[Prompt], sampling: Sampling, n: int) -> Chosen:
+def best_of_n(
+    generator: Generator,
+    reward: Reward,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    n: int,
+    parts: Parts = Parts(None),
+    progress: Progress = Silent(),
+) -> Chosen:
     """Answer each prompt n times and choose. What is scored is text: it is what goes out, and a generator may have
     another tokenizer than the reward model, or say no ids at all."""
-    rows: list[dict[str, Any]] = []
-    for start in range(0, len(prompts), AT_ONCE):
-        asked = prompts[start : start + AT_ONCE]
+
+    def chosen(asked: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
         said = generator.generate([prompt.messages for prompt in asked], sampling, n=n)
-        rows += _scored(reward, asked, said)
+        return _scored(reward, asked, said)
+
+    rows = parts.rows("prompts", prompts, AT_ONCE, chosen, progress)
     scores = [[float(answer["score"]) for answer in row["answers"]] for row in rows]
     sizes = sorted({2**power for power in range(n.bit_length())} | {n})
     found = best_of_each([(each, each) for each in scores], sizes, seed=sampling.seed)

@@ -32,13 +32,13 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
     for name in paths:
         if "." in name:  # a path inside of a setting: its content stands in its place
             for keys, path in list(places(section, name)):
-                put(section, keys, _content(path, base))
+                put(section, keys, content(path, base))
     return digest_value(
         {
             "stage": stage.name,
             "version": stage.version,
             "settings": {name: value for name, value in section.items() if name not in (*paths, *IMMATERIAL)},
-            "files": {name: _content(section[name], base) for name in paths if name in section},
+            "files": {name: content(section[name], base) for name in paths if name in section},
             "shared": {name: _shared(recipe, name, base) for name in stage.shared},
             "inputs": dict(inputs),
         }
@@ -48,7 +48,7 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
 def _shared(recipe: Recipe, name: str, base: Path) -> Any:
     match name:
         case "model":
-            return _content(recipe.model, base)
+            return content(recipe.model, base)
         case "rankings":
             return _rankings(recipe, base)
         case _:
@@ -61,20 +61,20 @@ def _rankings(recipe: Recipe, base: Path) -> Any:
     if ranked is None:
         return None
     chosen = [] if ranked.where is None else [resolved(ranked)["where"]]
-    return [_content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
+    return [content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
 
 
-def _content(name: str | list[str] | None, base: Path) -> Any:
+def content(name: str | list[str] | None, base: Path) -> Any:
     """What a file or folder holds; a name that is no path here (an alias, a Hub id) stands for itself."""
     if isinstance(name, list):
-        return [_content(each, base) for each in name]
+        return [content(each, base) for each in name]
     if name is None or not resolve(name, base).exists():
         return name
     path = resolve(name, base)
-    return digest_file(path) if path.is_file() else folder_content(path)
+    return digest_file(path) if path.is_file() else foldercontent(path)
 
 
-def folder_content(folder: Path) -> dict[str, str]:
+def foldercontent(folder: Path) -> dict[str, str]:
     """Digest of each file of a folder, by its relative name; hidden ones are left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}

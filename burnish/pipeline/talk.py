@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,13 @@ from typing import Any
 from burnish.config import Document, validate
 from burnish.endpoints.chat import ChatEndpoint
 from burnish.endpoints.server import Address
+from burnish.pipeline.key import content
 from burnish.pipeline.settings import SamplingSettings
+from burnish.records.parts import Parts
 from burnish.types import Generator, Message, Progress, Prompt, Sampling
+
+AT_ONCE = 512
+"""Answers that are sampled together, and lost together by a kill."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,15 +61,27 @@ def drawn(temperature: float, max_new_tokens: int, overrides: Sequence[str], see
 
 
 def sample(
-    model: str, prompts: Sequence[Prompt], sampling: Sampling, n: int, progress: Progress
+    model: str, prompts: Sequence[Prompt], sampling: Sampling, n: int, progress: Progress, out: Path | None = None
 ) -> list[dict[str, Any]]:
-    """n answers to each prompt, one row a prompt: id, messages, and each answer's text and stop."""
-    rows = opened(model, progress).generate([prompt.messages for prompt in prompts], sampling, n=n)
-    return [
-        {
-            "id": prompt.id,
-            "messages": [message.as_json() for message in prompt.messages],
-            "completions": [{"text": answer.text, "stop": answer.stop.value} for answer in row],
-        }
-        for prompt, row in zip(prompts, rows, strict=True)
-    ]
+    """n answers to each prompt, one row a prompt: id, messages, and each answer's text and stop; also into the file
+    `out`, where one is named. What was killed goes on where it was."""
+    parts = Parts(out, ["sample", content(model, Path.cwd()), as_asked(prompts), asdict(sampling), n])
+    generator = opened(model, progress)
+
+    def answered(part: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+        said = generator.generate([prompt.messages for prompt in part], sampling, n=n)
+        for prompt, row in zip(part, said, strict=True):
+            yield {
+                "id": prompt.id,
+                "messages": [message.as_json() for message in prompt.messages],
+                "completions": [{"text": answer.text, "stop": answer.stop.value} for answer in row],
+            }
+
+    rows = parts.rows("prompts", prompts, max(1, AT_ONCE // n), answered, progress)
+    parts.finish(rows)
+    return rows
+
+
+def as_asked(prompts: Sequence[Prompt]) -> list[Any]:
+    """All that answers follow from, as JSON."""
+    return [[prompt.id, [message.as_json() for message in prompt.messages]] for prompt in prompts]
