@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -210,8 +211,10 @@ class Acted:
         if self._seconds is None:
             raise Killed(Problem("peer", "killed by signal 9"))
 
-    def step(self) -> Step:
+    def step(self, patience: float | None = None) -> Step:
         assert self._seconds is not None
+        if patience and self._seconds > patience:
+            raise Killed(Problem("peer", "killed by signal 9"))
         self.made.append(Step(seconds=self._seconds, tokens=10))
         return self.made[-1]
 
@@ -233,6 +236,25 @@ def test_a_setting_for_which_memory_is_too_short_is_tried_no_further(monkeypatch
     assert (row["peer_setting"], row["ratio"]) == ("fast", 2.0)
     with pytest.raises(MachineError, match="in every setting"):
         next(acted(monkeypatch))
+
+
+def test_a_setting_that_takes_many_times_as_long_is_waited_for_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best takes 8 s, four times of which are 32: 31 s are a rate, 33 s are not."""
+    (row,) = (each.as_json() for each in acted(monkeypatch, slow=8.0, fast=31.0, large=33.0))
+    assert row["peer_tried"] == {"slow": 1.2, "fast": 0.3, "large": None}
+    (row,) = (each.as_json() for each in acted(monkeypatch, slow=1.0, fast=19.0, large=21.0))
+    assert row["peer_tried"] == {"slow": 10.0, "fast": 0.5, "large": None}
+
+
+def test_a_side_is_ended_when_patience_is(tmp_path: Path) -> None:
+    """It says that it is ready, hears what it is to do, and sleeps."""
+    (tmp_path / "sleeper.py").write_text("import time\nprint('{}', flush=True)\ntime.sleep(60)\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+        with Side("sleeper", [], tmp_path / "log") as side:
+            side.ready()
+            with pytest.raises(Killed, match="signal 9"):
+                side.step(patience=0.5)
 
 
 @pytest.mark.proof

@@ -19,12 +19,16 @@ from burnish.errors import ConfigError, MachineError, Problem, nearest
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
 from burnish.proof.bench.side import Killed, Side
+from burnish.proof.bench.turns import Step
 from burnish.types import Progress
 
 WARMUP = 2
 """Steps before the timed ones; of a peer's, the second is its trial."""
 DROPPED = 1.15
 """A setting whose first step is so many times slower than that of the best one so far is tried no further."""
+PATIENCE, LEAST = 4.0, 20.0
+"""A first step may take so many times what the best setting's took, and so many seconds anyway: bfloat16 takes a
+hundred times as long as fp32 on a processor that has no instructions for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +112,8 @@ class _Tried:
     setting: str
     """The fastest."""
     rates: Mapping[str, float | None]
-    """Useful tokens a second of each setting; None where the system ended it, as it does where memory is short."""
+    """Useful tokens a second of each setting; None where it was ended: memory was short, or its first step took too
+    long."""
 
 
 class _Comparison:
@@ -153,22 +158,24 @@ class _Comparison:
 
     def _tried(self, peer: Peer) -> _Tried:
         """A peer's settings by trial."""
-        rates: dict[str, float | None] = {}
+        made: dict[str, Step | None] = {}
         for setting in peer.settings:
-            rates[setting] = self._trial(peer, setting, rates)
-        for setting in peer.further(_fastest(peer, rates)):
-            rates[setting] = self._trial(peer, setting, rates)
-        return _Tried(setting=_fastest(peer, rates), rates=rates)
+            made[setting] = self._trial(peer, setting, made)
+        for setting in peer.further(_fastest(peer, made)):
+            made[setting] = self._trial(peer, setting, made)
+        rates = {setting: step.rate if step else None for setting, step in made.items()}
+        return _Tried(setting=_fastest(peer, made), rates=rates)
 
-    def _trial(self, peer: Peer, setting: str, before: Mapping[str, float | None]) -> float | None:
-        """Useful tokens a second of the second step; of the first where that is far behind the best before."""
+    def _trial(self, peer: Peer, setting: str, before: Mapping[str, Step | None]) -> Step | None:
+        """The second step; the first where that is far behind the best before."""
         label = f"{peer.name}, {setting}"
+        best = max((step for step in before.values() if step), key=lambda step: step.rate, default=None)
+        patience = max(LEAST, PATIENCE * best.seconds) if best else None
         try:
             with self._side(peer.program, peer.name, setting) as side:
                 side.ready()
-                first = self._step(side, label)
-                best = max((rate for rate in before.values() if rate is not None), default=0.0)
-                if DROPPED * first < best:
+                first = self._step(side, label, patience)
+                if best and DROPPED * first.rate < best.rate:
                     self._progress.advance(WARMUP - 1)
                     return first
                 return self._step(side, label)
@@ -187,16 +194,15 @@ class _Comparison:
         log = self._scratch / f"{'-'.join([program, *arguments])}.log"
         return Side(f"burnish.proof.bench.{program}", [str(self._file), *arguments], log)
 
-    def _step(self, side: Side, label: str) -> float:
-        """Useful tokens a second."""
+    def _step(self, side: Side, label: str, patience: float | None = None) -> Step:
         self._progress.advance(0, label)
-        made = side.step()
+        made = side.step(patience)
         self._progress.advance(1, label)
-        return made.rate
+        return made
 
 
-def _fastest(peer: Peer, rates: Mapping[str, float | None]) -> str:
-    made = {setting: rate for setting, rate in rates.items() if rate is not None}
+def _fastest(peer: Peer, tried: Mapping[str, Step | None]) -> str:
+    made = {setting: step.rate for setting, step in tried.items() if step}
     if not made:
         mend = "Where memory ran out: a smaller --batch or --max-length. Without peers: --no-peer."
         raise MachineError(Problem(peer.name, "the system ended it in every setting that was tried", mend))

@@ -108,7 +108,7 @@ def peers(job: Job) -> list[Peer]:
     """What a job's work is compared with."""
     match job.work:
         case "grpo-step":
-            return [Peer(name=TRL, program="grpo", settings=[str(each) for each in first_tried(TRL)])]
+            return [Peer(name=TRL, program="grpo", settings=[str(each) for each in first_tried()])]
         case "ppo-step":
             return [Peer(name="grpo", program="policies", settings=["grpo-step"])]
         case _:
@@ -122,7 +122,7 @@ def _generate(job: Job) -> Peer:
     def further(best: str) -> Sequence[str]:
         return [str(replace(Setting.named(best), batch=large))] if large > small else []
 
-    settings = [str(Setting(numbers, batch=small)) for numbers in (BF16, FP32)]
+    settings = [str(Setting(numbers, batch=small)) for numbers in (FP32, BF16)]
     return Peer(name=GENERATE, program="generate", settings=settings, further=further)
 
 

@@ -35,7 +35,6 @@ class Setting:
         return cls(found["numbers"], bool(found["packed"]), int(found["batch"] or 0))
 
 
-def first_tried(library: str) -> Sequence[Setting]:
-    """Number formats of a trainer, without packing."""
-    numbers = (BF16, AUTOCAST, FP32) if library == TRL else (BF16, AUTOCAST)
-    return [Setting(each) for each in numbers]
+def first_tried() -> Sequence[Setting]:
+    """Number formats, without packing. That of every processor first: what it takes says how long the others may."""
+    return [Setting(each) for each in (FP32, BF16, AUTOCAST)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 from types import TracebackType
 from typing import Any
 
@@ -17,7 +18,7 @@ from burnish.proof.bench.turns import END, STEP, Step
 
 
 class Killed(MachineError):
-    """A side's process was ended by a signal: by the system, where memory ran out."""
+    """A side's process was ended by a signal: by the system, where memory ran out, or since nobody waits any longer."""
 
 
 class Side:
@@ -49,10 +50,18 @@ class Side:
         """Wait until all is loaded."""
         self._heard()
 
-    def step(self) -> Step:
-        """Have it make the next step, and wait for it. Raises MachineError where the process ended instead."""
+    def step(self, patience: float | None = None) -> Step:
+        """Have it make the next step, and wait for it, with `patience` so many seconds at most. Raises MachineError
+        where the process ended instead, and Killed where it was ended."""
         self._say(STEP)
-        self.made.append(Step(**self._heard()))
+        waiting = Timer(patience, self._process.kill) if patience else None
+        if waiting:
+            waiting.start()
+        try:
+            self.made.append(Step(**self._heard()))
+        finally:
+            if waiting:
+                waiting.cancel()
         return self.made[-1]
 
     def end(self) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def _peers(work: str) -> list[Peer]:
         Peer(
             name=library,
             program="peer",
-            settings=[str(each) for each in first_tried(library)],
+            settings=[str(each) for each in first_tried()],
             further=_packed if library == TRL and not WORKS[work].answers else lambda best: (),
         )
         for library in libraries
