@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from burnish import __version__
-from burnish.errors import ConfigError, Problem, nearest
+from burnish.errors import BurnishError, ConfigError, Problem, nearest
 from burnish.label_verbs import label
 from burnish.options import Json
-from burnish.terminal import converse, emit, marker, progress
+from burnish.terminal import converse, emit, fail, marker, progress
 
 app = typer.Typer(
     add_completion=False,
@@ -54,6 +54,71 @@ def run(
     if until is not None and until not in settings.stages():
         raise ConfigError(Problem("--until", f'the recipe has no stage "{until}"', nearest(until, settings.stages())))
     _work(settings, recipe.parent, out or Path("runs") / settings.name, until, json)
+
+
+@app.command()
+def rounds(
+    recipe: RecipeFile,
+    campaign: Annotated[str, typer.Option(metavar="NAME", help="What people are asked in; made where there is none.")],
+    prompts: Prompts,
+    judgements: Annotated[int, typer.Option(min=1, help="Of all rounds together.")],
+    count: Annotated[int, typer.Option("--rounds", min=1)] = 5,
+    half_life: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Rounds after which half as many are asked for. Without it: always as many."),
+    ] = None,
+    answers: Annotated[int, typer.Option("--n", min=2, max=9, help="Answers a prompt.")] = 2,
+    overlap: Annotated[int, typer.Option(min=1, help="How many judge each item.")] = 1,
+    pool: Annotated[float, typer.Option(min=1.0, help="Asked about, of what is needed; what tells most first.")] = 2.0,
+    temperature: Warmth = 1.0,
+    max_new_tokens: Budget = 128,
+    seed: int = 0,
+    out: Annotated[Path, typer.Option(help="For the run, and what each round asked.")] = Path("runs/rounds"),
+    db: Annotated[str, typer.Option("--db", metavar="RUN|DB", help="A preference database.")] = "preferences.db",
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Let the policy answer, people judge, and the recipe train anew from what they said, again and again.
+    People judge meanwhile: burnish label serve."""
+    import sys
+
+    from burnish.narrator import KEPT
+    from burnish.pipeline import rounds as loop
+    from burnish.pipeline.run_folder import opened
+    from burnish.release.clauses import clauses
+    from burnish.types import Sampling
+
+    def told(stage: str, facts: Any) -> None:
+        print(f"  {stage:<9} {', '.join(clauses(stage, facts))}", file=sys.stderr if json else sys.stdout, flush=True)
+
+    plan = loop.Plan(
+        campaign=campaign,
+        prompts=prompts,
+        rounds=count,
+        judgements=judgements,
+        half_life=half_life,
+        answers=answers,
+        overlap=overlap,
+        pool=pool,
+        sampling=Sampling(temperature=temperature, max_new_tokens=max_new_tokens),
+        seed=seed,
+    )
+    with opened(db, make=True) as store:
+        place = loop.Place(
+            recipe=recipe,
+            overrides=overrides or (),
+            out=out,
+            store=store,
+            named=db,
+            progress=progress(),
+            tell=told,
+            patient=sys.stdin.isatty() and sys.stderr.isatty(),
+        )
+        try:
+            found = loop.rounds(plan, place)
+        except BurnishError as error:
+            raise typer.Exit(fail(error, KEPT, json)) from None
+    emit({"rounds": found, "run": str(place.run)}, loop.as_text(found, place), json)
 
 
 ALONE = {
