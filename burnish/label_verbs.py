@@ -174,6 +174,60 @@ def judge(
 
 
 @label.command()
+def critique(
+    name: Campaign,
+    model: Annotated[str, typer.Option(help="A model folder, a Hub id, smollm2-135m, or http://HOST:PORT/v1#NAME.")],
+    rubric: Annotated[str | None, typer.Option(help="What makes an answer good: a text, or a file of text.")] = None,
+    called: Annotated[str | None, typer.Option("--called", help="Its name. Without it: the model's.")] = None,
+    db: Db = HERE,
+    json: Json = False,
+) -> None:
+    """Let a model write a critique of each answer that has none. Who is shown them, `assistance` says."""
+    from burnish.judge.critique import CRITERIA
+    from burnish.pipeline.critic import criticise
+    from burnish.pipeline.model_judge import principles
+    from burnish.pipeline.run_folder import opened
+    from burnish.pipeline.talk import opened as generator_of
+
+    criteria = CRITERIA if rubric is None else principles(rubric)
+    with opened(db) as store:
+        critic = generator_of(model, progress())
+        found = criticise(store, name, critic, model=called or model, criteria=criteria, progress=progress())
+    text = f"{found['model']}: {found['critiques']} critiques, {found['unreadable']} not to be read"
+    emit(found, f"{text}\nTo show them: burnish label assistance {name} --show before --db {db}", json)
+
+
+@label.command()
+def assistance(
+    name: Campaign,
+    show: Annotated[
+        Literal["none", "before", "after"] | None, typer.Option(help="When critiques are shown from here on.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Of pairs of a person and an item that get them.")
+    ] = None,
+    db: Db = HERE,
+    json: Json = False,
+) -> None:
+    """What critiques do for people, on items whose right order is known; and whether and when they are shown."""
+    from burnish.label import service
+    from burnish.label.assistance import told
+    from burnish.pipeline.run_folder import opened
+    from burnish.store.queries import named
+
+    with opened(db) as store:
+        with store.reading() as session:
+            campaign = named(session, name)
+        if show is not None or share is not None:
+            given, part = show or campaign.assistance, campaign.assisted if share is None else share
+            service.set_assistance(store, campaign.id, given, part, by=None)
+            campaign = service.campaign(store, campaign.id)
+        found = service.assistance(store, campaign.id)
+    shown = {"show": campaign.assistance, "share": campaign.assisted}
+    emit({"campaign": campaign.name, **shown, **found.as_json()}, told(campaign, found), json)
+
+
+@label.command()
 def suggest(
     name: Campaign,
     budget: Annotated[int, typer.Option(min=1, help="How many items come first.")],

@@ -78,6 +78,21 @@ class Labelled:
     desirable: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Critique:
+    """What a model says of one answer, for whoever must judge it."""
+
+    text: str
+    model: str
+    """Who wrote it; "planted" or the like where a person did, in a model's place."""
+    right: bool | None = None
+    """Whether what it says is right; None where nobody knows."""
+
+    def as_json(self) -> dict[str, Any]:
+        told = {"text": self.text, "model": self.model}
+        return told if self.right is None else {**told, "right": self.right}
+
+
 class Stop(Enum):
     """How an answer ended."""
 

@@ -94,6 +94,21 @@ def test_what_was_judged_elsewhere_comes_in_and_goes_out(told: Any, here: Path, 
     assert told("about", "pandalm 1")["account"]["kind"] == "imported"
 
 
+def test_critiques_are_shown_and_measured(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
+    row = {**ROWS[0], "gold": [1, 2], "critiques": [None, "It is no answer."], "critiques_right": True, "critic": "me"}
+    (here / "known.jsonl").write_text(json.dumps(row) + "\n")
+    told("new", "one", "--from", "known.jsonl")
+    found = told("assistance", "one")
+    assert (found["show"], found["share"], found["critiques"], found["reports"]) == ("none", 0.5, {"me": 1}, [])
+    assert told("assistance", "one", "--show", "after")["show"] == "after"
+    found = told("assistance", "one", "--share", "0.25")
+    assert (found["show"], found["share"]) == ("after", 0.25)
+    assert code_of(["label", "assistance", "one"]) == 0
+    text = capsys.readouterr().out
+    assert "one: critiques: 1 by me; shown: after, with 25% of tasks" in text
+    assert "there is nothing to conclude" in text
+
+
 def test_what_comes_first_is_said(told: Any, capsys: pytest.CaptureFixture[str]):
     told("new", "one", "--from", "rows.jsonl")
     found = told("suggest", "one", "--budget", "2")

@@ -12,16 +12,14 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
-from burnish.records.entries import Entry
-from burnish.store import elsewhere, gold, queries
+from burnish.records.entries import UNKNOWN, Entry
+from burnish.store import critiques, elsewhere, gold, queries
 from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
 
 QUESTION = "Which answer is better?"
-UNKNOWN = "unknown"
-"""The model of an answer of which nobody says who wrote it."""
 
 
 def kind_of(entries: Iterable[Entry]) -> CampaignKind:
@@ -116,7 +114,11 @@ def _items(session: Session, campaign: int) -> int:
 
 def _item(session: Session, campaign: int, entry: Entry, now: datetime | None) -> int:
     models = entry.models or (UNKNOWN,) * len(entry.completions)
-    return queries.add_item(session, campaign, entry.prompt, list(zip(entry.completions, models, strict=True)), now=now)
+    answers = list(zip(entry.completions, models, strict=True))
+    item = queries.add_item(session, campaign, entry.prompt, answers, now=now)
+    if entry.critiques:
+        critiques.add(session, item, entry.critiques, now)
+    return item
 
 
 def _refuse_unfit(entries: Sequence[Entry], kind: CampaignKind) -> None:

@@ -45,6 +45,7 @@ def card(
         _agreement(agreeing),
         "## How the rows were made",
         _rules(manifest),
+        *_assistance(manifest.assistance),
         "## Splits",
         _splits(manifest, rows),
         "## Licence",
@@ -99,6 +100,21 @@ def _rules(manifest: SnapshotManifest) -> str:
             f"- items: {counts['items']}, of which {counts['rows']} were judged; {counts['skipped']} skips",
         ]
     )
+
+
+def _assistance(found: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of critiques; nothing where nobody was shown any."""
+    if not found.get("aided"):
+        return []
+    counts = {"none": 0, "before": 0, "after": 0, **found["judgements"]}
+    critics = "\n".join(f"- `{plain(name)}`: {count} critiques" for name, count in found["critics"].items())
+    return [
+        "## Assistance",
+        f"Of judgements of which a draw decided it, {counts['before']} were made with a model's critiques of the "
+        f"answers in sight, {counts['after']} were made again after such critiques came to a first judgement, and "
+        f"{counts['none']} without. `snapshot.json` names those that were assisted. The critiques were written by:",
+        critics,
+    ]
 
 
 def _splits(manifest: SnapshotManifest, rows: Mapping[str, int]) -> str:

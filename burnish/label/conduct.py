@@ -10,7 +10,7 @@ from burnish.label import service
 from burnish.label.desk import At, Desk, Found, Manager, SignedForm
 from burnish.label.forms import whole
 from burnish.store.conduct import LATEST
-from burnish.store.gold import EVERY
+from burnish.store.gold import every
 from burnish.store.views import Campaign
 
 router = APIRouter(prefix="/progress/{campaign}/people")
@@ -36,5 +36,5 @@ def set_training(request: Request, at: At, who: Manager, form: SignedForm, campa
 def _page(request: Request, at: Desk, campaign: Campaign, status: int = 200, **context: object) -> Response:
     signs = service.signs(at.store, campaign)
     questions = service.gold_questions(at.store, campaign.id)
-    context = {**context, "signs": signs, "questions": questions, "latest": LATEST, "every": EVERY}
+    context = {**context, "signs": signs, "questions": questions, "latest": LATEST, "every": every(campaign.assistance)}
     return at.page(request, "signs.html", status, campaign=campaign, **context)

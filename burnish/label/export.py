@@ -120,7 +120,10 @@ def rankings(row: SnapshotRow) -> Rows:
 
 def table(row: SnapshotRow) -> Rows:
     """As `rankings`, with single votes, agreement, and the prompt's other columns as one JSON text, of one type."""
-    votes = [{"annotator": name, "ranks": list(ranks)} for name, ranks in row.votes]
+    votes = [
+        {"annotator": name, "ranks": list(ranks), "assistance": row.assistance.get(name, "none")}
+        for name, ranks in row.votes
+    ]
     meta = json.dumps(dict(row.ranking.prompt.meta), ensure_ascii=False, sort_keys=True)
     return [{**each, "votes": votes, "agreement": row.agreement, "meta": meta} for each in rankings(row)]
 

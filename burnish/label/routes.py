@@ -43,7 +43,10 @@ def home(request: Request, at: At) -> Response:
 
 @router.get("/campaigns/{campaign}")
 def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str = "") -> Response:
-    """The visitor's next task. Asking again shows the same one, so that a reload does no harm."""
+    """The visitor's next task. Asking again shows the same one, so that a reload does no harm. Before there is another,
+    what they judged without critiques is looked at once more with them, where the campaign has it so."""
+    if again := _second_look(at, who, campaign):
+        return RedirectResponse(again, 303)
     task = service.next_task(at.store, campaign.id, who.person.id)
     if task is None:
         return at.page(request, "done.html", campaign=campaign, saved=saved, **_how_far(at, who, campaign))
@@ -56,7 +59,9 @@ def show_answer(request: Request, at: At, who: Judge, campaign: Found, task: Own
     said = service.said(at.store, task.id)
     if said is None:
         return RedirectResponse(f"/campaigns/{campaign.id}", 303)
-    return _task_page(request, at, who, campaign, task, filled={"again": "1", **fill(said, campaign, task)})
+    task = service.look(at.store, task.id)
+    second = {"second": "1"} if task.critiques and not said.aided else {}
+    return _task_page(request, at, who, campaign, task, filled={"again": "1", **second, **fill(said, campaign, task)})
 
 
 @router.post("/campaigns/{campaign}/tasks/{task}")
@@ -73,10 +78,15 @@ def answer_task(request: Request, at: At, who: Judge, form: SignedForm, campaign
     except DataError as error:
         return _task_page(request, at, who, campaign, task, 422, error=error.problems[0], filled=form)
     onward = f"/tasks/{task.id}/lesson" if service.lesson(at.store, task.id) else "?saved=1"
-    address = f"/campaigns/{campaign.id}{onward}"
+    address = _second_look(at, who, campaign) or f"/campaigns/{campaign.id}{onward}"
     if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
         return JSONResponse({"next": address})
     return RedirectResponse(address, 303)
+
+
+def _second_look(at: Desk, who: Visitor, campaign: Campaign) -> str | None:
+    task = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
+    return task and f"/campaigns/{campaign.id}/tasks/{task}"
 
 
 def _task_page(

@@ -12,11 +12,12 @@ from pathlib import Path
 from shutil import make_archive
 from typing import TYPE_CHECKING, Any
 
+from burnish.store import assistance as help_given
 from burnish.store import conduct as habits
+from burnish.store import critiques, gold, queries, settings, settlements, tasks
 from burnish.store import disputes as quarrels
 from burnish.store import duels as contests
 from burnish.store import events as audit
-from burnish.store import gold, queries, settings, settlements, tasks
 from burnish.store import people as accounts
 from burnish.store import person as kept
 from burnish.store.details import NOTHING_MORE, Details
@@ -31,6 +32,7 @@ from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judg
 if TYPE_CHECKING:
     from burnish.label.agreement import Agreement
     from burnish.label.alarms import Signs
+    from burnish.label.assistance import Assisted
     from burnish.label.board import Standings
 
 
@@ -67,6 +69,18 @@ def task(store: Store, task: int) -> Task:
     """A task that was handed out; StoreError when there is none of that id."""
     with store.reading() as session:
         return tasks.task(session, task)
+
+
+def look(store: Store, task: int) -> Task:
+    """A task for its person to look at again, with its critiques where they come by now; see `store.tasks.look`."""
+    with store.transaction() as session:
+        return tasks.look(session, task)
+
+
+def second_look(store: Store, campaign: int, annotator: int) -> int | None:
+    """The task that this person is to look at again, since its critiques come after the first judgement."""
+    with store.reading() as session:
+        return help_given.second_look(session, campaign, annotator)
 
 
 def said(store: Store, task: int) -> Judgement | None:
@@ -216,6 +230,21 @@ def set_training(store: Store, campaign: int, training: int, pass_mark: float, *
     """How many gold questions come first, and how good people must be at them to go on."""
     with store.transaction() as session:
         gold.set_training(session, campaign, training, pass_mark, by=by)
+
+
+def assistance(store: Store, campaign: int) -> Assisted:
+    """What critiques do for a campaign's people. SciPy is loaded when somebody asks."""
+    with store.reading() as session:
+        known, drawn = help_given.known(session, campaign), help_given.drawn(session, campaign)
+        there = critiques.count(session, campaign)
+    found: Assisted = import_module("burnish.label.assistance").assisted(known, drawn, there)
+    return found
+
+
+def set_assistance(store: Store, campaign: int, given: str, share: float, *, by: Annotator | None) -> None:
+    """Whether critiques are shown, when, and in which share of tasks; see `store.assistance.change`."""
+    with store.transaction() as session:
+        help_given.change(session, campaign, given, share, by=by)
 
 
 def change_settings(store: Store, campaign: int, *, overlap: int, closed: bool, guideline: str, by: Annotator) -> None:

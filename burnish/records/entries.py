@@ -2,7 +2,8 @@
 
 Rows have `prompt` (or `messages`) and `completions`, a list of texts or of objects with a `text` as `burnish sample`
 writes them, and perhaps `models`, a list of who wrote each. Rankings and pairs of every kind that `records.formats`
-reads will do too.
+reads will do too. Any of them may have `critiques`, a text or null for each answer (of a pair: what was chosen comes
+first), `critiques_right`, true or false of all of them or a list, and `critic`, who wrote them.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from burnish.records.durable import digest_value
 from burnish.records.formats import rankings_of
 from burnish.records.jsonl import Row, kind, read_jsonl, sift
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, text_of
-from burnish.types import Prompt
+from burnish.types import Critique, Prompt, Ranking
 
-_COLUMNS = ("prompt", "messages", "completions", "models", "id")
+_CRITIQUES = ("critiques", "critiques_right", "critic")
+_COLUMNS = ("prompt", "messages", "completions", "models", "id", *_CRITIQUES)
+UNKNOWN = "unknown"
+"""The model of an answer or a critique of which nobody says who wrote it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,8 @@ class Entry:
     models: tuple[str, ...] = ()
     """Who wrote each; empty where nobody says."""
     votes: tuple[Vote, ...] = ()
+    critiques: tuple[Critique | None, ...] = ()
+    """Of each answer; empty where there are none."""
 
 
 def read_entries(path: Path, fewest: int = 2) -> tuple[list[Entry], list[Problem]]:
@@ -55,24 +61,27 @@ def read_entries(path: Path, fewest: int = 2) -> tuple[list[Entry], list[Problem
 
 def read_gold(path: Path) -> tuple[list[Entry], list[Problem]]:
     """Rankings whose order is known to be right: it stands in `meta.gold`, in the answers' own order."""
-    found, problems = sift(read_jsonl(path), rankings_of)
-    entries = [
-        replace(each, prompt=replace(each.prompt, meta={**each.prompt.meta, "gold": list(ranking.ranks)}))
-        for of_row in found
-        for ranking in of_row
-        for each in [entry(str(path), ranking.prompt.messages, ranking.completions, ranking.prompt.meta)]
-    ]
-    return _distinct(entries, problems)
+    found, problems = sift(read_jsonl(path), _known)
+    return _distinct([entry for of_row in found for entry in of_row], problems)
 
 
 def entries_of(row: Row, fewest: int = 2) -> list[Entry]:
     """What a row asks about: a tree of messages several times, any other row once."""
     if "completions" in row.value and "ranks" not in row.value:
         return [_candidates(row, fewest)]
-    return [
-        entry(row.where(), ranking.prompt.messages, ranking.completions, ranking.prompt.meta)
-        for ranking in rankings_of(row)
-    ]
+    return [ranked(row, ranking) for ranking in rankings_of(row)]
+
+
+def ranked(row: Row, ranking: Ranking) -> Entry:
+    """A ranking that stands in a row, with its critiques, and without its ranks."""
+    meta = {name: value for name, value in ranking.prompt.meta.items() if name not in _CRITIQUES}
+    made = entry(row.where(), ranking.prompt.messages, ranking.completions, meta)
+    return replace(made, critiques=_critiques(row, len(ranking.completions)))
+
+
+def _known(row: Row) -> list[Entry]:
+    found = [(ranked(row, ranking), list(ranking.ranks)) for ranking in rankings_of(row)]
+    return [replace(each, prompt=replace(each.prompt, meta={**each.prompt.meta, "gold": gold})) for each, gold in found]
 
 
 def entry(
@@ -117,7 +126,7 @@ def _candidates(row: Row, fewest: int) -> Entry:
     if isinstance(meta.get("meta"), dict):
         meta |= cast("dict[str, Any]", meta.pop("meta"))
     found = entry(row.where(), messages, texts, meta, None if named is None else str(named))
-    return replace(found, models=_models(row, len(texts)))
+    return replace(found, models=_models(row, len(texts)), critiques=_critiques(row, len(texts)))
 
 
 def _text(row: Row, place: int) -> str:
@@ -133,6 +142,39 @@ def _models(row: Row, count: int) -> tuple[str, ...]:
     if len(names) != count:
         raise fault(row, f"{len(names)} models and {count} completions", "Name one model for each.", "models")
     return names
+
+
+def _critiques(row: Row, count: int) -> tuple[Critique | None, ...]:
+    if "critiques" not in row.value:
+        if "critiques_right" in row.value:
+            raise fault(row, '"critiques_right" says it of no "critiques"', "Add them.", "critiques_right")
+        return ()
+    said = _list(row, "critiques")
+    if len(said) != count:
+        mend = "Give a text for each, or null where nothing is said of one."
+        raise fault(row, f"{len(said)} critiques and {count} completions", mend, "critiques")
+    critic = text_of(row, "critic") if "critic" in row.value else UNKNOWN
+    made = [
+        None if text is None else Critique(text=_said(row, place), model=critic, right=right)
+        for place, (text, right) in enumerate(zip(said, _rights(row, count), strict=True))
+    ]
+    return tuple(made) if any(made) else ()
+
+
+def _said(row: Row, place: int) -> str:
+    text = text_of(row, "critiques", place).strip()
+    if not text:
+        raise fault(row, "a critique is empty", "Write null where nothing is said of an answer.", "critiques", place)
+    return text
+
+
+def _rights(row: Row, count: int) -> list[bool | None]:
+    value = row.value.get("critiques_right")
+    told = cast("list[Any]", value) if isinstance(value, list) else [value] * count
+    if len(told) != count or any(type(each) is not bool and each is not None for each in told):
+        found = f'"critiques_right" is {kind(value)}; true, false, or a list of {count} of them is wanted'
+        raise fault(row, found, "Write true or false, or null for one of which nobody knows.", "critiques_right")
+    return told
 
 
 def _list(row: Row, key: str) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from burnish.errors import Problem
 from burnish.records.arrays import read_rows
-from burnish.records.entries import Entry, Vote, entry
+from burnish.records.entries import Entry, Vote, entry, ranked
 from burnish.records.formats import rankings_of
 from burnish.records.jsonl import Row, sift
 from burnish.records.turns import Messages, at, conversation, fault, text_of
@@ -46,10 +46,7 @@ def _ordered(source: str) -> Callable[[Row], list[Entry]]:
 
     def read(row: Row) -> list[Entry]:
         return [
-            replace(
-                entry(row.where(), ranking.prompt.messages, ranking.completions, ranking.prompt.meta),
-                votes=(Vote(who=source, ranks=ranking.ranks),),
-            )
+            replace(ranked(row, ranking), votes=(Vote(who=source, ranks=ranking.ranks),))
             for ranking in rankings_of(row)
         ]
 

@@ -26,6 +26,8 @@ from burnish.types import Prompt
 
 EVERY = 10
 """One task in so many is a gold question, as long as there are some."""
+EVERY_MEASURED = 3
+"""The same where they also say what critiques do for people; and there all of them are given, after the others too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,11 @@ def passed_after(scores: Sequence[float], wanted: int, mark: float) -> int | Non
     return next((end for end in ends if sum(scores[end - wanted : end]) >= mark * wanted - 1e-9), None)
 
 
+def every(assistance: str) -> int:
+    """One task in how many is a gold question, by whether a campaign measures what critiques do."""
+    return EVERY if assistance == "none" else EVERY_MEASURED
+
+
 def training(session: Session, campaign: int, annotator: int) -> Training:
     """How far this person is."""
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
@@ -99,14 +106,23 @@ def training(session: Session, campaign: int, annotator: int) -> Training:
 
 
 def next_item(session: Session, owner: CampaignRow, person: AnnotatorRow, now: datetime) -> ItemRow | None:
-    """What this person is given next: in training a gold question or nothing, later one in EVERY times, as a draw of
-    campaign, person and number of the task decides, so that asking again changes nothing."""
+    """What this person is given next: in training a gold question or nothing, later one in EVERY times (or in
+    EVERY_MEASURED), as a draw of campaign, person and number of the task decides, so that asking again changes
+    nothing."""
     unseen = session.scalars(_unseen(owner.id, person).limit(1)).first()
     if owner.training and training(session, owner.id, person.id).passed_after is None:
         return unseen
     if unseen and _is_due(session, owner, person):
         return unseen
-    return session.scalars(leases.open_items(owner.id, person, now).limit(1)).first()
+    other = session.scalars(leases.open_items(owner.id, person, now).limit(1)).first()
+    return other or (unseen if owner.assistance != "none" else None)
+
+
+def left(session: Session, owner: CampaignRow, person: AnnotatorRow) -> int:
+    """How many of them a person will surely be given: in a campaign that measures what critiques do, all."""
+    if owner.assistance == "none":
+        return 0
+    return session.scalar(select(func.count()).select_from(_unseen(owner.id, person).subquery())) or 0
 
 
 def lesson(session: Session, task: int) -> Lesson | None:
@@ -161,14 +177,15 @@ def set_training(
 
 
 def _seen(session: Session, campaign: int, annotator: int) -> list[tuple[int, list[int], list[int]]]:
-    """(task, what was said first, gold ranks) of each gold question that this person answered or skipped: then []."""
-    said = select(JudgementRow.assignment_id, JudgementRow.ranks, ItemRow.gold)
+    """(task, what was said first, gold ranks) of each gold question that this person answered or skipped: then [], as
+    for what they said with a critique before them, which says less of them."""
+    said = select(JudgementRow.assignment_id, JudgementRow.ranks, ItemRow.gold, JudgementRow.aided)
     said = said.join(ItemRow, ItemRow.id == JudgementRow.item_id)
     said = said.where(ItemRow.campaign_id == campaign, ~leases.NOT_GOLD, JudgementRow.annotator_id == annotator)
     rows = session.execute(
         said.where(JudgementRow.supersedes.is_(None)).order_by(JudgementRow.created, JudgementRow.id)
     )
-    return [(task, ranks or [], gold or []) for task, ranks, gold in rows]
+    return [(task, [] if aided else ranks or [], gold or []) for task, ranks, gold, aided in rows]
 
 
 def _unseen(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
@@ -182,4 +199,4 @@ def _unseen(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
 def _is_due(session: Session, owner: CampaignRow, person: AnnotatorRow) -> bool:
     mine = (AssignmentRow.annotator_id == person.id, AssignmentRow.campaign_id == owner.id)
     done = session.scalar(select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None)))
-    return int(digest_value(["gold", owner.key, person.handle, done])[:8], 16) % EVERY == 0
+    return int(digest_value(["gold", owner.key, person.handle, done])[:8], 16) % every(owner.assistance) == 0

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from sqlalchemy import Row, Select, select
 
 from burnish.store.details import Asks, Details
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
-from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Role, Standing, Task
-from burnish.types import Message, Prompt
+from burnish.store.views import (
+    Annotator,
+    AnnotatorKind,
+    Assistance,
+    Campaign,
+    CampaignKind,
+    Judgement,
+    Role,
+    Standing,
+    Task,
+)
+from burnish.types import Critique, Message, Prompt
 from burnish.types import Role as Speaker
 
 
@@ -28,6 +39,8 @@ def as_campaign(row: CampaignRow) -> Campaign:
         closed=row.closed,
         guideline=row.guideline,
         guideline_version=row.guideline_version,
+        assistance=cast(Assistance, row.assistance),
+        assisted=row.assisted,
     )
 
 
@@ -51,7 +64,11 @@ def as_prompt(row: ItemRow) -> Prompt:
     return Prompt(id=row.prompt_id, messages=tuple(messages), meta=row.meta)
 
 
-def as_task(held: AssignmentRow, item: ItemRow, answers: list[str]) -> Task:
+def as_task(
+    held: AssignmentRow, item: ItemRow, answers: Sequence[str], critiques: Sequence[Critique | None] = ()
+) -> Task:
+    """`answers` and `critiques` are in the answers' own order."""
+    said = [each and each.text for each in critiques]
     return Task(
         id=held.id,
         campaign=item.campaign_id,
@@ -61,6 +78,7 @@ def as_task(held: AssignmentRow, item: ItemRow, answers: list[str]) -> Task:
         order=tuple(held.order),
         shown=held.shown,
         leased_until=held.leased_until,
+        critiques=tuple(said[position] for position in held.order) if said else (),
     )
 
 
@@ -90,4 +108,5 @@ def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
         supersedes=row.supersedes,
         chances=None if row.chances is None else tuple(row.chances),
         details=Details.of(row.details or {}),
+        aided=row.aided,
     )

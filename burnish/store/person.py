@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
+from burnish.store import critiques
 from burnish.store.mapping import as_prompt
 from burnish.store.queries import texts
 from burnish.store.schema import (
@@ -86,9 +87,15 @@ def _task(session: Session, held: AssignmentRow) -> dict[str, Any]:
         "question": campaign.question,
         "prompt": [message.as_json() for message in as_prompt(item).messages],
         "answers_as_shown": [answers[place] for place in held.order],
+        "critiques_as_shown": _critiques(session, held),
         "last_shown": _at(held.shown),
         "judgements": [_judgement(row, held) for row in session.scalars(said)],
     }
+
+
+def _critiques(session: Session, held: AssignmentRow) -> list[str | None]:
+    said = critiques.of_item(session, held.item_id) if held.advised else ()
+    return [each and each.text for place in held.order for each in said[place : place + 1]]
 
 
 def _judgement(row: JudgementRow, held: AssignmentRow) -> dict[str, Any]:

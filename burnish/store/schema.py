@@ -63,6 +63,7 @@ class CampaignRow(Base):
     __table_args__ = (
         CheckConstraint("kind in ('pairwise', 'ranking', 'scale', 'good_bad')", name="kind"),
         CheckConstraint("overlap >= 1", name="overlap"),
+        CheckConstraint("assistance in ('none', 'before', 'after')", name="assistance"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -86,6 +87,10 @@ class CampaignRow(Base):
     """What people are told beside each task, in Markdown; older versions are in the audit log."""
     guideline_version: Mapped[int] = mapped_column(server_default="0")
     """0: there was none yet."""
+    assistance: Mapped[str] = mapped_column(String(10), server_default="none")
+    """Whether critiques stand beside answers: before a person's first judgement, or after it."""
+    assisted: Mapped[float] = mapped_column(Float, server_default="0.5")
+    """Share of the pairs of a person and an item that get them."""
 
 
 class AnnotatorRow(Base):
@@ -216,11 +221,26 @@ class AnswerRow(Base):
     ids: Mapped[list[int] | None] = mapped_column(JSON(none_as_null=True))
 
 
+class CritiqueRow(Base):
+    """What a model said of an answer. Append-only: it is what people were shown."""
+
+    __tablename__ = "critique"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    answer_id: Mapped[int] = mapped_column(ForeignKey("answer.id"), unique=True)
+    text: Mapped[str]
+    model: Mapped[str] = mapped_column(String(200))
+    right: Mapped[bool | None] = mapped_column("is_right", Boolean)
+    """Whether what it says is right, where that is known: of a planted one."""
+    created: Mapped[datetime] = mapped_column(Moment)
+
+
 class AssignmentRow(Base):
     """An item lent to one person for a while, with the order in which that person sees its answers."""
 
     __tablename__ = "assignment"
     __table_args__ = (
+        CheckConstraint("assistance in ('none', 'before', 'after')", name="assistance"),
         UniqueConstraint("item_id", "annotator_id"),
         Index(None, "annotator_id", "campaign_id", "leased_until"),
     )
@@ -235,6 +255,11 @@ class AssignmentRow(Base):
     shown: Mapped[datetime] = mapped_column(Moment)
     leased_until: Mapped[datetime | None] = mapped_column(Moment)
     """None when it is answered: the lease is over."""
+    assistance: Mapped[str | None] = mapped_column(String(10))
+    """Whether this person gets this item's critiques, as it was drawn (`store.assistance`); None: nothing was, since
+    there were none, or nobody measured what they do."""
+    advised: Mapped[datetime | None] = mapped_column(Moment)
+    """When the critiques were first put before this person."""
 
 
 class JudgementRow(Base):
@@ -269,6 +294,8 @@ class JudgementRow(Base):
     seconds: Mapped[float] = mapped_column(Float)
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("judgement.id"), unique=True)
+    aided: Mapped[bool] = mapped_column(Boolean, server_default=false())
+    """Whether it was said with the item's critiques in sight, or after."""
 
 
 class SettlementRow(Base):

@@ -18,7 +18,9 @@ from typing import Any, Literal, cast
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
 from burnish.stats.agreement import counted_agreement
-from burnish.store import queries, settlements
+from burnish.store import assistance, critiques, queries, settlements
+from burnish.store.assistance import Beside
+from burnish.store.critiques import Critiques
 from burnish.store.details import Details
 from burnish.store.kinds import KINDS
 from burnish.store.ranks import in_order
@@ -66,6 +68,10 @@ class SnapshotManifest:
     """Ids of the settlements whose order rows have, sorted."""
     asks: dict[str, Any] = field(default_factory=dict[str, Any])
     """What was asked beside the order, as `store.details.Asks` writes it."""
+    assistance: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Where it was drawn who reads critiques: `judgements`, how many of those that count were made with them none,
+    before or after a first judgement; `aided`, the ids of those made with them; `critics`, how many critiques of which
+    model they stood beside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +85,8 @@ class SnapshotRow:
     """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
     details: Mapping[str, Details]
     """By handle, what they said beside the order, in the order of `ranking`."""
+    assistance: Mapping[str, str]
+    """By handle, whether critiques were before them, where that was drawn; see `store.assistance.Beside.given`."""
 
 
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
@@ -95,8 +103,12 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         items = queries.items(session, campaign_id)
         said = queries.judgements(session, campaign_id)
         settled = {each.item: each for each in settlements.settled(session, campaign_id)}
+        made, said_of = assistance.beside(session, campaign_id), critiques.by_item(session, campaign_id)
     ranked = [judgement for judgement in said if judgement.ranks]
-    rows = [_settled(row, settled.get(item)) for item, row in _rows(campaign, items, ranked).items()]
+    rows = [
+        _settled(row, settled.get(item)) | _assisted(row, made, said_of.get(item, ()))
+        for item, row in _rows(campaign, items, ranked).items()
+    ]
     decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
@@ -121,6 +133,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         rows=digest_value(sides["train"] + sides["heldout"]),
         settlements=decided,
         asks=campaign.asks.as_json(),
+        assistance=_assistance(rows, made),
     )
     with folder(path) as filling:
         for split, part in sides.items():
@@ -215,6 +228,31 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
     }
 
 
+def _assisted(row: Mapping[str, Any], made: Mapping[str, Beside], said: Critiques) -> dict[str, Any]:
+    """What a row says of critiques, where it was drawn who reads them: who did, what they said without, the texts."""
+    by = {
+        handle: made[judgement]
+        for judgement, (handle, _) in zip(row["judgements"], row["votes"], strict=True)
+        if judgement in made
+    }
+    found: dict[str, Any] = {"assistance": [[handle, each.given] for handle, each in by.items()]} if by else {}
+    if unaided := [[handle, list(each.unaided)] for handle, each in by.items() if each.unaided]:
+        found["unaided"] = unaided
+    if any(each.given != "none" for each in by.values()):
+        found["critiques"] = [each and each.as_json() for each in said]
+    return found
+
+
+def _assistance(rows: Sequence[Mapping[str, Any]], made: Mapping[str, Beside]) -> dict[str, Any]:
+    drawn = [each for row in rows for each in row["judgements"] if each in made]
+    if not drawn:
+        return {}
+    aided = sorted(each for each in drawn if made[each].given != "none")
+    told = Counter(made[each].given for each in drawn)
+    critics = Counter(each["model"] for row in rows for each in row.get("critiques", ()) if each)
+    return {"judgements": dict(sorted(told.items())), "aided": aided, "critics": dict(sorted(critics.items()))}
+
+
 def _edits(items: Sequence[Item], ranked: Iterable[Judgement]) -> list[dict[str, Any]]:
     """What people wrote in the place of answers, as conversations; of items without a row too."""
     by_id = {item.id: item for item in items}
@@ -294,7 +332,8 @@ def _as_row(row: dict[str, Any]) -> SnapshotRow:
     )
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
     details = {name: Details.of(said) for name, said in row.get("details", ())}
-    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details)
+    given = dict(row.get("assistance", ()))
+    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details, assistance=given)
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

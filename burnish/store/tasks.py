@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
 from burnish.records.durable import digest_value
-from burnish.store import events, gold, leases
+from burnish.store import assistance, critiques, events, gold, leases
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.kinds import settled
 from burnish.store.mapping import as_campaign, as_judgement, as_task, judgement_rows
@@ -45,22 +45,37 @@ def next_task(
     item = _wanted(session, owner, person, now, prompt_id) if given else None
     if item is None:
         return None
-    answers = texts(session, item.id)
     mine = select(AssignmentRow).where(AssignmentRow.item_id == item.id, AssignmentRow.annotator_id == annotator)
     held = session.scalars(mine).one_or_none()
     if held is None:
-        order = leases.shown_order(owner, item, person, len(answers))
-        held = AssignmentRow(campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order)
+        order = leases.shown_order(owner, item, person, len(texts(session, item.id)))
+        given = assistance.draw(session, owner, item, person)
+        held = AssignmentRow(
+            campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order, assistance=given
+        )
         session.add(held)
     held.shown, held.leased_until = now, now + leases.LEASE
+    if held.assistance == "before":
+        held.advised = held.advised or now
     session.flush()
-    return as_task(held, item, answers)
+    return _shown(session, held)
 
 
 def task(session: Session, task: int) -> Task:
     """A task that was handed out, live or not."""
+    return _shown(session, _assignment(session, task))
+
+
+def look(session: Session, task: int, now: datetime | None = None) -> Task:
+    """A task that was judged, for its person to look at again. Critiques that come after the first judgement are before
+    them from here on. Writes."""
     held = _assignment(session, task)
-    return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id))
+    last = _last(session, held)
+    if held.assistance == "after" and last and last.ranks and not last.aided:
+        now = clock(now)
+        held.advised, held.shown = held.advised or now, now
+        session.flush()
+    return _shown(session, held)
 
 
 def said(session: Session, task: int) -> Judgement | None:
@@ -95,8 +110,8 @@ def submit(
     The same submission again returns the judgement that is there. Raises StoreError for what this campaign cannot take,
     when the submission was used for something else, when this task was judged already (`revise` appends a revision
     instead), or when the lease ran out and others took the seats. `seconds` is the time taken; without it, the time
-    since the task was last handed out, and for a revision that of the first answer. `chances` are a model's; who does
-    not count needs no seat.
+    since the task was last handed out, and for a revision that of the first answer, with the time of the second look
+    where critiques came in between. `chances` are a model's; who does not count needs no seat.
     """
     now = clock(now)
     held = _assignment(session, task)
@@ -129,6 +144,7 @@ def submit(
         seconds=_taken(held, last, now) if seconds is None else max(0.0, seconds),
         created=now,
         supersedes=last.id if last else None,
+        aided=held.advised is not None,
     )
     session.add(row)
     held.leased_until = None
@@ -142,10 +158,11 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
     mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
     done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
-    waiting = leases.unanswered_items(campaign, session.get_one(AnnotatorRow, annotator)).limit(COUNTED).subquery()
-    left = select(func.count()).select_from(waiting)
-    closed = campaign_row(session, campaign).closed
-    return Share(done=session.scalar(done) or 0, left=0 if closed else session.scalar(left) or 0)
+    owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
+    waiting = leases.unanswered_items(campaign, person).limit(COUNTED).subquery()
+    left = session.scalar(select(func.count()).select_from(waiting)) or 0
+    left += gold.left(session, owner, person)
+    return Share(done=session.scalar(done) or 0, left=0 if owner.closed else left)
 
 
 def _wanted(
@@ -156,6 +173,11 @@ def _wanted(
         return session.scalars(only).one_or_none()
     held = session.scalars(leases.held_item(owner.id, person.id, now).limit(1)).first()
     return held or gold.next_item(session, owner, person, now)
+
+
+def _shown(session: Session, held: AssignmentRow) -> Task:
+    said = critiques.of_item(session, held.item_id) if held.advised else ()
+    return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id), said)
 
 
 def _assignment(session: Session, task: int) -> AssignmentRow:
@@ -188,8 +210,12 @@ def _check(
 
 
 def _taken(held: AssignmentRow, last: JudgementRow | None, now: datetime) -> float:
-    """Seconds. Somebody who comes back to an answer has done other work in between."""
-    return last.seconds if last else max(0.0, (now - held.shown).total_seconds())
+    """Seconds. Somebody who comes back to an answer has done other work in between; not so at a second look, which
+    comes at once."""
+    passed = max(0.0, (now - held.shown).total_seconds())
+    if last is None:
+        return passed
+    return last.seconds + passed if held.advised and not last.aided else last.seconds
 
 
 def _last(session: Session, held: AssignmentRow) -> JudgementRow | None:
@@ -215,6 +241,7 @@ def _logged(session: Session, said: Judgement, guideline: int) -> Judgement:
     payload = {"task": said.task, "ranks": ranks, "skip": said.skip, "supersedes": said.supersedes}
     payload |= {"chances": list(said.chances)} if said.chances else {}
     payload |= {"guideline_version": guideline} if guideline else {}
+    payload |= {"aided": True} if said.aided else {}
     if beside := said.details.as_json():
         payload["details"] = digest_value(beside)  # what people write may have to be forgotten; a hashed line cannot be
     events.append(session, at=said.created, actor=said.annotator, verb="judgement.add", target=said.id, payload=payload)

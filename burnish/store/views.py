@@ -16,6 +16,9 @@ AnnotatorKind = Literal["person", "simulated", "model", "imported"]
 """imported: someone who judged elsewhere, and whose judgements came in a file. Only a person signs in."""
 Role = Literal["owner", "manager", "adjudicator", "annotator", "viewer"]
 ROLES: tuple[Role, ...] = get_args(Role)
+Assistance = Literal["none", "before", "after"]
+"""Whether a model's critiques stand beside the answers: never, before the first judgement, or after it."""
+ASSISTANCE: tuple[Assistance, ...] = get_args(Assistance)
 Standing = Literal["active", "held", "withdrawn"]
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
 
@@ -40,6 +43,9 @@ class Campaign:
     guideline: str = ""
     """What people are told beside each task, in Markdown."""
     guideline_version: int = 0
+    assistance: Assistance = "none"
+    assisted: float = 0.5
+    """Share of the pairs of a person and an item that get critiques."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +94,8 @@ class Task:
     shown: datetime
     leased_until: datetime | None
     """None when it is answered."""
+    critiques: tuple[str | None, ...] = ()
+    """What a model says of each answer, where this person is to see it by now; None of one of which it says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +119,8 @@ class Judgement:
     """Of a model: for every two answers, in the order of `itertools.combinations`, how likely the first is better."""
     details: Details = NOTHING_MORE
     """What they said beside the order; lists are in the answers' own order."""
+    aided: bool = False
+    """Whether critiques were put before them by then."""
 
     @property
     def compared(self) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from burnish.store.details import Asks
 from burnish.store.session import Store
 
 from .chromium import answering, browsing, needs_browser
+from .test_oversight_page import scene
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -504,6 +505,7 @@ def test_other_languages_fit_and_are_chosen_by_hand(
     page.get_by_text({"es": "Qué hay que evaluar", "de": "Was zu bewerten ist"}[code]).wait_for()
     first = f"/progress/{campaigns[0]}"
     pages = ["/", "/people", "/exports", "/log", "/progress", first, f"{first}/models", f"{first}/people"]
+    pages += [f"{first}/assistance"]
     pages += [f"{first}/settings", f"/campaigns/{campaigns[0]}/disagreements", "/nowhere"]
     for path in [*(f"/campaigns/{campaign}" for campaign in campaigns), *pages]:
         page.goto(address + path)
@@ -517,3 +519,33 @@ def test_other_languages_fit_and_are_chosen_by_hand(
     page.locator("#language").focus()
     press(page, "Enter")  # in the foot it is the browser's key, and judges nothing
     assert page.get_by_role("status").inner_text() == moved
+
+
+@pytest.mark.parametrize("given", ["before", "after"])
+def test_critiques_by_keyboard(store: Store, address: str, page: Page, given: str):
+    """Before: they stand there at first. After: a first judgement without, then a second look that one key confirms."""
+    campaign = scene(store, given)
+    enter(store, page, address)
+    page.goto(f"{address}/campaigns/{campaign}")
+    for number, keys in enumerate(([], ["2"])):
+        page.get_by_text(f"Question {number}", exact=True).wait_for()
+        page.wait_for_load_state()
+        assert page.locator("aside.critique").count() == (2 if given == "before" else 0)
+        press(page, "1", "Enter")
+        if given == "after":
+            page.get_by_text("What you said is saved.").wait_for()
+            page.wait_for_load_state()
+            assert page.get_by_role("complementary", name="What a model says of answer 2").is_visible()
+            assert page.get_by_role("status").inner_text().startswith("A second look")
+            assert fits(page)
+            press(page, *keys, "Enter")
+    page.get_by_role("heading", name="Thank you").wait_for()
+    with store.reading() as read:
+        kept, changed = queries.judgements(read, campaign)
+        orders = [tasks.task(read, each.task).order for each in (kept, changed)]
+    assert (kept.aided, changed.aided) == (True, True)
+    assert [bool(each.supersedes) for each in (kept, changed)] == [given == "after"] * 2
+    wanted = [(1, 2), (2, 1) if given == "after" else (1, 2)]
+    assert [
+        tuple(each.ranks[at] for at in order) for each, order in zip((kept, changed), orders, strict=True)
+    ] == wanted

@@ -76,7 +76,9 @@ def test_parquet_has_every_vote(judged: Store, tmp_path: Path):
     export(judged, "round", "parquet", tmp_path / "out")
     table = parquet.read_table(tmp_path / "out" / "train.parquet")
     assert table.num_rows == 40
-    assert table.column("votes")[0].as_py() == [{"annotator": who, "ranks": [1, 2, 3]} for who in PEOPLE]
+    assert table.column("votes")[0].as_py() == [
+        {"annotator": who, "ranks": [1, 2, 3], "assistance": "none"} for who in PEOPLE
+    ]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -19,7 +19,7 @@ from burnish.label import service
 from burnish.label.app import create_app
 from burnish.label.forms import HARMS, SKIPS
 from burnish.store.session import Store, open_store
-from burnish.store.views import ROLES, STANDINGS
+from burnish.store.views import ASSISTANCE, ROLES, STANDINGS
 
 from .conftest import PASSWORD, Browser
 from .test_overview import judged
@@ -42,6 +42,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "submission": one_of("one", "two"),
         "act": one_of("judge", "skip"),
         "again": one_of("1"),
+        "second": one_of("1"),
         "choice": one_of("first", "second", "tie", "both_bad"),
         "reason": one_of(*SKIPS),
         "rationale": TEXT,
@@ -55,6 +56,7 @@ FORMS: dict[str, dict[str, Any]] = {
         "rank-1": PLACE,
         "rank-2": PLACE,
     },
+    "/progress/{campaign}/assistance": {"given": one_of(*ASSISTANCE), "share": one_of("0", "100")},
     "/progress/{campaign}/people": {"training": one_of("0", "1"), "pass": one_of("0", "100")},
     "/progress/{campaign}/settings": {"overlap": one_of("1", "2"), "closed": one_of("1"), "guideline": TEXT},
     "/exports/{campaign}": {

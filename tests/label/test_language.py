@@ -17,6 +17,7 @@ from jinja2.ext import extract_from_ast
 from burnish.errors import Problem, Said
 from burnish.label import app as server
 from burnish.label import desk, door, forms, language, shield
+from burnish.label.assistance import TITLES, VERDICTS
 from burnish.label.export import FORMS
 from burnish.label.language import ENGLISH, LANGUAGES, environment
 from burnish.store.details import FLAGS, STRENGTHS
@@ -32,7 +33,7 @@ ACTS = tuple(
     f"{area}/{module}"
     for area, modules in {
         "label": "conduct door downloads forms passwords staff",
-        "store": "events gold languages people settings settlements tasks",
+        "store": "assistance events gold languages people settings settlements tasks",
     }.items()
     for module in modules.split()
 )
@@ -43,6 +44,8 @@ TABLES = (
     *FLAGS.values(),
     *STRENGTHS.values(),
     *FORMS.values(),
+    *TITLES.values(),
+    *(text for verdicts in VERDICTS.values() for text in verdicts),
     *ROLES,
     *(kind for kind in get_args(AnnotatorKind) if kind != "person"),
     *(text for notice in server.NOTICES.values() for text in notice),

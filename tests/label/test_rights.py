@@ -35,6 +35,8 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/progress"): OVERSEERS,
     ("GET", "/progress/{campaign}"): OVERSEERS,
     ("GET", "/progress/{campaign}/models"): OVERSEERS,
+    ("GET", "/progress/{campaign}/assistance"): OVERSEERS,
+    ("POST", "/progress/{campaign}/assistance"): MANAGERS,
     ("GET", "/progress/{campaign}/people"): MANAGERS,
     ("POST", "/progress/{campaign}/people"): MANAGERS,
     ("GET", "/progress/{campaign}/settings"): MANAGERS,

@@ -9,6 +9,7 @@ import pytest
 
 from burnish.errors import DataError
 from burnish.records.entries import read_entries, read_gold
+from burnish.types import Critique
 
 HELLO = [{"role": "user", "content": "Hello?"}]
 FORMS = {
@@ -86,3 +87,43 @@ def test_gold_without_an_order_is_refused(tmp_path: Path):
 def test_an_empty_file_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="0 rows"):
         read_entries(write(tmp_path / "rows.jsonl"))
+
+
+def test_critiques_come_with_rows_of_every_form(tmp_path: Path):
+    said = {"critiques": [None, " It is off. "], "critiques_right": False, "critic": "m"}
+    rows = [
+        {"prompt": "A?", "completions": ["Yes.", "No."], "gold": [1, 2], **said},
+        {"prompt": "B?", "completions": ["Yes.", "No."], "ranks": [1, 2], **said},
+        {"prompt": "C?", "chosen": "Yes.", "rejected": "No.", **said},
+        {"prompt": "D?", "completions": ["Yes.", "No."], "critiques": ["a", "b"], "critiques_right": [True, None]},
+        {"prompt": "E?", "completions": ["Yes.", "No."], "critiques": [None, None]},
+    ]
+    found, problems = read_entries(write(tmp_path / "rows.jsonl", *rows))
+    assert problems == []
+    planted = (None, Critique(text="It is off.", model="m", right=False))
+    both = (Critique(text="a", model="unknown", right=True), Critique(text="b", model="unknown"))
+    assert [each.critiques for each in found] == [planted, planted, planted, both, ()]
+    assert [dict(each.prompt.meta) for each in found] == [{"gold": [1, 2]}, {}, {}, {}, {}]
+    known, problems = read_gold(write(tmp_path / "gold.jsonl", rows[1]))
+    assert (known[0].critiques, known[0].prompt.meta, problems) == (planted, {"gold": [1, 2]}, [])
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({"critiques": ["a"]}, "1 critiques and 2 completions"),
+        ({"critiques": "a"}, '"critiques" is text; a list is wanted'),
+        ({"critiques": ["a", 1]}, "is a number; text is wanted"),
+        ({"critiques": ["a", " "]}, "a critique is empty"),
+        ({"critiques": ["a", "b"], "critiques_right": "no"}, "true, false, or a list of 2 of them is wanted"),
+        ({"critiques": ["a", "b"], "critiques_right": [True]}, "true, false, or a list of 2 of them is wanted"),
+        ({"critiques": ["a", "b"], "critic": 7}, '"critic" is a number; text is wanted'),
+        ({"critiques_right": True}, '"critiques_right" says it of no "critiques"'),
+    ],
+)
+@pytest.mark.parametrize("ranks", [{}, {"ranks": [1, 2]}])
+def test_unfit_critiques_are_told_with_their_place(tmp_path: Path, said: dict[str, object], found: str, ranks: object):
+    path = write(tmp_path / "rows.jsonl", {"prompt": "A?", "completions": ["Yes.", "No."], **said, **dict(ranks)})
+    _, (problem,) = read_entries(path)
+    assert found in problem.found
+    assert problem.where.startswith(f"{path}:1:")

@@ -1,0 +1,41 @@
+"""`burnish label critique` with a model behind a server: written once, ready to be shown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from stub import Stub, serving
+
+from burnish.__main__ import code_of
+
+
+def test_a_model_behind_a_server_writes_critiques(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"prompt": f"Question {number}", "completions": ["Yes.", "No."]} for number in range(3)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert code_of(["label", "new", "one", "--from", "rows.jsonl"]) == 0
+    with serving(Stub()) as stub:
+        arguments = [
+            "label",
+            "critique",
+            "one",
+            "--model",
+            f"{stub.url}#small",
+            "--called",
+            "m",
+            "--rubric",
+            "It is so.",
+        ]
+        capsys.readouterr()
+        assert code_of([*arguments, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["items"], found["critiques"], found["unreadable"]) == (3, 6, 0)
+        assert len(stub.asked) == 6
+        assert "It is so." in stub.asked[0]["messages"][0]["content"]
+        assert code_of(arguments) == 0
+        assert len(stub.asked) == 6, "nothing is asked twice"
+    assert "burnish label assistance one --show before" in capsys.readouterr().out
