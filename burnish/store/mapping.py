@@ -7,6 +7,7 @@ from typing import cast
 from sqlalchemy import Row, Select, select
 
 from burnish.store.details import Asks, Details
+from burnish.store.live import Live
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, CampaignKind, Judgement, Role, Standing, Task
 from burnish.types import Message, Prompt
@@ -28,6 +29,7 @@ def as_campaign(row: CampaignRow) -> Campaign:
         closed=row.closed,
         guideline=row.guideline,
         guideline_version=row.guideline_version,
+        live=None if row.live is None else Live.of(row.live),
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.records.durable import digest_value
 from burnish.store import events, gold, leases
+from burnish.store.conversations import pending
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.kinds import settled
 from burnish.store.mapping import as_campaign, as_judgement, as_task, judgement_rows
@@ -37,7 +38,8 @@ def next_task(
 ) -> Task | None:
     """Lend this person the next item (with `prompt_id`: that one) for 15 minutes; None when there is none for them.
 
-    Someone who holds a live lease gets the same item again, with a fresh lease. Writes.
+    Someone who holds a live lease gets the same item again, with a fresh lease. In a live campaign it is what they were
+    answered last. Writes.
     """
     now = clock(now)
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
@@ -142,15 +144,19 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
     mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
     done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
+    owner = campaign_row(session, campaign)
+    if owner.live is not None:
+        return Share(done=session.scalar(done) or 0, left=int(pending(session, campaign, annotator) is not None))
     waiting = leases.unanswered_items(campaign, session.get_one(AnnotatorRow, annotator)).limit(COUNTED).subquery()
     left = select(func.count()).select_from(waiting)
-    closed = campaign_row(session, campaign).closed
-    return Share(done=session.scalar(done) or 0, left=0 if closed else session.scalar(left) or 0)
+    return Share(done=session.scalar(done) or 0, left=0 if owner.closed else session.scalar(left) or 0)
 
 
 def _wanted(
     session: Session, owner: CampaignRow, person: AnnotatorRow, now: datetime, prompt_id: str | None
 ) -> ItemRow | None:
+    if owner.live is not None:
+        return pending(session, owner.id, person.id)
     if prompt_id is not None:
         only = leases.open_items(owner.id, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()
