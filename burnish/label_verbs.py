@@ -63,6 +63,53 @@ def new(
     emit({"campaign": name, **found}, f"{text}\nTo judge them: burnish label serve {db}", json)
 
 
+@label.command()
+def chat(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What the campaign is called.")],
+    model: Annotated[
+        list[str], typer.Option(metavar="ADDRESS", help="http://HOST:PORT/v1#NAME; two or more, one each time.")
+    ],
+    question: Annotated[str, typer.Option(help="What people are asked.")] = "Which answer is better?",
+    system: Annotated[str, typer.Option(help="The system turn of every conversation.")] = "",
+    openings: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Prompts whose first messages people may begin with.")
+    ] = None,
+    strength: Annotated[bool, typer.Option("--strength", help="Ask how far one is ahead.")] = False,
+    rationale: Annotated[bool, typer.Option("--rationale", help="A reason must be given.")] = False,
+    edits: Annotated[bool, typer.Option("--edits", help="Answers may be written better, and go on so.")] = False,
+    temperature: Annotated[float, typer.Option(min=0.0)] = 1.0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of one answer.")] = 1024,
+    seconds: Annotated[float, typer.Option(min=1.0, help="How long a model may take.")] = 120.0,
+    db: Db = HERE,
+    json: Json = False,
+) -> None:
+    """Make a live campaign: people write, two of the models answer, unnamed, and each turn is judged as a pair."""
+    from burnish.label.answering import named
+    from burnish.label.campaigns import converse
+    from burnish.pipeline.run_folder import opened
+    from burnish.records.formats import read_prompts
+    from burnish.store.details import Asks
+    from burnish.store.live import Live, check
+
+    prompts = read_prompts(openings) if openings else []
+    first = [next(turn.content for turn in each.messages if turn.role == "user") for each in prompts]
+    live = Live(
+        models=named(model),
+        system=system.strip(),
+        openings=tuple(dict.fromkeys(first)),
+        temperature=temperature,
+        max_new_tokens=max_new_tokens,
+        seconds=seconds,
+    )
+    check(live)
+    with opened(db, make=True) as store:
+        converse(store, name, live, question=question, asks=Asks(strength=strength, rationale=rationale, edits=edits))
+    text = (
+        f"{name}: {', '.join(live.models)}; {len(live.openings)} openings\nTo talk with them: burnish label serve {db}"
+    )
+    emit({"campaign": name, **live.as_json()}, text, json)
+
+
 @label.command("import")
 def take_in(
     form: Annotated[Source, typer.Argument(metavar="FORMAT", help="Who wrote the file; see the README.")],

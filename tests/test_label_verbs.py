@@ -147,3 +147,20 @@ def test_unfit_rows_stop_it_unless_they_may_be_dropped(told: Any, here: Path, ca
 def test_wrong_commands_are_exit_2(here: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]):
     assert code_of(["label", *arguments]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_live_campaign_needs_two_models_that_are_addresses(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
+    here.joinpath("prompts.jsonl").write_text('{"prompt": "Hail!"}\n{"prompt": "Hello!"}\n')
+    models = [f"http://127.0.0.1:9/v1#{name}" for name in ("ape", "bee")]
+    assert code_of(["label", "chat", "arena", "--model", models[0]]) == 2
+    assert "two answer each message" in capsys.readouterr().err
+    assert code_of(["label", "chat", "arena", "--model", models[0], "--model", "smollm2-135m"]) == 2
+    assert not (here / "preferences.db").exists()
+    asked = ["chat", "arena", "--model", models[0], "--model", models[1], "--openings", "prompts.jsonl", "--strength"]
+    for _ in range(2):
+        found = told(*asked)
+    assert (found["models"], found["openings"]) == (dict(zip(("ape", "bee"), models, strict=True)), ["Hail!", "Hello!"])
+    assert code_of(["label", *asked, "--temperature", "0.5"]) == 2
+    assert code_of(["label", "new", "arena", "--from", "rows.jsonl"]) == 2
+    (campaign,) = told("status")["campaigns"]
+    assert (campaign["kind"], campaign["items"]) == ("pairwise", 0)

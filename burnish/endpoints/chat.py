@@ -66,6 +66,10 @@ class ChatEndpoint:
         self._progress.finish()
         return [each.result() for each in asked]
 
+    def answer(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """One answer, in the caller's own thread. Raises as `generate` does."""
+        return self._answers(messages, sampling=sampling, n=1)[0]
+
     def close(self) -> None:
         self._server.close()
 

@@ -31,8 +31,10 @@ from burnish.label import (
     service,
     settings,
     staff,
+    talking,
     texts,
 )
+from burnish.label.answering import Answering
 from burnish.label.desk import Desk
 from burnish.label.door import Door, is_loopback
 from burnish.label.language import environment
@@ -62,10 +64,12 @@ def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
     app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
     pages = environment(shown=texts.shown_here)
-    app.state.desk = Desk(store=store, door=Door(store=store), templates=Jinja2Templates(env=pages))
+    templates, asking = Jinja2Templates(env=pages), Answering(store=store)
+    app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
     for router in (
         entry.router,
         routes.router,
+        talking.router,
         overview.router,
         oversight.router,
         disputes.router,

@@ -16,6 +16,7 @@ from burnish.records.entries import UNKNOWN, Entry
 from burnish.store import critiques, elsewhere, gold, queries
 from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS
+from burnish.store.live import Live
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
 
@@ -55,6 +56,17 @@ def ask(
             _item(session, campaign, entry, now)
         items, questions = _items(session, campaign), gold.questions(session, campaign)
     return {"items": items, "new_items": items - before, "gold": questions}
+
+
+def converse(
+    store: Store, name: str, live: Live, *, question: str, asks: Asks = ORDER_ONLY, now: datetime | None = None
+) -> int:
+    """Make a live campaign, whose items people and these models write together; the same again changes nothing.
+    StoreError where it exists on other terms."""
+    with store.transaction() as session:
+        return queries.create_campaign(
+            session, key=name, name=name, question=question, kind="pairwise", overlap=1, asks=asks, live=live, now=now
+        )
 
 
 def take_in(

@@ -119,6 +119,12 @@ def _assistance(found: Mapping[str, Any]) -> list[str]:
 
 def _splits(manifest: SnapshotManifest, rows: Mapping[str, int]) -> str:
     told = "\n".join(f"- {split}: {count} rows" for split, count in rows.items())
+    if manifest.split_by == "conversation":
+        return (
+            f"{told}\n\nThe items are turns of conversations between people and models. A share of "
+            f"{manifest.held_out:g} is held out by a hash of a conversation's first message and the seed "
+            f"{manifest.seed}: no conversation, and no prompt, stands on both sides."
+        )
     return (
         f"{told}\n\nA share of {manifest.held_out:g} of the prompts is held out by a hash of the prompt and the seed "
         f"{manifest.seed}: no prompt stands on both sides."

@@ -13,6 +13,7 @@ from fastapi.templating import Jinja2Templates
 
 from burnish.errors import StoreError
 from burnish.label import service
+from burnish.label.answering import Answering
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.label.language import LANGUAGES, spoken
@@ -47,6 +48,7 @@ class Desk:
     store: Store
     door: Door
     templates: Jinja2Templates
+    answering: Answering
     chain: Chain = field(default_factory=Chain)
 
     def who(self, request: Request) -> Visitor | None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from burnish.errors import DataError, Problem, Said
 from burnish.store.details import FLAGS, LONGEST_EDIT, LONGEST_RATIONALE, Details
 from burnish.store.kinds import KINDS, Form, Ranks
+from burnish.store.live import LONGEST_MESSAGE
 from burnish.store.views import Campaign, Judgement, Task
 
 SKIPS: Mapping[str, str] = {
@@ -90,6 +91,14 @@ def _read_rationale(form: Form, campaign: Campaign) -> str:
         said = {"number": len(text), "most": LONGEST_RATIONALE}
         found = Said("your reason has %(number)s characters; %(most)s are kept", **said)
         raise DataError(Problem("rationale", found))
+    return text
+
+
+def read_message(form: Form) -> str:
+    """What somebody writes to a live campaign's models. Raises DataError for nothing, and for more than is kept."""
+    text = _text(form, "message").replace("\x00", "\ufffd")
+    if not 1 <= len(text) <= LONGEST_MESSAGE:
+        raise DataError(Problem("message", Said("a message has 1 to %(most)s characters", most=LONGEST_MESSAGE)))
     return text
 
 

@@ -13,6 +13,7 @@ from burnish.label import service
 from burnish.label.desk import RIGHTS, At, Desk, Found, Judge, OwnTask, SignedForm
 from burnish.label.door import Visitor
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
+from burnish.label.talking import conversation_page, is_open
 from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
@@ -43,11 +44,14 @@ def home(request: Request, at: At) -> Response:
 
 @router.get("/campaigns/{campaign}")
 def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str = "") -> Response:
-    """The visitor's next task. Asking again shows the same one, so that a reload does no harm. Before there is another,
-    what they judged without critiques is looked at once more with them, where the campaign has it so."""
+    """The visitor's next task; in a live campaign, without one, the conversation. Asking again shows the same, so that
+    a reload does no harm. Before there is another, what they judged without critiques is looked at once more with them,
+    where the campaign has it so."""
     if again := _second_look(at, who, campaign):
         return RedirectResponse(again, 303)
     task = service.next_task(at.store, campaign.id, who.person.id)
+    if task is None and is_open(campaign, who):
+        return conversation_page(request, at, who, campaign, saved=saved)
     if task is None:
         return at.page(request, "done.html", campaign=campaign, saved=saved, **_how_far(at, who, campaign))
     return _task_page(request, at, who, campaign, task, saved=saved)

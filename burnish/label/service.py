@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from burnish.store import assistance as help_given
 from burnish.store import conduct as habits
-from burnish.store import critiques, gold, queries, settings, settlements, tasks
+from burnish.store import conversations, critiques, gold, queries, settings, settlements, tasks
 from burnish.store import disputes as quarrels
 from burnish.store import duels as contests
 from burnish.store import events as audit
 from burnish.store import people as accounts
 from burnish.store import person as kept
+from burnish.store.conversations import Conversation
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
@@ -63,6 +64,28 @@ def next_task(
     """
     with store.transaction() as session:
         return tasks.next_task(session, campaign, annotator, now, prompt_id=prompt_id)
+
+
+def conversation(store: Store, campaign: int, annotator: int) -> Conversation | None:
+    """What this person and a live campaign's models have said; None where none is begun."""
+    with store.reading() as session:
+        return conversations.current(session, campaign, annotator)
+
+
+def say(
+    store: Store, campaign: int, annotator: int, *, submission: str, message: str, state: str, language: str
+) -> None:
+    """Keep a message to a live campaign's models; see `store.conversations.say`. When this returns, the disk has it."""
+    with store.transaction() as session:
+        conversations.say(
+            session, campaign, annotator, submission=submission, message=message, state=state, language=language
+        )
+
+
+def end_conversation(store: Store, annotator: int, conversation: int) -> None:
+    """End one's own conversation. What was answered in it and not judged is judged first."""
+    with store.transaction() as session:
+        conversations.end(session, annotator, conversation)
 
 
 def task(store: Store, task: int) -> Task:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from burnish.store import leases
 from burnish.store.queries import AT_ONCE, campaign_row
-from burnish.store.schema import AnswerRow, ItemRow, JudgementRow
+from burnish.store.schema import AnswerRow, ItemRow, JudgementRow, TurnRow
 
 MOST = 2000
 """Items that are read."""
@@ -29,6 +29,7 @@ class Duel:
     """Two answers of one item by two models, as all who judged it saw them."""
 
     item: int
+    """Or the conversation that it is a turn of: what is counted once for how sure a board can be."""
     a: str
     b: str
     won: int
@@ -66,10 +67,12 @@ def duels(session: Session, campaign: int, language: str | None = None) -> Duels
     found, judgements = list[Duel](), 0
     for start in range(0, len(items), AT_ONCE):
         part = items[start : start + AT_ONCE]
-        votes = _votes(session, part)
+        votes, talks = _votes(session, part), _conversations(session, part)
         judgements += sum(map(len, votes.values()))
         found += [
-            duel for item, answers in _answers(session, part).items() for duel in _met(item, answers, votes[item])
+            duel
+            for item, answers in _answers(session, part).items()
+            for duel in _met(talks.get(item, item), answers, votes[item])
         ]
     return Duels(
         duels=tuple(found),
@@ -93,6 +96,12 @@ def _votes(session: Session, items: Sequence[int]) -> Mapping[int, list[list[int
     ):
         found[item].append(ranks or [])
     return found
+
+
+def _conversations(session: Session, items: Sequence[int]) -> Mapping[int, int]:
+    """Of items that are turns: their conversations. A live campaign has no others, so that the numbers never meet."""
+    found = select(TurnRow.item_id, TurnRow.conversation_id).where(TurnRow.item_id.in_(items))
+    return {item: talk for item, talk in session.execute(found) if item is not None}
 
 
 def _answers(session: Session, items: Sequence[int]) -> Mapping[int, list[tuple[str, int]]]:

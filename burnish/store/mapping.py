@@ -8,6 +8,7 @@ from typing import cast
 from sqlalchemy import Row, Select, select
 
 from burnish.store.details import Asks, Details
+from burnish.store.live import Live
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import (
     Annotator,
@@ -41,6 +42,7 @@ def as_campaign(row: CampaignRow) -> Campaign:
         guideline_version=row.guideline_version,
         assistance=cast(Assistance, row.assistance),
         assisted=row.assisted,
+        live=None if row.live is None else Live.of(row.live),
     )
 
 

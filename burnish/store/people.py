@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, Said, StoreError
 from burnish.records.durable import digest_bytes
 from burnish.store import events, leases
+from burnish.store.conversations import forget_unanswered
 from burnish.store.mapping import as_annotator
 from burnish.store.queries import clock
 from burnish.store.schema import AnnotatorRow, InvitationRow, VisitRow
@@ -162,8 +163,8 @@ def set_standing(
 
 
 def remove(session: Session, annotator: int, *, by: Annotator, now: datetime | None = None) -> None:
-    """Take a person's name, languages and password out. Their judgements stay, under a handle that says nothing: a new
-    one, where it was the name."""
+    """Take a person's name, languages and password out. Their judgements stay, with what those are about, under a
+    handle that says nothing: a new one, where it was the name. What they wrote and no model answered is taken out."""
     row = _row(session, annotator)
     _refuse_above(session, by, row.role)
     _refuse_last_owner(session, row)
@@ -174,6 +175,7 @@ def remove(session: Session, annotator: int, *, by: Annotator, now: datetime | N
     _sign_out(session, annotator)
     _revoke(session, annotator)
     _revoke_given(session, row)
+    forget_unanswered(session, annotator)
     _log(session, now, by, "person.remove", row.handle, {})
 
 

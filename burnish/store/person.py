@@ -15,16 +15,19 @@ from burnish.store.schema import (
     AnnotatorRow,
     AssignmentRow,
     CampaignRow,
+    ConversationRow,
     EventRow,
     InvitationRow,
     ItemRow,
     JudgementRow,
+    TurnRow,
     VisitRow,
 )
 
 
 def about(session: Session, name: str) -> dict[str, Any]:
-    """Everything under this name or handle: account, visits, what was shown and said (all revisions), lines of the log.
+    """Everything under this name or handle: account, visits, what was shown and said (all revisions), conversations
+    with models, lines of the log.
 
     Of a password only whether there is one; what links and cookies hold is not in the database. Raises StoreError where
     there is nobody of the name.
@@ -54,6 +57,7 @@ def about(session: Session, name: str) -> dict[str, Any]:
             for until in session.scalars(select(InvitationRow.until).where(InvitationRow.annotator_id == person.id))
         ],
         "tasks": [_task(session, held) for held in _tasks(session, person.id)],
+        "conversations": [_conversation(session, row) for row in _conversations(session, person.id)],
         "log": [
             {
                 "line": row.seq,
@@ -76,6 +80,26 @@ def _tasks(session: Session, annotator: int) -> list[AssignmentRow]:
     return list(
         session.scalars(select(AssignmentRow).where(AssignmentRow.annotator_id == annotator).order_by(AssignmentRow.id))
     )
+
+
+def _conversations(session: Session, annotator: int) -> list[ConversationRow]:
+    wanted = select(ConversationRow).where(ConversationRow.annotator_id == annotator)
+    return list(session.scalars(wanted.order_by(ConversationRow.id)))
+
+
+def _conversation(session: Session, row: ConversationRow) -> dict[str, Any]:
+    """Each message as it was sent, answered or not; what was answered stands under the tasks."""
+    turns = session.scalars(select(TurnRow).where(TurnRow.conversation_id == row.id).order_by(TurnRow.position))
+    return {
+        "campaign": session.get_one(CampaignRow, row.campaign_id).name,
+        "language": row.language,
+        "began": _at(row.began),
+        "ended": _at(row.ended),
+        "messages": [
+            {"sent": _at(turn.sent), "message": turn.messages[-1]["content"], "answered": turn.item_id is not None}
+            for turn in turns
+        ],
+    }
 
 
 def _task(session: Session, held: AssignmentRow) -> dict[str, Any]:

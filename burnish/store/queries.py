@@ -21,6 +21,7 @@ from burnish.store import events, leases
 from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
+from burnish.store.live import Live, check
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.schema import (
     AnnotatorRow,
@@ -49,6 +50,7 @@ def create_campaign(
     kind: CampaignKind,
     overlap: int,
     asks: Asks = ORDER_ONLY,
+    live: Live | None = None,
     now: datetime | None = None,
 ) -> int:
     """The id of the campaign with this key, made if there is none. One that differs from what is asked is refused, but
@@ -56,7 +58,12 @@ def create_campaign(
     if overlap < 1:
         raise StoreError(Problem("overlap", f"at least one person must judge each item, not {overlap}"))
     check_asks(kind, asks)
+    if live:
+        check(live)
+        if (kind, overlap) != ("pairwise", 1):
+            raise StoreError(Problem("kind", "a live campaign has pairs, each judged by who wrote the message"))
     asked = {"name": name, "question": question, "kind": kind, "overlap": overlap, "asks": asks.as_json()}
+    asked |= {"live": live and live.as_json()}
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     if found:
         first = _asked_at_first(session, key)
@@ -78,14 +85,19 @@ def add_item(
     answers: Sequence[tuple[str, str]],
     *,
     ids: Sequence[Sequence[int]] | None = None,
+    live: bool = False,
     now: datetime | None = None,
 ) -> int:
     """Queue a prompt with its answers, each (text, model); `ids` are the answers' tokens. Returns the item's id.
+    `live`: it is a turn of a conversation, which a live campaign has and no other.
 
     The same prompt id again returns the item that is there; if its texts differ it is refused, for that item's
     judgements were about other texts.
     """
     owner = campaign_row(session, campaign)
+    if (owner.live is not None) != live:
+        found = "is live: its items are what people and models say to each other there"
+        raise StoreError(Problem(f"campaign {owner.name}", found, "Give another campaign, or a new name."))
     wanted = select(ItemRow).where(ItemRow.campaign_id == campaign, ItemRow.prompt_id == prompt.id)
     found = session.scalars(wanted).one_or_none()
     if found:

@@ -91,6 +91,8 @@ class CampaignRow(Base):
     """Whether critiques stand beside answers: before a person's first judgement, or after it."""
     assisted: Mapped[float] = mapped_column(Float, server_default="0.5")
     """Share of the pairs of a person and an item that get them."""
+    live: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Of a live campaign, whose items are turns of conversations: `store.live.Live`."""
 
 
 class AnnotatorRow(Base):
@@ -323,6 +325,58 @@ class SettlementRow(Base):
     """Why; may be empty."""
     created: Mapped[datetime] = mapped_column(Moment)
     supersedes: Mapped[str | None] = mapped_column(ForeignKey("settlement.id"), unique=True)
+
+
+class ConversationRow(Base):
+    """What one person and a live campaign's models said to each other."""
+
+    __tablename__ = "conversation"
+    __table_args__ = (
+        Index(
+            "uq_conversation_open",
+            "campaign_id",
+            "annotator_id",
+            unique=True,
+            sqlite_where=text("ended is null"),
+            postgresql_where=text("ended is null"),
+        ),
+        Index(None, "annotator_id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[int] = mapped_column(ForeignKey("campaign.id"))
+    annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"))
+    key: Mapped[str] = mapped_column(String(36), unique=True)
+    """Random, and on no page: what is drawn in the conversation is drawn by it."""
+    language: Mapped[str | None] = mapped_column(String(35))
+    """That its person says it is in."""
+    began: Mapped[datetime] = mapped_column(Moment)
+    ended: Mapped[datetime | None] = mapped_column(Moment)
+
+
+class TurnRow(Base):
+    """A message of a person's, kept before any model is asked. Its answers are an item."""
+
+    __tablename__ = "turn"
+    __table_args__ = (UniqueConstraint("conversation_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    conversation_id: Mapped[int] = mapped_column(ForeignKey("conversation.id"))
+    position: Mapped[int]
+    """From 0."""
+    submission: Mapped[str] = mapped_column(String(100), unique=True)
+    """Made by the client before it sends, as a judgement's."""
+    messages: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    """All up to and with the person's."""
+    models: Mapped[list[str]] = mapped_column(JSON)
+    """Who was drawn to answer, in the answers' own order."""
+    sent: Mapped[datetime] = mapped_column(Moment)
+    tries: Mapped[int] = mapped_column(server_default="0")
+    """How often the models were asked in vain."""
+    failure: Mapped[str | None] = mapped_column(String(20))
+    """Why the last time was in vain, until the person sends it again; one of `store.live.Failure`."""
+    item_id: Mapped[int | None] = mapped_column(ForeignKey("item.id"), unique=True)
+    """The message with its answers; None: there are none yet."""
 
 
 class EventRow(Base):

@@ -44,6 +44,8 @@ def change(
             Problem("guideline", Said("the guideline has more than %(most)s characters", most=LONGEST_GUIDELINE))
         )
     row = campaign_row(session, campaign)
+    if row.live is not None and overlap != 1:
+        raise StoreError(Problem("overlap", "in a live campaign each answer is judged by who wrote the message, alone"))
     asked = {"overlap": overlap, "closed": closed, "guideline": guideline}
     changed = {field: value for field, value in asked.items() if getattr(row, field) != value}
     if not changed:

@@ -72,6 +72,8 @@ class SnapshotManifest:
     """Where it was drawn who reads critiques: `judgements`, how many of those that count were made with them none,
     before or after a first judgement; `aided`, the ids of those made with them; `critics`, how many critiques of which
     model they stood beside."""
+    split_by: Literal["prompt", "conversation"] = "prompt"
+    """What is never cut in two. conversation: of a live campaign, whose items are turns."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,8 @@ class SnapshotRow:
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
     """Write the campaign's judgements as they stand now to the folder `path`, whole or not at all.
 
-    A prompt is held out by a hash of its messages and the seed: never cut in two, and next round on the same side.
+    A prompt is held out by a hash of its messages and the seed: never cut in two, and next round on the same side. The
+    turns of a live campaign's conversation go by what it began with, and so to one side.
     Raises StoreError when nothing was judged, or when a side would be empty though `held_out` asks for it.
     """
     if not 0 <= held_out < 1:
@@ -112,9 +115,13 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
-        sides[_side(row["prompt"], held_out, seed)].append(row)
+        sides[_side(_deciding(campaign, row["prompt"]), held_out, seed)].append(row)
     _refuse_empty(campaign, sides, held_out)
-    edits = [edit for edit in _edits(items, ranked) if _side(edit["messages"][:-1], held_out, seed) == "train"]
+    edits = [
+        edit
+        for edit in _edits(items, ranked)
+        if _side(_deciding(campaign, edit["messages"][:-1]), held_out, seed) == "train"
+    ]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -134,6 +141,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         settlements=decided,
         asks=campaign.asks.as_json(),
         assistance=_assistance(rows, made),
+        split_by="conversation" if campaign.live else "prompt",
     )
     with folder(path) as filling:
         for split, part in sides.items():
@@ -276,6 +284,14 @@ def _meta(item: Item) -> dict[str, Any]:
     """Its keys in one order, whoever wrote them."""
     found: dict[str, Any] = json.loads(canonical(dict(item.prompt.meta)))
     return found
+
+
+def _deciding(campaign: Campaign, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """What decides a prompt's side: all of it; of a live conversation's what its person said first."""
+    if campaign.live is None:
+        return messages
+    first = next(place for place, turn in enumerate(messages) if turn["role"] == "user")
+    return messages[: first + 1]
 
 
 def _side(messages: list[dict[str, str]], held_out: float, seed: int) -> Split:

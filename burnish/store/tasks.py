@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.records.durable import digest_value
 from burnish.store import assistance, critiques, events, gold, leases
+from burnish.store.conversations import pending
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.kinds import settled
 from burnish.store.mapping import as_campaign, as_judgement, as_task, judgement_rows
@@ -37,7 +38,8 @@ def next_task(
 ) -> Task | None:
     """Lend this person the next item (with `prompt_id`: that one) for 15 minutes; None when there is none for them.
 
-    Someone who holds a live lease gets the same item again, with a fresh lease. Writes.
+    Someone who holds a live lease gets the same item again, with a fresh lease. In a live campaign it is what they were
+    answered last. Writes.
     """
     now = clock(now)
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
@@ -158,7 +160,10 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
     mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
     done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
-    owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
+    owner = campaign_row(session, campaign)
+    if owner.live is not None:
+        return Share(done=session.scalar(done) or 0, left=int(pending(session, campaign, annotator) is not None))
+    person = session.get_one(AnnotatorRow, annotator)
     waiting = leases.unanswered_items(campaign, person).limit(COUNTED).subquery()
     left = session.scalar(select(func.count()).select_from(waiting)) or 0
     left += gold.left(session, owner, person)
@@ -168,6 +173,8 @@ def share(session: Session, campaign: int, annotator: int) -> Share:
 def _wanted(
     session: Session, owner: CampaignRow, person: AnnotatorRow, now: datetime, prompt_id: str | None
 ) -> ItemRow | None:
+    if owner.live is not None:
+        return pending(session, owner.id, person.id)
     if prompt_id is not None:
         only = leases.open_items(owner.id, person, now).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only).one_or_none()

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
+from burnish.store.live import Live
 from burnish.types import Prompt
 
 CampaignKind = Literal["pairwise", "ranking", "scale", "good_bad"]
@@ -46,6 +47,8 @@ class Campaign:
     assistance: Assistance = "none"
     assisted: float = 0.5
     """Share of the pairs of a person and an item that get critiques."""
+    live: Live | None = None
+    """Of a live campaign: who answers. Its items are turns of conversations, and each is its writer's alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

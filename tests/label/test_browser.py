@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +12,13 @@ import pytest
 from fastapi import FastAPI
 
 from burnish.label import service
+from burnish.label.export import export
 from burnish.store import queries, tasks
 from burnish.store.details import Asks
 from burnish.store.session import Store
 
 from .chromium import answering, browsing, needs_browser
+from .hidden_models import hidden, live, settled
 from .test_oversight_page import scene
 
 if TYPE_CHECKING:
@@ -549,3 +552,52 @@ def test_critiques_by_keyboard(store: Store, address: str, page: Page, given: st
     assert [
         tuple(each.ranks[at] for at in order) for each, order in zip((kept, changed), orders, strict=True)
     ] == wanted
+
+
+def prefer(page: Page, model: str) -> None:
+    """By the key of the place in which it is shown."""
+    page.locator(".answer", has_text=f"{model} says").wait_for()
+    page.wait_for_load_state()
+    first = page.locator(".answer").first.inner_text()
+    press(page, "1" if f"{model} says" in first else "2", "Enter")
+    page.locator("#message").wait_for()
+
+
+def test_three_turns_with_two_models(app: FastAPI, store: Store, address: str, page: Page, tmp_path: Path):
+    """A reload in the middle loses nothing, and nothing jumps when the answers come."""
+    with hidden("ape", "bee") as models:
+        campaign = live(store, models, openings=("Hail!", "A long opening, " * 30))
+        enter(store, page, address)
+        page.goto(f"{address}/campaigns/{campaign}")
+        for turn in range(3):
+            page.wait_for_selector("#message:focus")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            page.keyboard.type(f"question {turn}")
+            models["bee"].waiting.clear()
+            if turn == 1:
+                page.reload()  # what was written is still there
+                page.wait_for_selector("#message:focus")
+                assert page.locator("#message").input_value() == "question 1"
+            press(page, "Enter")
+            page.get_by_role("heading", name="Both models are writing…").wait_for()
+            page.get_by_text("Their answers come together").wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            if turn == 1:
+                page.reload()
+                page.get_by_role("heading", name="Both models are writing…").wait_for()
+                page.get_by_text("question 1", exact=True).wait_for()
+            above = page.locator("#last").bounding_box()
+            models["bee"].waiting.set()
+            page.get_by_text(f"bee says: question {turn}").wait_for()
+            assert page.locator("#last").bounding_box() == above, "nothing jumps"
+            prefer(page, "bee")
+        page.get_by_role("button", name="End the conversation").click()
+        page.get_by_role("heading", name="A new conversation").wait_for()
+        assert page.locator("#message").input_value() == ""
+        assert [len(model.asked) for model in models.values()] == [3, 3]
+        export(store, "Arena", "preference", tmp_path / "out")
+        rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
+        assert [row["chosen"][0]["content"] for row in rows] == [f"bee says: question {turn}" for turn in range(3)]
+        _, (board,) = service.standings(store, campaign)
+        assert [line.model for line in board.lines] == ["bee", "ape"]
+        settled(app)

@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, Phase, settings
 
 from burnish.label import service
 from burnish.label.app import create_app
+from burnish.label.campaigns import converse
 from burnish.label.forms import HARMS, SKIPS
+from burnish.store.live import Live
 from burnish.store.session import Store, open_store
 from burnish.store.views import ASSISTANCE, ROLES, STANDINGS
 
@@ -49,6 +51,13 @@ FORMS: dict[str, dict[str, Any]] = {
         "harm-1": one_of(*HARMS),
         "edit-1": TEXT,
     },
+    "/campaigns/{campaign}/conversation": {
+        "submission": one_of("five", "six"),
+        "message": TEXT,
+        "state": one_of("", "1/0/0", "1/0/1"),
+        "language": one_of("fr"),
+    },
+    "/campaigns/{campaign}/conversation/end": {"conversation": one_of("1", "2")},
     "/campaigns/{campaign}/disagreements/{item}": {
         "submission": one_of("three", "four"),
         "over": TEXT,
@@ -76,7 +85,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "/people/{person}/link": {},
 }
 """The fields of every form, by its address."""
-HERE = {"campaign": [1], "task": [1, 2, 3, 4], "item": [1, 2], "person": [1, 2]}
+HERE = {"campaign": [1, 2], "task": [1, 2, 3, 4], "item": [1, 2], "person": [1, 2]}
 """Ids that there are; the third person is who asks."""
 
 
@@ -108,6 +117,8 @@ def described(app: FastAPI, csrf: str, link: str) -> dict[str, Any]:
 @pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.proof)])
 def test_whatever_is_asked_the_server_is_not_at_fault(busy: Store, examples: int):
     judged(busy, {"Amina": [(1, 2), (1, 2)], "Bob": [(2, 1), (1, 2)]})
+    nobody = {name: f"http://127.0.0.1:9/v1#{name}" for name in ("a", "b")}
+    converse(busy, "live", Live(models=nobody, openings=("Hail!",)), question="?")
     app = create_app(busy)
     statuses: dict[int, int] = {}
     with TestClient(app, base_url="http://127.0.0.1:8600", raise_server_exceptions=False) as client:

@@ -16,7 +16,7 @@ from jinja2.ext import extract_from_ast
 
 from burnish.errors import Problem, Said
 from burnish.label import app as server
-from burnish.label import desk, door, forms, language, shield
+from burnish.label import desk, door, forms, language, shield, talking
 from burnish.label.assistance import TITLES, VERDICTS
 from burnish.label.export import FORMS
 from burnish.label.language import ENGLISH, LANGUAGES, environment
@@ -32,8 +32,8 @@ SCRIPT = PACKAGE / "label/static/keys.js"
 ACTS = tuple(
     f"{area}/{module}"
     for area, modules in {
-        "label": "conduct door downloads forms passwords staff",
-        "store": "assistance events gold languages people settings settlements tasks",
+        "label": "conduct door downloads forms passwords staff talking",
+        "store": "assistance conversations events gold languages people settings settlements tasks",
     }.items()
     for module in modules.split()
 )
@@ -46,6 +46,7 @@ TABLES = (
     *FORMS.values(),
     *TITLES.values(),
     *(text for verdicts in VERDICTS.values() for text in verdicts),
+    *talking.FAILURES.values(),
     *ROLES,
     *(kind for kind in get_args(AnnotatorKind) if kind != "person"),
     *(text for notice in server.NOTICES.values() for text in notice),

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from burnish.cli import app as commands
 from burnish.label import service
 from burnish.label.app import create_app
+from burnish.store import conversations
 from burnish.store.session import Store, open_store
 
 from .conftest import PASSWORD, Browser
+from .hidden_models import hidden
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
@@ -58,3 +61,32 @@ def test_a_copy_is_a_database_that_the_pages_take(
         entered = client.post("/sign-in", data={"name": "Amina", "password": PASSWORD})
         assert "Sign out" in entered.text
         assert service.progress(copy, campaign).judged == 1
+
+
+def test_the_commands_of_a_live_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Those that stand in README.md, with addresses that there are; the pages themselves are tested elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    section = README.partition("## Talking with two models")[2].partition("\n## ")[0]
+    chat, serve, written = section.partition("```\n")[2].partition("```")[0].splitlines()
+    assert serve == "burnish label serve"
+    with hidden("ape", "bee") as models:
+        for name, model in models.items():
+            chat = re.sub(rf"http://\S+#{name}", model.address, chat)
+        for _ in range(2):
+            ran = CliRunner().invoke(commands, chat.split()[1:])
+            assert ran.exit_code == 0, ran.output
+        assert ran.stdout.splitlines()[0] == "arena: ape, bee; 0 openings"
+        with closing(open_store(tmp_path / "preferences.db")) as store:
+            (campaign,) = service.campaigns(store)
+            (who,) = [service.join(store, "Amina", "person")]
+            service.say(store, campaign.id, who, submission="s", message="Hello", state="", language="")
+            talk = service.conversation(store, campaign.id, who)
+            assert talk
+            with store.transaction() as write:
+                conversations.answer(write, talk.last, ["one", "other"])
+            task = service.next_task(store, campaign.id, who)
+            assert task
+            service.submit(store, task=task.id, submission="t", ranks=[1, 2])
+        ran = CliRunner().invoke(commands, written.replace(" --held-out 0.1", "").split()[1:])
+        assert ran.exit_code == 0, ran.output
+    assert len((tmp_path / "data" / "arena" / "train.jsonl").read_text().splitlines()) == 1

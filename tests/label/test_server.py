@@ -24,6 +24,8 @@ from burnish.store import events, people, queries
 from burnish.store.session import Store, open_store
 from burnish.store.views import Judgement
 
+from .hidden_models import hidden, live
+
 SERVE = """
 import os, sys
 from burnish.label.app import serve
@@ -260,3 +262,57 @@ def test_without_ids_of_submissions_the_same_test_fails(place: Store, fill: Call
     """What the id is for: a person whose answer was kept, and who did not hear of it, is told that it is settled."""
     with pytest.raises(AssertionError, match="judged already"):
         killed(place, fill, 1, keyed=False)
+
+
+def sent(send: Callable[[], httpx2.Response]) -> httpx2.Response:
+    """Again and again while the server is down."""
+    until = time.monotonic() + 30
+    while True:
+        try:
+            return send()
+        except httpx2.TransportError:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_the_server_is_killed_while_models_write(place: Store):
+    """What was acknowledged is there and answered once, whenever the server dies."""
+    with hidden("ape", "bee") as models, served(place) as server:
+        campaign = live(place, models)
+        (cookie,) = visits(place, 1)
+        client = httpx2.Client(
+            base_url=f"http://127.0.0.1:{server.port}",
+            cookies={"burnish_session": cookie},
+            trust_env=False,
+            timeout=30,
+        )
+        with client:
+            for turn, delay in enumerate((0.0, 0.03, 0.1)):
+                for model in models.values():
+                    model.waiting.clear()
+                shown = sent(lambda: client.get(f"/campaigns/{campaign}")).text
+                form = dict(HIDDEN.findall(shown.partition('id="say"')[2].partition("</form>")[0]))
+                form["message"] = f"question {turn}"
+                answer = client.post(f"/campaigns/{campaign}/conversation", data=form)
+                assert answer.status_code == 303
+                client.get(f"/campaigns/{campaign}")
+                time.sleep(delay)
+                server.kill()
+                for model in models.values():
+                    model.waiting.set()
+                server.start()
+                again = sent(lambda form=form: client.post(f"/campaigns/{campaign}/conversation", data=form))
+                assert again.status_code == 303, "it was sent twice, and is known"
+                until = time.monotonic() + 30
+                while "bee says" not in (shown := client.get(f"/campaigns/{campaign}").text):
+                    assert f"question {turn}" in shown
+                    assert time.monotonic() < until
+                    time.sleep(0.05)
+                action = re.findall(r'id="judge" method="post" action="([^"]+)"', shown)[0]
+                judged = {**dict(HIDDEN.findall(shown)), "act": "judge", "choice": "first"}
+                assert client.post(action, data=judged).status_code == 303
+    with place.reading() as read:
+        prompts = sorted(each.prompt.messages[-1].content for each in queries.items(read, campaign))
+        assert prompts == [f"question {turn}" for turn in range(3)]
+        assert len(queries.judgements(read, campaign)) == 3
+        events.verify_log(read)
