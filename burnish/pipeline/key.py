@@ -71,10 +71,10 @@ def content(name: str | list[str] | None, base: Path) -> Any:
     if name is None or not resolve(name, base).exists():
         return name
     path = resolve(name, base)
-    return digest_file(path) if path.is_file() else foldercontent(path)
+    return digest_file(path) if path.is_file() else folder_content(path)
 
 
-def foldercontent(folder: Path) -> dict[str, str]:
+def folder_content(folder: Path) -> dict[str, str]:
     """Digest of each file of a folder, by its relative name; hidden ones are left out."""
     files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {path.relative_to(folder).as_posix(): digest_file(path) for path in files}
