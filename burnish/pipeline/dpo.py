@@ -93,5 +93,5 @@ def _measured(context: Context, settings: Dpo, heldout: Side) -> dict[str, Any]:
     objective = direct_preference(settings)
     policy = load_trainable(context.folder / MODEL, dtype=dtype)
     reference = None if objective.reference_free else load_trainable(tuned_model(context), dtype=dtype)
-    hits = heldout.hits_of(_Implicit(objective, policy, reference), settings.micro_tokens)
+    hits = heldout.hits_of(_Implicit(objective, policy, reference), settings.micro_tokens, context.progress)
     return {"accuracy": accuracy(hits).as_json() if hits else None}

@@ -164,7 +164,7 @@ def _scored(
     ]
     reward = load(folder, pick_dtype(context.recipe.dtype))
     budget = max(context.recipe.reward.micro_tokens, *(document.tokens for document in documents))
-    scored = scores_of(reward, documents, budget)
+    scored = scores_of(reward, documents, budget, context.progress)
     return {name: [scores[place] for scores in scored] for place, name in enumerate(answers)}
 
 

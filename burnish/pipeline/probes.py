@@ -18,7 +18,7 @@ from burnish.chat.render import Renderer
 from burnish.pipeline.ranked import scores_of
 from burnish.rewards.model import BatchScorer
 from burnish.stats.intervals import paired_difference, share
-from burnish.types import Ranking
+from burnish.types import Progress, Ranking, Silent
 
 PROMPTS = 100
 """At most so many are probed."""
@@ -64,6 +64,7 @@ def probe(
     unit: float,
     max_length: int,
     micro_tokens: int,
+    progress: Progress = Silent(),
 ) -> list[dict[str, Any]]:
     """What each probe does to the scores of the best answers: the mean difference, in `unit`s of the score, and the
     share of changed answers that are preferred, with intervals over prompts. Trees that are too long are left out."""
@@ -74,7 +75,7 @@ def probe(
         trees = [tree for row in answers if (tree := _tree(renderer, row, each)) and tree.longest <= max_length]
         trees = [tree for tree in trees if tree.tokens <= micro_tokens]
         if len(trees) >= LEAST:
-            before, after = np.array(scores_of(scorer, trees, micro_tokens)).T / unit
+            before, after = np.array(scores_of(scorer, trees, micro_tokens, progress)).T / unit
             liked = (after > before) + 0.5 * (after == before)
             found.append(
                 {

@@ -27,7 +27,7 @@ from burnish.stats.baselines import Pair
 from burnish.stats.intervals import share
 from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
-from burnish.types import Estimate, Ranking
+from burnish.types import Estimate, Progress, Ranking, Silent
 
 Hits = list[tuple[float, float]]
 """For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
@@ -87,9 +87,9 @@ class Side:
         ]
         return [count for count in self.by_prompt(counts) if count[1]]
 
-    def hits_of(self, scorer: BatchScorer, micro_tokens: int) -> Hits:
+    def hits_of(self, scorer: BatchScorer, micro_tokens: int, progress: Progress) -> Hits:
         """Per prompt, how many of its ordered pairs a scorer orders rightly."""
-        return self.hits(scores_of(scorer, self.documents, micro_tokens), self.ordered())
+        return self.hits(scores_of(scorer, self.documents, micro_tokens, progress), self.ordered())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,13 +161,18 @@ def packed(documents: Sequence[Document], micro_tokens: int) -> list[Batch]:
     return [pack(part) for part in best_fit(documents, micro_tokens)]
 
 
-def scores_of(scorer: BatchScorer, documents: Sequence[Document], micro_tokens: int) -> list[list[float]]:
+def scores_of(
+    scorer: BatchScorer, documents: Sequence[Document], micro_tokens: int, progress: Progress = Silent()
+) -> list[list[float]]:
     """For each document the scores of its answers. No two documents may share a row."""
     found: dict[str, list[float]] = {}
+    progress.start("scoring answers", len(documents))
     for batch in packed(documents, micro_tokens):
         scores_B = scorer.scores(batch)
         for number, row in enumerate(batch.rows):
             found[row] = scores_B[batch.prompt_B == number].tolist()
+        progress.advance(len(batch.rows))
+    progress.finish()
     return [found[document.row] for document in documents]
 
 

@@ -113,9 +113,10 @@ def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: T
     require_measurable(context, settings, train, found.heldout)
     reward = _final(context, settings, train, watched, tokenizer)
     several = settings.members > 1
-    heldout = scored(reward.members, found.heldout, settings.micro_tokens) if several or not settings.folds else None
+    score = partial(scored, reward.members, micro_tokens=settings.micro_tokens, progress=context.progress)
+    heldout = score(found.heldout) if several or not settings.folds else None
     if several and heldout:
-        write_disagreement(context.folder, scored(reward.members, train, settings.micro_tokens), heldout)
+        write_disagreement(context.folder, score(train), heldout)
     fit = partial(_fitted, context, settings)
     measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
     return {
@@ -127,7 +128,7 @@ def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: T
 def _watcher_accuracy(context: Context, settings: RewardModel, others: Side) -> dict[str, float]:
     """On what the members learned: the watcher has seen none of it."""
     watcher = load_watcher(context.folder / MODEL, pick_dtype(context.recipe.dtype))
-    return accuracy(others.hits_of(watcher, settings.micro_tokens)).as_json()
+    return accuracy(others.hits_of(watcher, settings.micro_tokens, context.progress)).as_json()
 
 
 def _final(

@@ -84,7 +84,7 @@ class Measuring:
     def _one_fold(self, inside: Side, outside: Side, fold: int) -> dict[str, Any]:
         folder = self.context.folder / f"fold-{fold}"
         model = ModelReward(self.fit(inside, folder, f"reward: fold {fold + 1} of {self.settings.folds}"))
-        measured = scored([model], outside, self.settings.micro_tokens)
+        measured = scored([model], outside, self.settings.micro_tokens, self.context.progress)
         rule = fit_length_rule(inside.all_pairs())
         found: dict[str, Any] = {"members": measured.members, "ruled": _rule_hits(rule, outside), "rule": str(rule)}
         if fold:
@@ -96,7 +96,7 @@ class Measuring:
         """Of a model of the same kind that learned from shuffled labels: it must come out at one half."""
         mixed = train.shuffled(self.context.recipe.seed)
         module = self.fit(mixed, self.context.folder / "control", "reward: shuffled labels")
-        return heldout.hits_of(ModelReward(module), self.settings.micro_tokens)
+        return heldout.hits_of(ModelReward(module), self.settings.micro_tokens, self.context.progress)
 
     def _probed(self, scorer: BatchScorer, measured: Scored) -> list[dict[str, Any]]:
         return probe(
@@ -106,6 +106,7 @@ class Measuring:
             unit=measured.std(),
             max_length=self.settings.max_length,
             micro_tokens=self.settings.micro_tokens,
+            progress=self.context.progress,
         )
 
 

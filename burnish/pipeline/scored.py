@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from burnish.pipeline.ranked import Hits, Pairs, Side, accuracy, scores_of
 from burnish.rewards.model import ModelReward
-from burnish.types import Estimate, Ranking
+from burnish.types import Estimate, Progress, Ranking, Silent
 
 Scores = list[list[list[float]]]
 """By row, member and answer."""
@@ -72,9 +72,9 @@ class Scored:
         ]
 
 
-def scored(members: Sequence[ModelReward], side: Side, micro_tokens: int) -> Scored:
+def scored(members: Sequence[ModelReward], side: Side, micro_tokens: int, progress: Progress = Silent()) -> Scored:
     """What each member says of a side."""
-    by_member = [scores_of(member, side.documents, micro_tokens) for member in members]
+    by_member = [scores_of(member, side.documents, micro_tokens, progress) for member in members]
     rows = [list(each) for each in zip(*by_member, strict=True)]
     return Scored(side=side, members=rows, stds=[member.std for member in members])
 
