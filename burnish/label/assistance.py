@@ -197,11 +197,11 @@ def _says(about: About, sides: Iterable[Side], found: Contrast | None) -> str:
     if found is None:
         few = min(sides, key=lambda side: (side.enough, side.judgements))
         words = {"people": few.people, "items": few.items, "least": LEAST_PEOPLE, "fewest": LEAST_ITEMS}
-        text = (
+        return Said(
             "Too few to conclude anything: one side has %(people)s people on %(items)s items, and needs %(least)s on "
-            "%(fewest)s."
+            "%(fewest)s.",
+            **words,
         )
-        return Said(text, **words)
     low, high = found.difference.low, found.difference.high
     unit = 1 if about == "seconds" else 100
     more, less = VERDICTS[about]

@@ -1,14 +1,14 @@
 """Two groups of values compared where people meet items: values of one person are alike, and values of one item too.
 
-The pigeonhole bootstrap (Owen 2007) draws people and items anew, both, and weighs a value by how often its person and
-its item were drawn. So an interval is for other people and other items like these. Its variance is never too small
-and up to the variance of a single value's own noise too large.
+The variance of a figure is that between people and that between items, less that between their meetings, which both
+have in them (Cameron, Gelbach and Miller 2011), and no smaller than any of the three. Each is found by a bootstrap that
+draws whole people, whole items, or single meetings. So an interval is for other people and other items like these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,68 +55,63 @@ def contrast(
     seed: int = 0,
     draws: int = DRAWS,
 ) -> Contrast:
-    """Mean or median of each group and the difference, with 95% intervals: replicas' standard error times Student's t
-    on one degree of freedom less than there are people or items, whichever are fewer.
+    """Mean or median of each group and the difference, with 95% intervals: standard error times Student's t on one
+    degree of freedom less than there are people or items, whichever are fewer.
 
-    A person or an item may be in both groups; then they are drawn together. `bounds` are what a value can be: a group
-    without any variation, of which replicas show none either, has an interval of 3/n of them to either side (rule of
-    three).
+    A person, an item or a meeting may be in both groups; then it is drawn for both. `bounds` are what a value can be: a
+    group without any variation, of which no draw shows any either, has an interval of 3/n of them to either side (rule
+    of three).
     """
     assert one, "nothing to compare"
     assert other, "nothing to compare with"
     statistic, span = _mean if of == "mean" else _median, bounds[1] - bounds[0]
-    people = _draws({each.person for each in (*one, *other)}, seed, draws)
-    items = _draws({each.item for each in (*one, *other)}, seed + 1, draws)
-    a, b = (_found(group, statistic, people, items, span) for group in (one, other))
-    apart = _Found(a.value - b.value, a.replicas - b.replicas, min(a.n, b.n), math.hypot(a.unseen, b.unseen))
-    return Contrast(one=_estimate(a, bounds), other=_estimate(b, bounds), difference=_estimate(apart, (-span, span)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """A statistic, and what it was in each draw."""
-
-    value: float
-    replicas: Floats
-    n: int
-    unseen: float
-    """Half of the interval that draws cannot show."""
-
-
-def _found(group: Sequence[Value], statistic: Statistic, people: Draws, items: Draws, span: float) -> _Found:
-    values = np.array([each.value for each in group], dtype=np.float64)
-    by_person, by_item = ([people.at[each.person] for each in group], [items.at[each.item] for each in group])
-    step = max(1, AT_ONCE // len(group))
-    weights = (
-        people.counts[start : start + step, by_person] * items.counts[start : start + step, by_item]
-        for start in range(0, len(people.counts), step)
+    said = [*one, *other]
+    values, second = np.array([each.value for each in said], dtype=np.float64), np.arange(len(said)) >= len(one)
+    alike = ([each.person for each in said], [each.item for each in said], [(each.person, each.item) for each in said])
+    chance = np.random.default_rng(seed)
+    people, items, meetings = (_variances(values, second, statistic, each, chance, draws) for each in alike)
+    errors = np.sqrt(np.max([people + items - meetings, people, items, meetings], axis=0))
+    found = [float(statistic(values[side], np.ones((1, int(side.sum()))))[0]) for side in (~second, second)]
+    n = [min(len({each.person for each in group}), len({each.item for each in group})) for group in (one, other)]
+    unseen = [
+        span * min(1.0, 3 / count) if np.ptp(values[side]) == 0 else 0.0
+        for count, side in zip(n, (~second, second), strict=True)
+    ]
+    return Contrast(
+        one=_estimate(found[0], errors[0], n[0], unseen[0], bounds),
+        other=_estimate(found[1], errors[1], n[1], unseen[1], bounds),
+        difference=_estimate(found[0] - found[1], errors[2], min(n), math.hypot(*unseen), (-span, span)),
     )
-    replicas = np.concatenate([statistic(values, part) for part in weights])
-    n = min(len(set(by_person)), len(set(by_item)))
-    unseen = span * min(1.0, 3 / n) if np.ptp(values) == 0 else 0.0
-    return _Found(float(statistic(values, np.ones((1, len(values))))[0]), replicas, n, unseen)
 
 
-def _estimate(found: _Found, bounds: Bounds) -> Estimate:
-    reach = float(stats.t.ppf(0.5 + LEVEL / 2, max(1, found.n - 1)))
-    half = math.hypot(reach * float(np.nanstd(found.replicas)), found.unseen)
-    low, high = max(bounds[0], found.value - half), min(bounds[1], found.value + half)
-    return Estimate(value=found.value, low=low, high=high, n=found.n, mde=REACH * half / reach)
+def _estimate(value: float, error: float, n: int, unseen: float, bounds: Bounds) -> Estimate:
+    """`unseen` is half of the interval that draws cannot show."""
+    reach = float(stats.t.ppf(0.5 + LEVEL / 2, max(1, n - 1)))
+    half = math.hypot(reach * float(error), unseen)
+    low, high = max(bounds[0], value - half), min(bounds[1], value + half)
+    return Estimate(value=value, low=low, high=high, n=n, mde=REACH * half / reach)
 
 
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """How often each of several was drawn."""
-
-    at: Mapping[Hashable, int]
-    counts: Floats
-    """[draw, one of them]."""
-
-
-def _draws(those: set[Hashable], seed: int, draws: int) -> Draws:
-    count = len(those)
-    counts = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws)
-    return Draws({key: place for place, key in enumerate(sorted(those, key=repr))}, counts.astype(np.float64))
+def _variances(
+    values: Floats,
+    second: NDArray[np.bool_],
+    statistic: Statistic,
+    alike: Sequence[Hashable],
+    chance: np.random.Generator,
+    draws: int,
+) -> Floats:
+    """Of the first group's figure, the second's and the difference, where those that are alike are drawn together. A
+    bootstrap of k of them shows (k - 1)/k of it."""
+    places = {key: place for place, key in enumerate(dict.fromkeys(alike))}
+    at, count = np.array([places[key] for key in alike]), len(places)
+    step = max(1, AT_ONCE // len(values))
+    parts: list[Floats] = []
+    for start in range(0, draws, step):
+        drawn = chance.multinomial(count, np.full(count, 1 / count), size=min(step, draws - start))
+        weights = drawn[:, at].astype(np.float64)
+        sides = [statistic(values[side], weights[:, side]) for side in (~second, second)]
+        parts.append(np.stack([*sides, sides[0] - sides[1]]))
+    return np.nanvar(np.concatenate(parts, axis=1), axis=1) * count / max(1, count - 1)
 
 
 def _mean(values: Floats, weights: Floats) -> Floats:

@@ -134,8 +134,8 @@ def test_those_who_look_after_it_set_it_and_read_it(store: Store, enter: Enter):
 
 
 def test_a_report_with_figures_and_one_without(store: Store, enter: Enter):
-    """Six people on 24 known items, half with critiques: all with them are right, of the others every third is not."""
-    campaign = scene(store, "before", items=24, known=24)
+    """Six people on 14 known items, half with critiques: all with them are right, of the others every third is not."""
+    campaign = scene(store, "before", items=14, known=14)
     service.set_assistance(store, campaign, "before", 0.5, by=None)
     people = [f"Person {number}" for number in range(6)]
     for count, name in enumerate(people, start=1):
@@ -148,7 +148,7 @@ def test_a_report_with_figures_and_one_without(store: Store, enter: Enter):
         if count == 4:
             page = enter("Vera", "viewer").open(f"/progress/{campaign}/assistance")
             assert "Too few to conclude anything: one side has 4 people on " in page
-            assert "too few" in page
+            assert "Difference" not in page
     found = service.assistance(store, campaign)
     right, seconds, *_ = found.reports[0].findings
     assert right.found

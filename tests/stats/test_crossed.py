@@ -34,19 +34,24 @@ def test_medians_are_of_the_middle():
     assert (found.one.value, found.other.value, found.difference.value) == (30, 30, 0)
 
 
-def test_the_standard_error_is_that_of_people_where_they_alone_differ():
-    """Five people on one item each: the items never differ apart from them. By the bootstrap the variance of a mean of
-    n values is their population variance over n, and people and items drawn both have it twice over here."""
+def test_the_standard_error_is_that_of_people_where_they_alone_are_many():
+    """Five people on one item: a mean of n values has the variance of the values over n."""
     said = [0.0, 0.0, 1.0, 1.0, 1.0]
     one = values(*((person, 0, value) for person, value in enumerate(said)))
     other = values(*((person, 1, 0.0) for person in range(5)))
-    found = contrast(one, other, draws=20_000)
-    error = (np.var(said) / 5) ** 0.5
-    reach = (found.one.high - found.one.value) / stats.t.ppf(0.975, 1)  # one item: one degree of freedom, at least
-    assert found.one.high == 1.0  # which reaches further than a share can
-    wide = contrast(one, other, bounds=(-100, 100), draws=20_000).one
-    assert (wide.high - wide.value) / stats.t.ppf(0.975, 1) == pytest.approx(error, rel=0.05)
-    assert reach < error
+    found = contrast(one, other, bounds=(-100, 100), draws=20_000).one
+    reach = stats.t.ppf(0.975, 1)  # of one item, the fewer: one degree of freedom at least
+    assert (found.high - found.value) / reach == pytest.approx((np.var(said, ddof=1) / 5) ** 0.5, rel=0.05)
+    assert (found.value, found.n) == (0.6, 1)
+
+
+def test_items_that_deceive_everybody_widen_it():
+    """The same share wrong: spread over items, or all of it on a few of them."""
+    spread = values(*((p, i, float((p + i) % 5 > 0)) for p in range(10) for i in range(10)))
+    heaped = values(*((p, i, float(i % 5 > 0)) for p in range(10) for i in range(10)))
+    ones = [contrast(group, grid(10, 10, 0.5)).one for group in (spread, heaped)]
+    assert [each.value for each in ones] == [0.8, 0.8]
+    assert ones[1].high - ones[1].low > 1.5 * (ones[0].high - ones[0].low)
 
 
 def test_no_variation_is_no_certainty():
@@ -63,20 +68,22 @@ def test_one_group_against_itself_differs_by_nothing():
     assert (found.value, found.low, found.high) == (0, 0, 0), "drawn together: what they share falls out"
 
 
-@pytest.mark.parametrize("repeats", [60, pytest.param(400, marks=pytest.mark.proof)])
-@pytest.mark.parametrize(("people", "items", "spread"), [(5, 10, 0.0), (6, 20, 1.0), (15, 12, 1.5)])
-def test_the_interval_holds_the_truth_often_enough(people: int, items: int, spread: float, repeats: int):
-    """People and items both differ by `spread` in log-odds, and help raises a chance by nothing: 0 is the truth."""
+@pytest.mark.parametrize("repeats", [40, pytest.param(400, marks=pytest.mark.proof)])
+@pytest.mark.parametrize(("people", "items", "help"), [(5, 10, 0.0), (15, 12, 0.0), (10, 20, 1.0)])
+def test_the_interval_holds_the_truth_often_enough(people: int, items: int, help: float, repeats: int):
+    """People and items differ by 1 in log-odds, and by `help` in what help does to them: on average nothing."""
     held = 0
     for seed in range(repeats):
         chance = np.random.default_rng(seed)
-        odds = chance.normal(0.8, spread, people)[:, None] + chance.normal(0, spread, items)
-        right = chance.random((people, items)) < 1 / (1 + np.exp(-odds))
+        odds, by = (
+            chance.normal(0, spread, people)[:, None] + chance.normal(0, spread, items) for spread in (1.0, help)
+        )
         helped = chance.random((people, items)) < 0.5
+        right = chance.random((people, items)) < 1 / (1 + np.exp(-odds - by * helped))
         sides = [
             values(*((p, i, float(right[p, i])) for p, i in np.argwhere(helped == side).tolist()))
             for side in (True, False)
         ]
-        found = contrast(*sides, seed=seed, draws=300).difference
+        found = contrast(*sides, seed=seed, draws=200).difference
         held += found.low <= 0 <= found.high
-    assert held / repeats > (0.9 if repeats < 100 else 0.94)
+    assert held / repeats > (0.85 if repeats < 100 else 0.93)
