@@ -15,7 +15,7 @@ from burnish.label.desk import At, Desk, Found, Judge, SignedForm
 from burnish.label.door import Visitor
 from burnish.label.forms import read_message
 from burnish.records.durable import digest_value
-from burnish.store.conversations import NOTHING_YET
+from burnish.store.conversations import NOTHING_YET, Conversation
 from burnish.store.live import LONGEST_MESSAGE, Failure
 from burnish.store.views import Campaign
 
@@ -71,7 +71,8 @@ def say(request: Request, at: At, who: Judge, form: SignedForm, campaign: Talk) 
 def is_writing(at: At, who: Judge, campaign: Talk) -> Response:
     """Whether the answers are still to come, for the script of a page that waits for them. It is told of both at once:
     when one model was faster, nothing says so."""
-    return JSONResponse({"writing": is_open(campaign, who) and _writing(at, who, campaign)})
+    found = service.conversation(at.store, campaign.id, who.person.id)
+    return JSONResponse({"writing": _writing(at, who, campaign, found)})
 
 
 @router.post("/end")
@@ -91,7 +92,7 @@ def conversation_page(
     found = service.conversation(at.store, campaign.id, who.person.id)
     if found and found.asks and status == 200:  # the answers came this very moment
         return RedirectResponse(f"/campaigns/{campaign.id}#last", 303)
-    writing = is_open(campaign, who) and _writing(at, who, campaign)
+    writing = _writing(at, who, campaign, found)
     offered = {} if found else _offered(at, who, campaign)
     opening = request.query_params.get("opening", "")
     text = found.last.messages[-1].content if found and found.last.failure else offered.get(opening, "")
@@ -111,11 +112,10 @@ def conversation_page(
     return at.page(request, "conversation.html", status, campaign=campaign, **asked)
 
 
-def _writing(at: Desk, who: Visitor, campaign: Campaign) -> bool:
+def _writing(at: Desk, who: Visitor, campaign: Campaign, found: Conversation | None) -> bool:
     """Whether answers are to come; if so, it is seen to that the models are asked."""
     assert campaign.live
-    found = service.conversation(at.store, campaign.id, who.person.id)
-    if found is None or not found.last.writing:
+    if found is None or not found.last.writing or not is_open(campaign, who):
         return False
     at.answering.ask(campaign.live, who.person.id, found.last)
     return True

@@ -36,7 +36,7 @@ class HiddenModel:
 
     def answer(self, asked: dict[str, Any]) -> str:
         self.asked.append(asked)
-        self.waiting.wait(30)
+        self.waiting.wait(100)
         said = asked["messages"][-1]["content"]
         return self.says(asked["messages"]) if self.says else f"{self.name} says: {said}"
 
@@ -50,7 +50,7 @@ def hidden(*names: str) -> Iterator[dict[str, HiddenModel]]:
 
 def live(store: Store, models: dict[str, HiddenModel], *, asks: Asks = ORDER_ONLY, **more: Any) -> int:
     """A live campaign of these models: its id."""
-    settings = Live(models={name: model.address for name, model in models.items()}, **{"seconds": 10.0, **more})
+    settings = Live(models={name: model.address for name, model in models.items()}, **{"seconds": 100.0, **more})
     return converse(store, "Arena", settings, question="Which is better?", asks=asks)
 
 
@@ -58,7 +58,7 @@ def settled(app: FastAPI) -> None:
     """Wait until nothing is asked any more."""
     desk = app.state.desk
     desk.answering.close()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 100
     while desk.answering._asked:
         assert time.monotonic() < until, "somebody still waits"
         time.sleep(0.01)

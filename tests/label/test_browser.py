@@ -593,6 +593,7 @@ def test_three_turns_with_two_models(app: FastAPI, store: Store, address: str, p
             prefer(page, "bee")
         page.get_by_role("button", name="End the conversation").click()
         page.get_by_role("heading", name="A new conversation").wait_for()
+        page.wait_for_load_state()
         assert page.locator("#message").input_value() == ""
         assert [len(model.asked) for model in models.values()] == [3, 3]
         export(store, "Arena", "preference", tmp_path / "out")

@@ -304,7 +304,7 @@ def test_the_server_is_killed_while_models_write(place: Store):
                 again = sent(lambda form=form: client.post(f"/campaigns/{campaign}/conversation", data=form))
                 assert again.status_code == 303, "it was sent twice, and is known"
                 until = time.monotonic() + 30
-                while "bee says" not in (shown := client.get(f"/campaigns/{campaign}").text):
+                while 'id="judge"' not in (shown := client.get(f"/campaigns/{campaign}").text):
                     assert f"question {turn}" in shown
                     assert time.monotonic() < until
                     time.sleep(0.05)

@@ -7,8 +7,10 @@ const message = document.getElementById("message");
 const waiting = document.getElementById("waiting");
 const touched = matchMedia("(pointer: coarse)").matches; // there Enter begins a line, as its keys have no Shift beside it
 
-// What is being written is kept in this browser until it is sent. The draft's name says which turn it is for.
-const draft = form && drafts + form.dataset.draft;
+// What is being written is kept in this browser until it is sent. The draft's name says which state of the conversation it
+// is for; in another state it was sent, or given up.
+const talk = drafts + document.querySelector("[data-talk]")?.dataset.talk;
+const draft = form && talk + form.dataset.state;
 
 function keep() {
   localStorage.setItem(draft, JSON.stringify({ at: Date.now(), fields: [["message", message.value]] }));
@@ -20,10 +22,11 @@ function restore() {
   message.setSelectionRange(message.value.length, message.value.length);
 }
 
+const known = () => Object.keys(localStorage).filter((name) => name.startsWith(drafts));
+
 function forget(old) {
   // all of them at sign-out, and whatever nobody came back for in a day
-  const names = Object.keys(localStorage).filter((name) => name.startsWith(drafts));
-  names.filter((name) => JSON.parse(localStorage.getItem(name)).at < old).forEach((name) => localStorage.removeItem(name));
+  known().filter((name) => JSON.parse(localStorage.getItem(name)).at < old).forEach((name) => localStorage.removeItem(name));
 }
 
 async function look() {
@@ -36,6 +39,7 @@ async function look() {
   setTimeout(look, 1000);
 }
 
+known().filter((name) => name.startsWith(talk) && name !== draft).forEach((name) => localStorage.removeItem(name));
 if (form) {
   restore();
   message.addEventListener("input", keep);
