@@ -5,7 +5,7 @@ Doing the same again adds nothing: an item is known by its prompt's id, a judgem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -15,18 +15,12 @@ from burnish.records.durable import digest_value
 from burnish.records.entries import Entry
 from burnish.store import elsewhere, gold, queries
 from burnish.store.details import ORDER_ONLY, Asks
-from burnish.store.kinds import KINDS
+from burnish.store.kinds import KINDS, kind_of
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
 
-QUESTION = "Which answer is better?"
 UNKNOWN = "unknown"
 """The model of an answer of which nobody says who wrote it."""
-
-
-def kind_of(entries: Iterable[Entry]) -> CampaignKind:
-    """Pairwise where there are two answers to choose from throughout."""
-    return "pairwise" if all(len(entry.completions) == 2 for entry in entries) else "ranking"
 
 
 def ask(
@@ -34,7 +28,7 @@ def ask(
     name: str,
     entries: Sequence[Entry],
     *,
-    question: str,
+    question: str | None = None,
     overlap: int,
     kind: CampaignKind | None = None,
     asks: Asks = ORDER_ONLY,
@@ -43,12 +37,15 @@ def ask(
     """Make a campaign of these entries, or add those that it lacks: counts of items, of new ones, and of gold questions
     among them.
 
-    All or nothing. Raises DataError with every entry that does not fit the kind, StoreError where the campaign exists
-    on other terms or an entry has other texts than the item of its id.
+    Without a question, it is that of a campaign that is there, or one that fits the kind. All or nothing. Raises
+    DataError with every entry that does not fit the kind, StoreError where the campaign exists on other terms or an
+    entry has other texts than the item of its id.
     """
-    kind = kind or kind_of(entries)
+    kind = kind or _kind_of(entries)
     _refuse_unfit(entries, kind)
     with store.transaction() as session:
+        known = queries.find_campaign(session, name)
+        question = question or (known.question if known else KINDS[kind].question)
         campaign = queries.create_campaign(
             session, key=name, name=name, question=question, kind=kind, overlap=overlap, asks=asks, now=now
         )
@@ -64,7 +61,7 @@ def take_in(
     name: str,
     entries: Sequence[Entry],
     *,
-    question: str = QUESTION,
+    question: str | None = None,
     overlap: int | None = None,
     now: datetime | None = None,
 ) -> dict[str, int]:
@@ -79,12 +76,13 @@ def take_in(
         if any(name in (each.key, each.name) for each in queries.campaigns(session)):
             campaign = queries.named(session, name).id
         else:
+            kind = _kind_of(entries)
             campaign = queries.create_campaign(
                 session,
                 key=name,
                 name=name,
-                question=question,
-                kind=kind_of(entries),
+                question=question or KINDS[kind].question,
+                kind=kind,
                 overlap=overlap or max(1, most),
                 now=now,
             )
@@ -108,6 +106,10 @@ def take_in(
         items = _items(session, campaign)
     votes = sum(len(entry.votes) for entry in entries)
     return {"items": items, "new_items": items - before, "judgements": votes, "new_judgements": new}
+
+
+def _kind_of(entries: Sequence[Entry]) -> CampaignKind:
+    return kind_of(len(entry.completions) for entry in entries)
 
 
 def _items(session: Session, campaign: int) -> int:

@@ -7,7 +7,7 @@ in a snapshot in the answers' own one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
@@ -49,11 +49,18 @@ class Kind:
     """kept: answers of exactly equal mean rank share a rank. left out: the item has no row."""
     holds: Literal["rankings", "labels"] = "rankings"
     """What the rows of a snapshot are."""
+    question: str = "Which answer is better?"
+    """What people are asked where nobody says otherwise."""
 
     @property
     def takes(self) -> str:
         """How many answers, in words."""
         return f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
+
+
+def kind_of(answers: Iterable[int]) -> CampaignKind:
+    """The kind where nobody names one, from how many answers each item has: pairwise where there are two throughout."""
+    return "pairwise" if all(count == 2 for count in answers) else "ranking"
 
 
 def check_asks(kind: CampaignKind, asks: Asks) -> None:
@@ -285,6 +292,7 @@ KINDS: Mapping[CampaignKind, Kind] = {
         fill=_fill_grades,
         ranks=_grade_ranks,
         row=_grade_row,
+        question="How good is each answer?",
     ),
     "good_bad": Kind(
         fewest=1,
@@ -297,5 +305,6 @@ KINDS: Mapping[CampaignKind, Kind] = {
         rule="majority",
         ties="left out",
         holds="labels",
+        question="Is the answer good?",
     ),
 }
