@@ -291,7 +291,8 @@ class SettlementRow(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
     annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
     ranks: Mapped[list[int]] = mapped_column(JSON)
-    """As a judgement's: in the answers' own order, 1 the best, equal a tie, without gaps."""
+    """As a judgement's: in the answers' own order, 1 the best, equal a tie, without gaps. Where a single answer is good
+    or bad: its rank and that of what would be just good enough."""
     note: Mapped[str] = mapped_column(String(2000))
     """Why; may be empty."""
     created: Mapped[datetime] = mapped_column(Moment)

@@ -9,7 +9,7 @@ settings: no time, row number or order of arrival is in it, so that the same jud
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +21,6 @@ from burnish.stats.agreement import counted_agreement
 from burnish.store import queries, settlements
 from burnish.store.details import Details
 from burnish.store.kinds import KINDS
-from burnish.store.ranks import in_order
 from burnish.store.session import Store
 from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, Campaign, CampaignKind, Item, Judgement
@@ -29,7 +28,10 @@ from burnish.types import Labelled, Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-SETTLED = "; an adjudicator's order where one settled the item, with the votes beside it"
+SETTLED = {
+    "rankings": "; an adjudicator's order where one settled the item, with the votes beside it",
+    "labels": "; an adjudicator's word where one settled the item, with the votes beside it",
+}
 """What the rule's name goes on with where an item was settled."""
 FILTER = "each annotator's latest revision, without skips, withdrawn work, gold questions, and items that nobody ranked"
 VERSION = 1
@@ -54,7 +56,8 @@ class SnapshotManifest:
     """Share of prompts meant to be held out; what came of it is in `counts`."""
     seed: int
     counts: dict[str, int]
-    """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared."""
+    """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared: the last two over all
+    that was judged, also where people are so evenly at odds that there is no row."""
     annotators: list[dict[str, Any]]
     """Name (a person's handle, if they have an account), kind and number of judgements of each; of a model also
     `about`: which one, and the principles that it judged by."""
@@ -96,13 +99,14 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         said = queries.judgements(session, campaign_id)
         settled = {each.item: each for each in settlements.settled(session, campaign_id)}
     ranked = [judgement for judgement in said if judgement.ranks]
-    rows = [_settled(row, settled.get(item)) for item, row in _rows(campaign, items, ranked).items()]
+    rows = _rows(campaign, items, ranked, settled)
     decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
     for row in rows:
         sides[_side(row["prompt"], held_out, seed)].append(row)
     _refuse_empty(campaign, sides, held_out)
     edits = [edit for edit in _edits(items, ranked) if _side(edit["messages"][:-1], held_out, seed) == "train"]
+    kind = KINDS[campaign.kind]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -111,8 +115,8 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         kind=campaign.kind,
         overlap=campaign.overlap,
         filter=FILTER,
-        rule=KINDS[campaign.kind].rule + (SETTLED if decided else ""),
-        ties=KINDS[campaign.kind].ties,
+        rule=kind.rule + (SETTLED[kind.holds] if decided else ""),
+        ties=kind.ties,
         held_out=held_out,
         seed=seed,
         counts=_counts(items, rows, said, sides),
@@ -174,29 +178,26 @@ def judgement_ids(path: Path) -> list[str]:
     return [*manifest.judgements, *manifest.settlements]
 
 
-def _rows(campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement]) -> dict[int, dict[str, Any]]:
-    """Rows by item, in the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
+def _rows(
+    campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement], settled: Mapping[int, Settlement]
+) -> list[dict[str, Any]]:
+    """In the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
     by_item: dict[int, list[Judgement]] = {}
     for judgement in ranked:
         by_item.setdefault(judgement.item, []).append(judgement)
-    found = {item.id: _row(campaign, item, by_item[item.id]) for item in items if item.id in by_item}
-    return {item: row for item, row in found.items() if row}
+    told = [item for item in items if item.id in by_item]
+    rows = (_row(campaign, item, by_item[item.id], settled.get(item.id)) for item in told)
+    return [row for row in rows if row]
 
 
-def _settled(row: dict[str, Any], settlement: Settlement | None) -> dict[str, Any]:
-    """The row with an adjudicator's order in place of the agreed one; what people said stays beside it. Its strengths
-    are as far apart as people called them, and in that order."""
-    if settlement is None:
-        return row
-    found = row | {"ranks": list(settlement.ranks), "settled": settlement.id}
-    if "strengths" in row:
-        found["strengths"] = in_order(row["strengths"], settlement.ranks)
-    return found
-
-
-def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dict[str, Any] | None:
-    ranks, details = [each.ranks or () for each in judgements], [each.details for each in judgements]
-    said = KINDS[campaign.kind].row(item.answers, ranks, details, campaign.asks)
+def _row(
+    campaign: Campaign, item: Item, judgements: Sequence[Judgement], settlement: Settlement | None
+) -> dict[str, Any] | None:
+    """What people said of an item; where somebody settled it, with that order in place of the agreed one."""
+    kind, ranks = KINDS[campaign.kind], [each.ranks or () for each in judgements]
+    said = kind.row(item.answers, ranks, [each.details for each in judgements], campaign.asks)
+    if settlement:
+        said = kind.settle(item.answers, said or {}, settlement.ranks)
     if said is None:
         return None
     agreeing, compared = counted_agreement([each.compared for each in judgements])
@@ -212,6 +213,7 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
         "votes": [[judgement.annotator, list(judgement.compared)] for judgement in judgements],
         **({"details": json.loads(canonical(beside))} if beside else {}),
         **({"chances": chances} if chances else {}),
+        **({"settled": settlement.id} if settlement else {}),
     }
 
 
@@ -261,7 +263,11 @@ def _counts(
     said: Sequence[Judgement],
     sides: dict[Split, list[dict[str, Any]]],
 ) -> dict[str, int]:
-    pairs = [counted_agreement([ranks for _, ranks in row["votes"]]) for row in rows]
+    votes = defaultdict[int, list[tuple[int, ...]]](list)
+    for judgement in said:
+        if judgement.ranks:
+            votes[judgement.item].append(judgement.compared)
+    pairs = [counted_agreement(each) for each in votes.values()]
     return {
         "items": len(items),
         "rows": len(rows),
