@@ -170,6 +170,7 @@ class ItemRow(Base):
             sqlite_where=text("gold is not null"),
             postgresql_where=text("gold is not null"),
         ),
+        Index("ix_item_counts", "campaign_id", "judged", "skipped", "open_seats"),
         Index(
             "ix_item_opposed",
             "campaign_id",
@@ -251,6 +252,13 @@ class JudgementRow(Base):
             postgresql_where=text("supersedes is null"),
         ),
         Index(None, "annotator_id", "item_id"),
+        Index(
+            "ix_judgement_skipped",
+            "annotator_id",
+            "item_id",
+            sqlite_where=text("skip is not null"),
+            postgresql_where=text("skip is not null"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
