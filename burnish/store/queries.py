@@ -191,15 +191,13 @@ def answered(session: Session) -> list[tuple[Annotator, int]]:
 
 def items(session: Session, campaign: int) -> list[Item]:
     """A campaign's items, by prompt id; gold questions are not among them."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD))
-    found = (
-        select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
-    )
-    texts: dict[int, list[str]] = {}
-    for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
-        texts.setdefault(item_id, []).append(text)
-    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
-    return sorted(found, key=lambda item: item.prompt.id)
+    return _items(session, ItemRow.campaign_id == campaign)
+
+
+def first_judged(session: Session, campaign: int, most: int) -> list[Item]:
+    """As `items`, the first `most` that somebody judged."""
+    judged = select(ItemRow.id).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 0)
+    return _items(session, ItemRow.id.in_(session.scalars(judged.order_by(ItemRow.prompt_id).limit(most)).all()))
 
 
 def judged_together(session: Session, campaign: int, most: int) -> dict[int, str | None]:
@@ -281,6 +279,16 @@ def campaign_row(session: Session, campaign: int) -> CampaignRow:
 def clock(now: datetime | None) -> datetime:
     """The time given, or that of the clock."""
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
+
+
+def _items(session: Session, which: ColumnElement[bool]) -> list[Item]:
+    rows = session.scalars(select(ItemRow).where(which, leases.NOT_GOLD))
+    found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(which, leases.NOT_GOLD)
+    texts: dict[int, list[str]] = {}
+    for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
+        texts.setdefault(item_id, []).append(text)
+    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
+    return sorted(found, key=lambda item: item.prompt.id)
 
 
 def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:

@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from sqlalchemy.orm import Session
+
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
 from burnish.stats.agreement import counted_agreement
@@ -82,6 +84,8 @@ class SnapshotRow:
     """Share of pairs on which two annotators agree; None where no two of them ordered the same pair."""
     details: Mapping[str, Details]
     """By handle, what they said beside the order, in the order of `ranking`."""
+    label: bool | None = None
+    """Of a single answer: whether it is good."""
 
 
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
@@ -135,6 +139,14 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     return manifest
 
 
+def first_rows(session: Session, campaign_id: int, most: int) -> list[dict[str, Any]]:
+    """As `freeze` would write them now, of the first `most` items that somebody judged; nothing is written."""
+    campaign, items = queries.campaign(session, campaign_id), queries.first_judged(session, campaign_id, most)
+    ranked = [said for said in queries.judgements_of(session, [item.id for item in items]) if said.ranks]
+    decided = (settlements.settlement(session, item.id) for item in items)
+    return _rows(campaign, items, ranked, {each.item: each for each in decided if each and each.counts})
+
+
 def read_manifest(path: Path) -> SnapshotManifest:
     """What a snapshot says of itself, after its bytes were checked. Raises DataError for a damaged or newer one."""
     verify(path)
@@ -147,7 +159,12 @@ def read_manifest(path: Path) -> SnapshotManifest:
 
 def read_rows(path: Path, split: Split) -> list[SnapshotRow]:
     """One side of a snapshot, by prompt id. Raises DataError for one that holds labels."""
-    return [_as_row(row) for row in _read(path, split, "rankings")]
+    return [as_row(row) for row in _read(path, split, "rankings")]
+
+
+def read_either(path: Path, split: Split) -> list[SnapshotRow]:
+    """One side of a snapshot, whichever it holds."""
+    return [as_row(row) for row in _read(path, split, None)]
 
 
 def read_labels(path: Path, split: Split) -> list[Labelled]:
@@ -158,9 +175,9 @@ def read_labels(path: Path, split: Split) -> list[Labelled]:
     ]
 
 
-def _read(path: Path, split: Split, wanted: str) -> list[dict[str, Any]]:
+def _read(path: Path, split: Split, wanted: str | None) -> list[dict[str, Any]]:
     found = KINDS[cast(CampaignKind, read_manifest(path).kind)].holds
-    if found != wanted:
+    if wanted not in (None, found):
         mend = "kto learns from labels; reward, dpo and what follows from them learn from rankings."
         raise DataError(Problem(str(path), f"holds {found}, and {wanted} are wanted", mend))
     lines = (path / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
@@ -290,17 +307,19 @@ def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> lis
     ]
 
 
-def _as_row(row: dict[str, Any]) -> SnapshotRow:
+def as_row(row: dict[str, Any]) -> SnapshotRow:
+    """A row as it is written. A single answer is an order of one."""
     ranking = Ranking(
         prompt=_prompt(row),
-        completions=tuple(row["completions"]),
-        ranks=tuple(row["ranks"]),
+        completions=tuple(row.get("completions") or [row["completion"]]),
+        ranks=tuple(row.get("ranks") or [1]),
         judgements=tuple(row["judgements"]),
         strengths=tuple(row.get("strengths", ())),
     )
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
     details = {name: Details.of(said) for name, said in row.get("details", ())}
-    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details)
+    label: bool | None = row.get("label")
+    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details, label=label)
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:
