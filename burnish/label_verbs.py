@@ -29,7 +29,7 @@ Form = Literal["preference", "unpaired", "rankings", "parquet", "snapshot"]
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What the campaign is called.")],
     source: Annotated[str, typer.Option("--from", metavar="FILE|FOLDER|HUBSET", help="Prompts with their answers.")],
-    question: Annotated[str, typer.Option(help="What people are asked.")] = "Which answer is better?",
+    question: Annotated[str | None, typer.Option(help="What people are asked. Without it: what fits the kind.")] = None,
     overlap: Annotated[int, typer.Option(min=1, help="How many judge each item.")] = 1,
     kind: Annotated[Kind | None, typer.Option(help="Without it: as the rows are, pairwise or ranking.")] = None,
     axes: Annotated[str, typer.Option(help="Of a scale: what is graded from 1 to 7, with commas.")] = "",
@@ -69,7 +69,7 @@ def chat(
     model: Annotated[
         list[str], typer.Option(metavar="ADDRESS", help="http://HOST:PORT/v1#NAME; two or more, one each time.")
     ],
-    question: Annotated[str, typer.Option(help="What people are asked.")] = "Which answer is better?",
+    question: Annotated[str | None, typer.Option(help="What people are asked. Without it: which is better.")] = None,
     system: Annotated[str, typer.Option(help="The system turn of every conversation.")] = "",
     openings: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Prompts whose first messages people may begin with.")
@@ -115,9 +115,7 @@ def take_in(
     form: Annotated[Source, typer.Argument(metavar="FORMAT", help="Who wrote the file; see the README.")],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="What was judged elsewhere.")],
     campaign: Annotated[str, typer.Option(help="The campaign that it goes into; made where there is none.")],
-    question: Annotated[
-        str, typer.Option(help="What people were asked, of a new campaign.")
-    ] = "Which answer is better?",
+    question: Annotated[str | None, typer.Option(help="What people were asked, of a new campaign.")] = None,
     overlap: Annotated[int | None, typer.Option(min=1, help="Of a new campaign. Without it: the most votes.")] = None,
     drop_bad: DropBad = False,
     db: Db = HERE,

@@ -66,6 +66,7 @@ def test_other_kinds_of_campaigns_ask_for_more(told: Any, here: Path):
     good, graded, strong = service.campaigns(store)
     store.close()
     assert (good.kind, good.asks) == ("good_bad", Asks(rationale=True))
+    assert good.question == "Is the answer good?"
     assert (graded.kind, graded.asks) == ("scale", Asks(axes=("helpful", "honest"), edits=True))
     assert (strong.kind, strong.asks) == ("pairwise", Asks(strength=True))
     assert code_of(["label", "new", "none", "--from", "rows.jsonl", "--kind", "scale"]) == 2

@@ -59,7 +59,10 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _follows(details: ErrorDetails) -> bool:
-    """Whether an error only says that a list's items, each told by itself, were left out of its count."""
+    """Whether an error only says what follows from another: a list's items, each told by itself, were left out of its
+    count; or a default waits for a setting that is wrong."""
+    if details["type"] == "default_factory_not_called":
+        return True
     given, least = details["input"], details.get("ctx", {}).get("min_length", 0)
     return details["type"] == "too_short" and isinstance(given, list) and len(given) >= least
 

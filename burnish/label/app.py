@@ -10,14 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
+from burnish.errors import BurnishError, ConfigError, DataError, MachineError, Problem, StoreError
 from burnish.label import (
     conduct,
     disputes,
@@ -35,7 +35,7 @@ from burnish.label import (
     texts,
 )
 from burnish.label.answering import Answering
-from burnish.label.desk import Desk
+from burnish.label.desk import Desk, whole_address
 from burnish.label.door import Door, is_loopback
 from burnish.label.language import environment
 from burnish.label.shield import Shield
@@ -56,13 +56,15 @@ NOTICES = {
 }
 FAILED = ("This did not work", "Nothing was saved.")
 SETTLED = ("This one is settled", "It %(found)s.")
+UNFIT = ("This cannot be saved", "Nothing was saved: %(found)s.")
 NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(found)s)")
 """Titles and texts of pages that tell why there is no other. A text's `%(found)s` is what went wrong."""
 
 
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
-    app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None)
+    here = [Depends(whole_address)]
+    app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here)
     pages = environment(shown=texts.shown_here)
     templates, asking = Jinja2Templates(env=pages), Answering(store=store)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
@@ -159,4 +161,6 @@ def _burnish_notice(request: Request, error: Exception) -> Response:
     assert isinstance(error, BurnishError)
     if isinstance(error, StoreError):
         return _notice(request, 409, *SETTLED, error.problems[0])
+    if isinstance(error, DataError):
+        return _notice(request, 422, *UNFIT, error.problems[0])
     return _notice(request, 503, *NOT_SAVED, error.problems[0])

@@ -5,7 +5,7 @@ Doing the same again adds nothing: an item is known by its prompt's id, a judgem
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -15,17 +15,10 @@ from burnish.records.durable import digest_value
 from burnish.records.entries import UNKNOWN, Entry
 from burnish.store import critiques, elsewhere, gold, queries
 from burnish.store.details import ORDER_ONLY, Asks
-from burnish.store.kinds import KINDS
+from burnish.store.kinds import KINDS, kind_of
 from burnish.store.live import Live
 from burnish.store.session import Store
 from burnish.store.views import CampaignKind
-
-QUESTION = "Which answer is better?"
-
-
-def kind_of(entries: Iterable[Entry]) -> CampaignKind:
-    """Pairwise where there are two answers to choose from throughout."""
-    return "pairwise" if all(len(entry.completions) == 2 for entry in entries) else "ranking"
 
 
 def ask(
@@ -33,7 +26,7 @@ def ask(
     name: str,
     entries: Sequence[Entry],
     *,
-    question: str,
+    question: str | None = None,
     overlap: int,
     kind: CampaignKind | None = None,
     asks: Asks = ORDER_ONLY,
@@ -42,12 +35,15 @@ def ask(
     """Make a campaign of these entries, or add those that it lacks: counts of items, of new ones, and of gold questions
     among them.
 
-    All or nothing. Raises DataError with every entry that does not fit the kind, StoreError where the campaign exists
-    on other terms or an entry has other texts than the item of its id.
+    Without a question, it is that of a campaign that is there, or one that fits the kind. All or nothing. Raises
+    DataError with every entry that does not fit the kind, StoreError where the campaign exists on other terms or an
+    entry has other texts than the item of its id.
     """
-    kind = kind or kind_of(entries)
+    kind = kind or _kind_of(entries)
     _refuse_unfit(entries, kind)
     with store.transaction() as session:
+        known = queries.find_campaign(session, name)
+        question = question or (known.question if known else KINDS[kind].question)
         campaign = queries.create_campaign(
             session, key=name, name=name, question=question, kind=kind, overlap=overlap, asks=asks, now=now
         )
@@ -59,13 +55,20 @@ def ask(
 
 
 def converse(
-    store: Store, name: str, live: Live, *, question: str, asks: Asks = ORDER_ONLY, now: datetime | None = None
+    store: Store,
+    name: str,
+    live: Live,
+    *,
+    question: str | None = None,
+    asks: Asks = ORDER_ONLY,
+    now: datetime | None = None,
 ) -> int:
     """Make a live campaign, whose items people and these models write together; the same again changes nothing.
     StoreError where it exists on other terms."""
+    asked = question or KINDS["pairwise"].question
     with store.transaction() as session:
         return queries.create_campaign(
-            session, key=name, name=name, question=question, kind="pairwise", overlap=1, asks=asks, live=live, now=now
+            session, key=name, name=name, question=asked, kind="pairwise", overlap=1, asks=asks, live=live, now=now
         )
 
 
@@ -74,7 +77,7 @@ def take_in(
     name: str,
     entries: Sequence[Entry],
     *,
-    question: str = QUESTION,
+    question: str | None = None,
     overlap: int | None = None,
     now: datetime | None = None,
 ) -> dict[str, int]:
@@ -89,12 +92,13 @@ def take_in(
         if any(name in (each.key, each.name) for each in queries.campaigns(session)):
             campaign = queries.named(session, name).id
         else:
+            kind = _kind_of(entries)
             campaign = queries.create_campaign(
                 session,
                 key=name,
                 name=name,
-                question=question,
-                kind=kind_of(entries),
+                question=question or KINDS[kind].question,
+                kind=kind,
                 overlap=overlap or max(1, most),
                 now=now,
             )
@@ -118,6 +122,10 @@ def take_in(
         items = _items(session, campaign)
     votes = sum(len(entry.votes) for entry in entries)
     return {"items": items, "new_items": items - before, "judgements": votes, "new_judgements": new}
+
+
+def _kind_of(entries: Sequence[Entry]) -> CampaignKind:
+    return kind_of(len(entry.completions) for entry in entries)
 
 
 def _items(session: Session, campaign: int) -> int:

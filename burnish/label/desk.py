@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import compare_digest
 from typing import Annotated, Any, Literal
@@ -11,7 +11,7 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from burnish.errors import StoreError
+from burnish.errors import DataError, Problem, Said, StoreError
 from burnish.label import service
 from burnish.label.answering import Answering
 from burnish.label.chain import Chain
@@ -96,12 +96,26 @@ def may(right: Right) -> Callable[[Visitor], Visitor]:
     return allowed
 
 
+def whole_texts(values: Iterable[str]) -> None:
+    """Raises DataError for a text that PostgreSQL cannot keep, whichever database is here: nobody types such a one."""
+    if any("\0" in value for value in values):
+        found = Said("a text has the character U+0000, which cannot be kept")
+        raise DataError(Problem("text", found, Said("Take it out.")))
+
+
+def whole_address(request: Request) -> None:
+    """A dependency of every page: `whole_texts` of what stands behind the address."""
+    whole_texts(request.query_params.values())
+
+
 async def own_form(request: Request) -> Mapping[str, str]:
-    """The fields of a form that our own page sent; 403 when another site's page did."""
+    """The fields of a form that our own page sent; 403 when another site's page did, DataError as `whole_texts`."""
     origin = request.headers.get("origin")
     if origin is not None and origin != f"{request.url.scheme}://{request.headers.get('host')}":
         raise HTTPException(403)
-    return {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+    form = {name: value for name, value in (await request.form()).items() if isinstance(value, str)}
+    whole_texts(form.values())
+    return form
 
 
 def signed_form(

@@ -15,7 +15,7 @@ from burnish.label import service
 from burnish.label.desk import Adjudicator, At, Desk, Found, Id, PageNumber, SignedForm
 from burnish.label.door import Visitor
 from burnish.store.disputes import PAGE, Dispute
-from burnish.store.kinds import read_places
+from burnish.store.kinds import KINDS
 from burnish.store.settlements import LONGEST_NOTE
 from burnish.store.views import Campaign
 
@@ -54,19 +54,19 @@ def settle(
 ) -> Response:
     """Decide the item's order, or decide it again."""
     try:
-        _settle(at, who, disputed[0], form)
+        _settle(at, who, campaign, disputed[0], form)
     except (StoreError, DataError) as error:
         return _page(request, at, campaign, disputed, 422, error=error.problems[0], filled=form)
     return RedirectResponse(f"/campaigns/{campaign.id}/disagreements", 303)
 
 
-def _settle(at: Desk, who: Visitor, dispute: Dispute, form: Mapping[str, str]) -> None:
+def _settle(at: Desk, who: Visitor, campaign: Campaign, dispute: Dispute, form: Mapping[str, str]) -> None:
     service.settle(
         at.store,
         dispute.item.id,
         who.person,
         submission=form.get("submission", ""),
-        ranks=read_places(form, len(dispute.order)),
+        ranks=KINDS[campaign.kind].decide(form, len(dispute.order)),
         note=form.get("note", "").strip(),
         over=form.get("over") or None,
     )
@@ -77,8 +77,6 @@ def _page(
 ) -> Response:
     dispute, judged = disputed
     last = dispute.settlement
-    decided = (
-        {f"rank-{place}": str(last.ranks[own]) for place, own in enumerate(dispute.order, start=1)} if last else {}
-    )
+    decided = KINDS[campaign.kind].decided(tuple(last.ranks[own] for own in dispute.order)) if last else {}
     context = {"filled": decided, **context, "dispute": dispute, "judged": judged, "submission": str(uuid4())}
     return at.page(request, "disagreement.html", status, campaign=campaign, longest=LONGEST_NOTE, **context)

@@ -4,19 +4,21 @@ an export, `label.export` knows."""
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
+from collections.abc import Mapping
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import FileResponse
+from markupsafe import Markup
 from starlette.background import BackgroundTask
 
 from burnish.errors import BurnishError, DataError, Problem, Said, StoreError
 from burnish.label import service
 from burnish.label.desk import At, Desk, Found, Id, Manager, SignedForm, Who
 from burnish.label.forms import whole
+from burnish.label.texts import shown
 from burnish.store.views import Annotator
 
 router = APIRouter()
@@ -24,12 +26,23 @@ MOST_HELD_OUT = 99
 """Per cent."""
 SEEDS = 9999
 LONGEST_LICENCE = 100
+LONGEST_ROW = 4000
+"""Characters of a row that are shown before a download."""
 
 
 @router.get("/exports")
 def show_exports(request: Request, at: At, who: Manager) -> Response:
     """A form for each campaign."""
     return _page(request, at)
+
+
+@router.get("/exports/{campaign}")
+def show_preview(request: Request, at: At, who: Manager, campaign: Found) -> Response:
+    """The first rows of each form. Nothing is frozen, and the log has no line of it."""
+    forms = service.export_forms(campaign)
+    rows = [(form, forms[form], map(_row, found)) for form, found in service.export_preview(at.store, campaign).items()]
+    judged = service.progress(at.store, campaign.id).judged
+    return at.page(request, "preview.html", campaign=campaign, forms=rows, judged=judged)
 
 
 @router.post("/exports/{campaign}")
@@ -77,9 +90,16 @@ def _data(at: Desk, person: Annotator, by: Annotator) -> Response:
     return Response(text, media_type="application/json", headers=head)
 
 
+def _row(row: Mapping[str, Any]) -> Markup:
+    """A row as it is written, a field a line."""
+    text = json.dumps(row, ensure_ascii=False, indent=2)
+    return shown(text if len(text) <= LONGEST_ROW else f"{text[:LONGEST_ROW]}…", written=True)
+
+
 def _page(request: Request, at: Desk, status: int = 200, **context: Any) -> Response:
-    forms = {name: says for name, says in service.export_forms().items() if name != "parquet" or find_spec("pyarrow")}
-    rows = [(each, service.progress(at.store, each.id).judged) for each in service.campaigns(at.store)]
+    found = service.campaigns(at.store)
+    rows = [(each, service.progress(at.store, each.id).judged, service.export_forms(each)) for each in found]
+    forms = {form: says for _, _, each in rows for form, says in each.items()}
     limits = {"most": MOST_HELD_OUT, "seeds": SEEDS, "longest": LONGEST_LICENCE}
     return at.page(request, "exports.html", status, rows=rows, forms=forms, **limits, **context)
 

@@ -7,6 +7,7 @@ hash of the prompt, so that no prompt stands on both sides of a split.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
@@ -14,16 +15,17 @@ from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from burnish.errors import ConfigError, MachineError, Problem
 from burnish.label.card import card
 from burnish.records.durable import folder, write_bytes, write_json, write_jsonl, written_aside
 from burnish.stats.agreement import pairwise_agreement
 from burnish.store import events, queries
+from burnish.store.kinds import KINDS
 from burnish.store.session import Store
-from burnish.store.snapshot import SPLITS, SnapshotRow, freeze, read_rows
-from burnish.store.views import Annotator
+from burnish.store.snapshot import SPLITS, SnapshotRow, as_row, first_rows, freeze, read_either
+from burnish.store.views import Annotator, Campaign
 from burnish.types import Message
 
 Rows = list[dict[str, Any]]
@@ -54,10 +56,13 @@ def export(
         raise MachineError(Problem("--as parquet", "needs the package pyarrow", "Try: pip install 'burnish[parquet]'"))
     with store.reading() as session:
         campaign = queries.named(session, name)
+    if form not in forms_of(campaign):
+        found = f"{campaign.name} is about single answers, which have no such form"
+        raise ConfigError(Problem("form", found, f"Choose one of {', '.join(forms_of(campaign))}."))
     with TemporaryDirectory() as aside, folder(out) as filling:
         snapshot = Path(aside) / "snapshot"
         manifest = freeze(store, campaign.id, snapshot, held_out=held_out, seed=seed)
-        rows = {split: read_rows(snapshot, split) for split in SPLITS}
+        rows = {split: read_either(snapshot, split) for split in SPLITS}
         written: dict[str, int] = {}
         for split in SPLITS:
             if form == "snapshot":
@@ -66,7 +71,7 @@ def export(
             else:
                 written[split] = _write(filling, form, split, rows[split])
         write_json(filling / "snapshot.json", asdict(manifest))
-        agreeing = pairwise_agreement([[ranks for _, ranks in row.votes] for part in rows.values() for row in part])
+        agreeing = pairwise_agreement(_votes(store, campaign, [row for part in rows.values() for row in part]))
         text = card(manifest, agreeing, form=form, says=FORMS[form], rows=written, licence=licence)
         write_bytes(filling / "README.md", text.encode())
     told = {"form": form, "rows": written, "judgements": len(manifest.judgements), "digest": manifest.rows}
@@ -94,8 +99,12 @@ def preference(row: SnapshotRow) -> Rows:
 
 
 def unpaired(row: SnapshotRow) -> Rows:
-    """TRL's unpaired preferences: the best answers are good, the worst bad; where all answers tie there is no row."""
+    """TRL's unpaired preferences: the best answers are good, the worst bad; where all answers tie there is no row. A
+    single answer is what it was called."""
     ranking = row.ranking
+    if row.label is not None:
+        text = ranking.completions[0]
+        return [{"prompt": _turns(ranking.prompt.messages), "completion": _said(text), "label": row.label}]
     ends = {min(ranking.ranks): True, max(ranking.ranks): False}
     return [
         {"prompt": _turns(ranking.prompt.messages), "completion": _said(text), "label": ends[rank]}
@@ -142,6 +151,49 @@ _MADE: dict[str, Callable[[SnapshotRow], Rows]] = {
     "rankings": rankings,
     "parquet": table,
 }
+
+
+OF_LABELS = ("unpaired", "snapshot")
+"""Those of a campaign whose answers are called good or bad, one by one."""
+PREVIEWED, LOOKED_AT = 3, 20
+"""Rows that are shown before a download, and items that are read for them."""
+LONGEST = 200
+"""Characters of a text that are shown of such a row."""
+
+
+def forms_of(campaign: Campaign) -> dict[str, str]:
+    """What a campaign can be exported as, and what each is."""
+    labels = KINDS[campaign.kind].holds == "labels"
+    return {form: says for form, says in FORMS.items() if form in OF_LABELS or not labels}
+
+
+def preview(store: Store, campaign: Campaign) -> dict[str, Rows]:
+    """The first rows of each form, as `export` would write them now of the first items that were judged, with long
+    texts cut. Nothing is written, and no more is read."""
+    with store.reading() as session:
+        found = first_rows(session, campaign.id, LOOKED_AT)
+    rows = list(map(as_row, found))
+    made = {form: [each for row in rows for each in make(row)] for form, make in _MADE.items()} | {"snapshot": found}
+    return {form: [_cut(row) for row in made[form][:PREVIEWED]] for form in forms_of(campaign)}
+
+
+def _votes(store: Store, campaign: Campaign, rows: Sequence[SnapshotRow]) -> list[list[tuple[int, ...]]]:
+    """By item. Single answers that as many call good as bad have no row, and are just what people disagree about."""
+    if KINDS[campaign.kind].holds == "rankings":
+        return [[ranks for _, ranks in row.votes] for row in rows]
+    found = defaultdict[int, list[tuple[int, ...]]](list)
+    with store.reading() as session:
+        for judgement in queries.judgements(session, campaign.id):
+            found[judgement.item].append(judgement.compared)
+    return list(found.values())
+
+
+def _cut(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _cut(each) for key, each in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [_cut(each) for each in cast("list[Any]", value)]
+    return f"{value[:LONGEST]}…" if isinstance(value, str) and len(value) > LONGEST else value
 
 
 def _write(filling: Path, form: str, split: str, found: Sequence[SnapshotRow]) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from shutil import make_archive
 from typing import TYPE_CHECKING, Any
@@ -344,9 +345,16 @@ def data_of(store: Store, person: Annotator, *, by: Annotator) -> dict[str, Any]
     return found
 
 
-def export_forms() -> dict[str, str]:
-    """What a campaign can be exported as, and what each is."""
-    return import_module("burnish.label.export").FORMS
+def export_forms(campaign: Campaign) -> dict[str, str]:
+    """What a campaign can be exported as, and what each is. Parquet only where it can be written."""
+    found: dict[str, str] = import_module("burnish.label.export").forms_of(campaign)
+    return {form: says for form, says in found.items() if form != "parquet" or find_spec("pyarrow")}
+
+
+def export_preview(store: Store, campaign: Campaign) -> dict[str, list[dict[str, Any]]]:
+    """The first rows of each form; see `label.export.preview`."""
+    found: dict[str, list[dict[str, Any]]] = import_module("burnish.label.export").preview(store, campaign)
+    return {form: found[form] for form in export_forms(campaign)}
 
 
 def export_zip(

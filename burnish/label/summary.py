@@ -118,7 +118,7 @@ def _of_all(chances: Mapping[int, float], said: Iterable[Judgement]) -> Estimate
     votes: dict[int, list[tuple[int, ...]]] = defaultdict(list)
     for judgement in said:
         if judgement.ranks and judgement.item in chances:
-            votes[judgement.item].append(judgement.ranks)
+            votes[judgement.item].append(judgement.compared)
     counts = [(counted_agreement(each), chances[item]) for item, each in votes.items()]
     return _share([[agreeing / chance, compared / chance] for (agreeing, compared), chance in counts])
 

@@ -6,7 +6,7 @@ written; `resolve` says where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,7 @@ from burnish.pipeline.settings import (
     Share,
 )
 from burnish.release.gate import Threshold
+from burnish.store.kinds import KINDS, kind_of
 from burnish.store.views import CampaignKind
 
 STAGES = (
@@ -120,6 +121,11 @@ class Sft(Optim):
     """Take at most so many rows."""
 
 
+def _asked(said: Mapping[str, Any]) -> CampaignKind:
+    """What people say of `k` answers, where `kind` may be absent."""
+    return said.get("kind") or kind_of([said.get("k", 0)])
+
+
 class Collect(Strict):
     """Answers of the tuned model, ranked by people or by a simulated panel."""
 
@@ -147,8 +153,8 @@ class Collect(Strict):
     strength: bool | None = None
     """Ask people how far the better of two answers is ahead. Rankings then have a column `strengths`, which
     `reward.margin` may name."""
-    question: str = Field(default="Which answer is better?", min_length=1)
-    """What an annotator is asked."""
+    question: str = Field(default_factory=lambda said: KINDS[_asked(said)].question, min_length=1)
+    """What an annotator is asked. Absent: what fits the kind."""
     rubric: str | None = None
     """The published gold rule that the simulated panel sees through noise (YAML)."""
     panel: PanelSettings = PanelSettings()
@@ -169,7 +175,7 @@ class Collect(Strict):
     @property
     def asked(self) -> CampaignKind:
         """What people say of the answers."""
-        return self.kind or ("pairwise" if self.k == 2 else "ranking")
+        return _asked({"kind": self.kind, "k": self.k})
 
 
 class Ranked(Optim):

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from burnish.config import load_yaml, override
 from burnish.data.order import draw
 from burnish.errors import ConfigError, Problem, WaitingError
-from burnish.label.campaigns import QUESTION, ask
+from burnish.label.campaigns import ask
 from burnish.label.export import export
 from burnish.models.load import resolve
 from burnish.pipeline import talk
@@ -154,7 +154,7 @@ def _ask(plan: Plan, place: Place, number: int, target: int) -> None:
     entries = _answered(plan, place, number, math.ceil(needed * plan.pool))
     found = {"new_items": 0}
     if entries:
-        found = ask(place.store, plan.campaign, entries, question=QUESTION, overlap=plan.overlap, kind=plan.kind)
+        found = ask(place.store, plan.campaign, entries, overlap=plan.overlap, kind=plan.kind)
     first = _put_first(plan, place, needed) if counts and needed else None
     write_json(asked, {"needed": needed, "new_items": found["new_items"], "first": first})
 

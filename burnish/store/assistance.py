@@ -9,7 +9,7 @@ people are measured by themselves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
@@ -143,13 +143,16 @@ def drawn(session: Session, campaign: int) -> Mapping[str, int]:
     return {row[0]: row[1] for row in session.execute(found.group_by(AssignmentRow.assistance))}
 
 
-def beside(session: Session, campaign: int) -> Mapping[str, Beside]:
-    """By judgement, how those were made whose pair was drawn: latest revisions, gold questions not among them."""
+def beside(session: Session, campaign: int, items: Collection[int] | None = None) -> Mapping[str, Beside]:
+    """By judgement, how those were made whose pair was drawn: latest revisions, gold questions not among them. Of some
+    items alone where they are named."""
     wanted = select(JudgementRow, AssignmentRow.assistance)
     wanted = wanted.join(AssignmentRow, AssignmentRow.id == JudgementRow.assignment_id)
     wanted = wanted.join(ItemRow, ItemRow.id == JudgementRow.item_id)
     wanted = wanted.where(AssignmentRow.campaign_id == campaign, AssignmentRow.assistance.is_not(None), leases.NOT_GOLD)
     wanted = wanted.where(JudgementRow.ranks.is_not(None))
+    if items is not None:
+        wanted = wanted.where(JudgementRow.item_id.in_(items))
     before: dict[int, tuple[int, ...]] = {}
     for row, _ in session.execute(wanted.where(~JudgementRow.aided).order_by(JudgementRow.created, JudgementRow.id)):
         before.setdefault(row.assignment_id, tuple(row.ranks or ()))

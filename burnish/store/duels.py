@@ -51,6 +51,8 @@ class Duels:
     """Items that somebody judged."""
     judgements: int
     """Judgements that were read."""
+    models: frozenset[str]
+    """Who wrote the answers of the items that were read."""
     languages: tuple[str, ...]
     """Of all items of the campaign."""
 
@@ -64,21 +66,21 @@ def duels(session: Session, campaign: int, language: str | None = None) -> Duels
     judged = session.scalar(select(func.count()).where(*which)) or 0
     items = list(session.scalars(select(ItemRow.id).where(*which, _spread(judged)).order_by(ItemRow.id)))
     tongues = select(ItemRow.language).where(ItemRow.campaign_id == campaign, ItemRow.language.is_not(None)).distinct()
-    found, judgements = list[Duel](), 0
+    found, judgements, models = list[Duel](), 0, set[str]()
     for start in range(0, len(items), AT_ONCE):
         part = items[start : start + AT_ONCE]
-        votes, talks = _votes(session, part), _conversations(session, part)
+        votes, written, talks = _votes(session, part), _answers(session, part), _conversations(session, part)
         judgements += sum(map(len, votes.values()))
+        models |= {model for answers in written.values() for model, _ in answers}
         found += [
-            duel
-            for item, answers in _answers(session, part).items()
-            for duel in _met(talks.get(item, item), answers, votes[item])
+            duel for item, answers in written.items() for duel in _met(talks.get(item, item), answers, votes[item])
         ]
     return Duels(
         duels=tuple(found),
         items=len(items),
         judged=judged,
         judgements=judgements,
+        models=frozenset(models),
         languages=tuple(sorted(filter(None, session.scalars(tongues)))),
     )
 

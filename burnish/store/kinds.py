@@ -7,14 +7,14 @@ in a snapshot in the answers' own one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from burnish.errors import DataError, Problem, Said, StoreError
-from burnish.store.details import FLAGS, LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS, Asks, Details
-from burnish.store.ranks import agreed, dense
+from burnish.store.details import FLAGS, LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, ORDER_ONLY, STRENGTHS, Asks, Details
+from burnish.store.ranks import agreed, compared, dense, in_order
 from burnish.store.views import CampaignKind
 
 Form = Mapping[str, str]
@@ -43,17 +43,30 @@ class Kind:
     """The ranks, given or following from what was said of so many answers. Raises StoreError for what cannot be."""
     row: Callable[[Sequence[str], Sequence[Ranks], Sequence[Details], Asks], dict[str, Any] | None]
     """The columns of a snapshot's row from an item's answers and what each annotator said; None to leave it out."""
+    decide: Callable[[Form, int], Ranks]
+    """The order that a form settles an item of so many answers with. Raises DataError as `read` does."""
+    decided: Callable[[Ranks], dict[str, str]]
+    """The fields of a form that settles it so: the inverse of `decide`."""
+    settle: Callable[[Sequence[str], Mapping[str, Any], Ranks], dict[str, Any]]
+    """The columns of a snapshot's row once an order has settled it; before that they were these, or none."""
     rule: str = "mean-rank"
     """How several annotators are agreed. mean-rank: answers by the mean of their mid-ranks. majority: as most say."""
     ties: str = "kept"
     """kept: answers of exactly equal mean rank share a rank. left out: the item has no row."""
     holds: Literal["rankings", "labels"] = "rankings"
     """What the rows of a snapshot are."""
+    question: str = "Which answer is better?"
+    """What people are asked where nobody says otherwise."""
 
     @property
     def takes(self) -> str:
         """How many answers, in words."""
         return f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
+
+
+def kind_of(answers: Iterable[int]) -> CampaignKind:
+    """The kind where nobody names one, from how many answers each item has: pairwise where there are two throughout."""
+    return "pairwise" if all(count == 2 for count in answers) else "ranking"
 
 
 def check_asks(kind: CampaignKind, asks: Asks) -> None:
@@ -169,6 +182,10 @@ def _read_ranking(form: Form, answers: int, asks: Asks) -> tuple[Ranks, Details]
 
 
 def _fill_places(ranks: Ranks, details: Details, asks: Asks) -> dict[str, str]:
+    return _placed(ranks)
+
+
+def _placed(ranks: Ranks) -> dict[str, str]:
     return {f"rank-{place}": str(rank) for place, rank in enumerate(ranks, start=1)}
 
 
@@ -260,6 +277,25 @@ def _label_row(
     return None if good == bad else {"completion": answers[0], "label": good > bad}
 
 
+def _decide_good(form: Form, answers: int) -> Ranks:
+    """Beside what would be just good enough, as `store.ranks.compared` has it."""
+    return compared((1,), _read_good(form, answers, ORDER_ONLY)[1].good)
+
+
+def _decided_good(ranks: Ranks) -> dict[str, str]:
+    return _fill_good((1,), Details(good=ranks == (1,)), ORDER_ONLY)
+
+
+def _settle_label(answers: Sequence[str], said: Mapping[str, Any], ranks: Ranks) -> dict[str, Any]:
+    return {"completion": answers[0], "label": ranks[0] < ranks[1]}
+
+
+def _settle_ranks(answers: Sequence[str], said: Mapping[str, Any], ranks: Ranks) -> dict[str, Any]:
+    """Strengths are as far apart as people called them, and in the settled order."""
+    moved = {"strengths": in_order(said["strengths"], ranks)} if "strengths" in said else {}
+    return {**said, "ranks": list(ranks), **moved}
+
+
 def _ranked_row(answers: Sequence[str], votes: Sequence[Ranks], said: Sequence[Details], asks: Asks) -> dict[str, Any]:
     return {"completions": list(answers), "ranks": list(agreed(votes))}
 
@@ -274,8 +310,21 @@ KINDS: Mapping[CampaignKind, Kind] = {
         fill=_fill_pair,
         ranks=_pair_ranks,
         row=_pair_row,
+        decide=read_places,
+        decided=_placed,
+        settle=_settle_ranks,
     ),
-    "ranking": Kind(fewest=2, most=9, read=_read_ranking, fill=_fill_places, ranks=_given_ranks, row=_ranked_row),
+    "ranking": Kind(
+        fewest=2,
+        most=9,
+        read=_read_ranking,
+        fill=_fill_places,
+        ranks=_given_ranks,
+        row=_ranked_row,
+        decide=read_places,
+        decided=_placed,
+        settle=_settle_ranks,
+    ),
     "scale": Kind(
         fewest=1,
         most=9,
@@ -285,6 +334,10 @@ KINDS: Mapping[CampaignKind, Kind] = {
         fill=_fill_grades,
         ranks=_grade_ranks,
         row=_grade_row,
+        decide=read_places,
+        decided=_placed,
+        settle=_settle_ranks,
+        question="How good is each answer?",
     ),
     "good_bad": Kind(
         fewest=1,
@@ -294,8 +347,12 @@ KINDS: Mapping[CampaignKind, Kind] = {
         fill=_fill_good,
         ranks=_good_ranks,
         row=_label_row,
+        decide=_decide_good,
+        decided=_decided_good,
+        settle=_settle_label,
         rule="majority",
         ties="left out",
         holds="labels",
+        question="Is the answer good?",
     ),
 }

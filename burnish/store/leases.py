@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
-from burnish.store.ranks import opposed
+from burnish.store.ranks import compared, opposed
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow, SettlementRow
 
 LEASE = timedelta(minutes=15)
@@ -75,12 +75,13 @@ def touched_by(annotator: int) -> ColumnElement[bool]:
 
 def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
     """Of items that several people judged."""
-    said = select(JudgementRow.item_id, JudgementRow.ranks).join(ItemRow, ItemRow.id == JudgementRow.item_id)
+    said = select(JudgementRow.item_id, JudgementRow.ranks, JudgementRow.details)
+    said = said.join(ItemRow, ItemRow.id == JudgementRow.item_id)
     said = said.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS).order_by(
         JudgementRow.item_id
     )
     found = [
-        {"id": item, "opposed": opposed([ranks or () for _, ranks in rows])}
+        {"id": item, "opposed": opposed([compared(ranks or (), (more or {}).get("good")) for _, ranks, more in rows])}
         for item, rows in groupby(session.execute(said), key=lambda row: row[0])
     ]
     if found:

@@ -11,7 +11,7 @@ import os
 from sqlalchemy import URL, Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
-from burnish.errors import BurnishError, ConfigError, MachineError, Problem, StoreError
+from burnish.errors import BurnishError, ConfigError, DataError, MachineError, Problem
 from burnish.store import backend
 from burnish.store.backend import Backend
 
@@ -40,7 +40,7 @@ def _fault(place: str, error: DBAPIError) -> BurnishError | None:
     if code.startswith(MACHINE_FAULTS):
         return MachineError(Problem(place, f"the database refuses ({words})", backend.REFUSED))
     if code.startswith("22"):
-        return StoreError(Problem(place, f"a value cannot be kept ({words})", "Nothing was written."))
+        return DataError(Problem(place, f"a value cannot be kept ({words})", "Nothing was written."))
     return None
 
 

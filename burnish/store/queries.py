@@ -203,15 +203,13 @@ def answered(session: Session) -> list[tuple[Annotator, int]]:
 
 def items(session: Session, campaign: int) -> list[Item]:
     """A campaign's items, by prompt id; gold questions are not among them."""
-    rows = session.scalars(select(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD))
-    found = (
-        select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
-    )
-    texts: dict[int, list[str]] = {}
-    for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
-        texts.setdefault(item_id, []).append(text)
-    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
-    return sorted(found, key=lambda item: item.prompt.id)
+    return _items(session, ItemRow.campaign_id == campaign)
+
+
+def first_judged(session: Session, campaign: int, most: int) -> list[Item]:
+    """As `items`, the first `most` that somebody judged."""
+    judged = select(ItemRow.id).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 0)
+    return _items(session, ItemRow.id.in_(session.scalars(judged.order_by(ItemRow.prompt_id).limit(most)).all()))
 
 
 def judged_together(session: Session, campaign: int, most: int) -> dict[int, str | None]:
@@ -239,13 +237,10 @@ def texts(session: Session, item: int) -> list[str]:
 
 
 def progress(session: Session, campaign: int) -> Counts:
-    """How far a campaign is, gold questions not counted."""
+    """How far a campaign is, gold questions not counted. Indexes alone are read: there may be a million judgements."""
     overlap = campaign_row(session, campaign).overlap
-    judged, skipped, left = (
-        func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
-    )
-    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
-    items, judged, skipped, left = session.execute(found).one()
+    all_, gold = (_counted(session, campaign, *which) for which in ((), (~leases.NOT_GOLD,)))
+    items, judged, skipped, left = (one - other for one, other in zip(all_, gold, strict=True))
     return Counts(
         items=items,
         wanted=overlap * items,
@@ -298,6 +293,16 @@ def clock(now: datetime | None) -> datetime:
     return datetime.now(UTC) if now is None else now.astimezone(UTC)
 
 
+def _items(session: Session, which: ColumnElement[bool]) -> list[Item]:
+    rows = session.scalars(select(ItemRow).where(which, leases.NOT_GOLD))
+    found = select(AnswerRow.item_id, AnswerRow.text).join(ItemRow).where(which, leases.NOT_GOLD)
+    texts: dict[int, list[str]] = {}
+    for item_id, text in session.execute(found.order_by(AnswerRow.item_id, AnswerRow.position)):
+        texts.setdefault(item_id, []).append(text)
+    found = (Item(id=row.id, prompt=as_prompt(row), answers=tuple(texts[row.id])) for row in rows)
+    return sorted(found, key=lambda item: item.prompt.id)
+
+
 def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:
     said = map(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
     return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
@@ -343,12 +348,25 @@ def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers
         raise StoreError(Problem(f"prompt {prompt.id}", found, "Make a new campaign for new answers."))
 
 
+def _counted(session: Session, campaign: int, *which: ColumnElement[bool]) -> tuple[int, int, int, int]:
+    """Items of a campaign; judgements, skips, and judgements still to come of them."""
+    sums = (func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats))
+    items, judged, skipped, left = session.execute(
+        select(func.count(), *sums).where(ItemRow.campaign_id == campaign, *which)
+    ).one()
+    return items, judged, skipped, left
+
+
 def _by_annotator(session: Session, campaign: int) -> dict[str, int]:
-    found = (
-        select(AnnotatorRow.name, func.count())
-        .join(JudgementRow, JudgementRow.annotator_id == AnnotatorRow.id)
-        .join(ItemRow, ItemRow.id == JudgementRow.item_id)
-        .where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, JudgementRow.ranks.is_not(None), leases.COUNTS)
-        .group_by(AnnotatorRow.name)
-    )
-    return dict(sorted((name, count) for name, count in session.execute(found)))
+    """All that a person has answered, less gold questions and what they skip."""
+    mine = (AssignmentRow.annotator_id == AnnotatorRow.id, AssignmentRow.leased_until.is_(None))
+    answered = select(func.count()).select_from(AssignmentRow).where(*mine, AssignmentRow.campaign_id == campaign)
+    gold = select(func.count()).select_from(AssignmentRow).join(ItemRow, ItemRow.id == AssignmentRow.item_id)
+    gold = gold.where(*mine, ItemRow.campaign_id == campaign, ~leases.NOT_GOLD)
+    skips = select(func.count()).select_from(JudgementRow).join(ItemRow, ItemRow.id == JudgementRow.item_id)
+    skips = skips.where(JudgementRow.annotator_id == AnnotatorRow.id, JudgementRow.skip.is_not(None), leases.LATEST)
+    skips = skips.where(ItemRow.campaign_id == campaign, leases.NOT_GOLD)
+    all_, less, out = (each.correlate(AnnotatorRow).scalar_subquery() for each in (answered, gold, skips))
+    who = (AnnotatorRow.standing != "withdrawn", AnnotatorRow.counts)
+    found = session.execute(select(AnnotatorRow.name, all_ - less - out).where(*who))
+    return dict(sorted((name, count) for name, count in found if count))

@@ -38,6 +38,14 @@ def agreed(votes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     return dense(sums)
 
 
+def compared(ranks: Sequence[int], good: bool | None) -> tuple[int, ...]:
+    """Ranks that people can be compared by: a single answer that is called good or bad is held against what would be
+    just good enough, which has the second rank of the two."""
+    if good is None:
+        return tuple(ranks)
+    return (1, 2) if good else (2, 1)
+
+
 def in_order(values: Sequence[float], ranks: Sequence[int]) -> list[float]:
     """The same values in another order: the highest to the best answer; tied answers get the mean of theirs."""
     ordered = sorted(values, reverse=True)

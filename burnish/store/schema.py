@@ -177,6 +177,7 @@ class ItemRow(Base):
             sqlite_where=text("gold is not null"),
             postgresql_where=text("gold is not null"),
         ),
+        Index("ix_item_counts", "campaign_id", "judged", "skipped", "open_seats"),
         Index(
             "ix_item_opposed",
             "campaign_id",
@@ -278,6 +279,13 @@ class JudgementRow(Base):
             postgresql_where=text("supersedes is null"),
         ),
         Index(None, "annotator_id", "item_id"),
+        Index(
+            "ix_judgement_skipped",
+            "annotator_id",
+            "item_id",
+            sqlite_where=text("skip is not null"),
+            postgresql_where=text("skip is not null"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -320,7 +328,8 @@ class SettlementRow(Base):
     item_id: Mapped[int] = mapped_column(ForeignKey("item.id"), index=True)
     annotator_id: Mapped[int] = mapped_column(ForeignKey("annotator.id"), index=True)
     ranks: Mapped[list[int]] = mapped_column(JSON)
-    """As a judgement's: in the answers' own order, 1 the best, equal a tie, without gaps."""
+    """As a judgement's: in the answers' own order, 1 the best, equal a tie, without gaps. Where a single answer is good
+    or bad: its rank and that of what would be just good enough."""
     note: Mapped[str] = mapped_column(String(2000))
     """Why; may be empty."""
     created: Mapped[datetime] = mapped_column(Moment)

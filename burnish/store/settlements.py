@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, Said, StoreError
 from burnish.store import events, leases
+from burnish.store.kinds import KINDS
+from burnish.store.mapping import as_campaign
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.ranks import own_order
 from burnish.store.schema import AnnotatorRow, ItemRow, JudgementRow, SettlementRow
@@ -37,7 +39,8 @@ class Settlement:
     adjudicator: str
     """The handle."""
     ranks: tuple[int, ...]
-    """In the answers' own order; 1 is best, equal numbers are a tie, no gaps."""
+    """In the answers' own order; 1 is best, equal numbers are a tie, no gaps. Where a single answer is good or bad: its
+    rank and that of what would be just good enough (`store.ranks.compared`)."""
     note: str
     """Why."""
     created: datetime
@@ -56,7 +59,8 @@ def settle(
     over: str | None = None,
     now: datetime | None = None,
 ) -> Settlement:
-    """Decide an item's order: one rank each, as its answers are shown to `by`; 1 best, equal a tie. Writes.
+    """Decide an item's order: one rank each, as its answers are shown to `by`; 1 best, equal a tie. A single answer is
+    ranked beside what would be just good enough, above or below it. Writes.
 
     `over` is the id of the settlement that `by` had before them, None for none. The same submission again returns the
     settlement that is there. Raises StoreError for someone who judged the item or whose work is on hold, for an item
@@ -64,7 +68,7 @@ def settle(
     """
     now, row = clock(now), session.get_one(ItemRow, item)
     person = session.get_one(AnnotatorRow, by.id)
-    order = leases.shown_order(campaign_row(session, row.campaign_id), row, person, len(texts(session, item)))
+    order = _places(session, row, person)
     own = list(own_order(ranks, order))
     known = session.scalars(select(SettlementRow).where(SettlementRow.submission == submission)).one_or_none()
     if known:
@@ -72,7 +76,7 @@ def settle(
             raise StoreError(Problem("submission", "was sent before with another order, which is kept"))
         return _of_item(session, item)
     last = session.scalars(_last().where(SettlementRow.item_id == item)).one_or_none()
-    _refuse(session, row, person, note)
+    _refuse(session, row, person, own, note)
     if (last.id if last else None) != over:
         found = "was settled by somebody else while you were reading it"
         raise StoreError(Problem(f"item {item}", found, "Look at their order, and decide again if it must be."))
@@ -113,14 +117,24 @@ def has_judged(session: Session, item: int, annotator: int) -> bool:
     return session.scalars(select(JudgementRow.id).where(*mine).limit(1)).first() is not None
 
 
-def _refuse(session: Session, item: ItemRow, person: AnnotatorRow, note: str) -> None:
+def _places(session: Session, item: ItemRow, person: AnnotatorRow) -> list[int]:
+    """The positions that are ranked, as this person sees them. Where answers are called good or bad, what would be just
+    good enough comes after the only one."""
+    campaign, answers = campaign_row(session, item.campaign_id), len(texts(session, item.id))
+    order = leases.shown_order(campaign, item, person, answers)
+    return [*order, answers] if KINDS[as_campaign(campaign).kind].holds == "labels" else order
+
+
+def _refuse(session: Session, item: ItemRow, person: AnnotatorRow, own: Sequence[int], note: str) -> None:
     place = f"item {item.id}"
     if person.standing != "active":
         raise StoreError(Problem(place, "cannot be settled by someone whose work is on hold"))
     if has_judged(session, item.id, person.id):
         raise StoreError(Problem(place, "was judged by you, so that somebody else has to settle it"))
-    if len(texts(session, item.id)) < 2:
+    if len(own) < 2:
         raise StoreError(Problem(place, "has one answer, and no order that could be settled"))
+    if len(texts(session, item.id)) < 2 and own[0] == own[1]:
+        raise StoreError(Problem(place, "has one answer, which is good or bad"))
     if item.judged < 2:
         raise StoreError(Problem(place, "was judged by fewer than two people; there is nothing to settle"))
     if len(note) > LONGEST_NOTE:

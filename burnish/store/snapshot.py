@@ -9,11 +9,13 @@ settings: no time, row number or order of arrival is in it, so that the same jud
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
+
+from sqlalchemy.orm import Session
 
 from burnish.errors import DataError, Problem, StoreError
 from burnish.records.durable import canonical, digest_value, folder, verify, write_json, write_jsonl
@@ -23,7 +25,6 @@ from burnish.store.assistance import Beside
 from burnish.store.critiques import Critiques
 from burnish.store.details import Details
 from burnish.store.kinds import KINDS
-from burnish.store.ranks import in_order
 from burnish.store.session import Store
 from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, Campaign, CampaignKind, Item, Judgement
@@ -31,7 +32,10 @@ from burnish.types import Labelled, Message, Prompt, Ranking
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-SETTLED = "; an adjudicator's order where one settled the item, with the votes beside it"
+SETTLED = {
+    "rankings": "; an adjudicator's order where one settled the item, with the votes beside it",
+    "labels": "; an adjudicator's word where one settled the item, with the votes beside it",
+}
 """What the rule's name goes on with where an item was settled."""
 FILTER = "each annotator's latest revision, without skips, withdrawn work, gold questions, and items that nobody ranked"
 VERSION = 1
@@ -56,7 +60,8 @@ class SnapshotManifest:
     """Share of prompts meant to be held out; what came of it is in `counts`."""
     seed: int
     counts: dict[str, int]
-    """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared."""
+    """items, rows, left_out, judgements, skipped, train, heldout, pairs_agreeing, pairs_compared: the last two over all
+    that was judged, also where people are so evenly at odds that there is no row."""
     annotators: list[dict[str, Any]]
     """Name (a person's handle, if they have an account), kind and number of judgements of each; of a model also
     `about`: which one, and the principles that it judged by."""
@@ -89,6 +94,8 @@ class SnapshotRow:
     """By handle, what they said beside the order, in the order of `ranking`."""
     assistance: Mapping[str, str]
     """By handle, whether critiques were before them, where that was drawn; see `store.assistance.Beside.given`."""
+    label: bool | None = None
+    """Of a single answer: whether it is good."""
 
 
 def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed: int) -> SnapshotManifest:
@@ -109,8 +116,8 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         made, said_of = assistance.beside(session, campaign_id), critiques.by_item(session, campaign_id)
     ranked = [judgement for judgement in said if judgement.ranks]
     rows = [
-        _settled(row, settled.get(item)) | _assisted(row, made, said_of.get(item, ()))
-        for item, row in _rows(campaign, items, ranked).items()
+        row | _assisted(row, made, said_of.get(item, ()))
+        for item, row in _rows(campaign, items, ranked, settled).items()
     ]
     decided = sorted(row["settled"] for row in rows if "settled" in row)
     sides: dict[Split, list[dict[str, Any]]] = {"train": [], "heldout": []}
@@ -122,6 +129,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         for edit in _edits(items, ranked)
         if _side(_deciding(campaign, edit["messages"][:-1]), held_out, seed) == "train"
     ]
+    kind = KINDS[campaign.kind]
     manifest = SnapshotManifest(
         version=VERSION,
         campaign=campaign.key,
@@ -130,8 +138,8 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         kind=campaign.kind,
         overlap=campaign.overlap,
         filter=FILTER,
-        rule=KINDS[campaign.kind].rule + (SETTLED if decided else ""),
-        ties=KINDS[campaign.kind].ties,
+        rule=kind.rule + (SETTLED[kind.holds] if decided else ""),
+        ties=kind.ties,
         held_out=held_out,
         seed=seed,
         counts=_counts(items, rows, said, sides),
@@ -152,6 +160,17 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
     return manifest
 
 
+def first_rows(session: Session, campaign_id: int, most: int) -> list[dict[str, Any]]:
+    """As `freeze` would write them now, of the first `most` items that somebody judged; nothing is written."""
+    campaign, items = queries.campaign(session, campaign_id), queries.first_judged(session, campaign_id, most)
+    ids = [item.id for item in items]
+    ranked = [said for said in queries.judgements_of(session, ids) if said.ranks]
+    decided = (settlements.settlement(session, item) for item in ids)
+    found = _rows(campaign, items, ranked, {each.item: each for each in decided if each and each.counts})
+    made = assistance.beside(session, campaign_id, ids)
+    return [row | _assisted(row, made, critiques.of_item(session, item)) for item, row in found.items()]
+
+
 def read_manifest(path: Path) -> SnapshotManifest:
     """What a snapshot says of itself, after its bytes were checked. Raises DataError for a damaged or newer one."""
     verify(path)
@@ -164,7 +183,12 @@ def read_manifest(path: Path) -> SnapshotManifest:
 
 def read_rows(path: Path, split: Split) -> list[SnapshotRow]:
     """One side of a snapshot, by prompt id. Raises DataError for one that holds labels."""
-    return [_as_row(row) for row in _read(path, split, "rankings")]
+    return [as_row(row) for row in _read(path, split, "rankings")]
+
+
+def read_either(path: Path, split: Split) -> list[SnapshotRow]:
+    """One side of a snapshot, whichever it holds."""
+    return [as_row(row) for row in _read(path, split, None)]
 
 
 def read_labels(path: Path, split: Split) -> list[Labelled]:
@@ -175,9 +199,9 @@ def read_labels(path: Path, split: Split) -> list[Labelled]:
     ]
 
 
-def _read(path: Path, split: Split, wanted: str) -> list[dict[str, Any]]:
+def _read(path: Path, split: Split, wanted: str | None) -> list[dict[str, Any]]:
     found = KINDS[cast(CampaignKind, read_manifest(path).kind)].holds
-    if found != wanted:
+    if wanted not in (None, found):
         mend = "kto learns from labels; reward, dpo and what follows from them learn from rankings."
         raise DataError(Problem(str(path), f"holds {found}, and {wanted} are wanted", mend))
     lines = (path / f"{split}.jsonl").read_text(encoding="utf-8").split("\n")
@@ -195,29 +219,26 @@ def judgement_ids(path: Path) -> list[str]:
     return [*manifest.judgements, *manifest.settlements]
 
 
-def _rows(campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement]) -> dict[int, dict[str, Any]]:
-    """Rows by item, in the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
+def _rows(
+    campaign: Campaign, items: Sequence[Item], ranked: Iterable[Judgement], settled: Mapping[int, Settlement]
+) -> dict[int, dict[str, Any]]:
+    """By item, in the order of prompt ids, judgements and votes by annotator: `items` and `ranked` come so."""
     by_item: dict[int, list[Judgement]] = {}
     for judgement in ranked:
         by_item.setdefault(judgement.item, []).append(judgement)
-    found = {item.id: _row(campaign, item, by_item[item.id]) for item in items if item.id in by_item}
-    return {item: row for item, row in found.items() if row}
+    told = [item for item in items if item.id in by_item]
+    rows = {item.id: _row(campaign, item, by_item[item.id], settled.get(item.id)) for item in told}
+    return {item: row for item, row in rows.items() if row}
 
 
-def _settled(row: dict[str, Any], settlement: Settlement | None) -> dict[str, Any]:
-    """The row with an adjudicator's order in place of the agreed one; what people said stays beside it. Its strengths
-    are as far apart as people called them, and in that order."""
-    if settlement is None:
-        return row
-    found = row | {"ranks": list(settlement.ranks), "settled": settlement.id}
-    if "strengths" in row:
-        found["strengths"] = in_order(row["strengths"], settlement.ranks)
-    return found
-
-
-def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dict[str, Any] | None:
-    ranks, details = [each.ranks or () for each in judgements], [each.details for each in judgements]
-    said = KINDS[campaign.kind].row(item.answers, ranks, details, campaign.asks)
+def _row(
+    campaign: Campaign, item: Item, judgements: Sequence[Judgement], settlement: Settlement | None
+) -> dict[str, Any] | None:
+    """What people said of an item; where somebody settled it, with that order in place of the agreed one."""
+    kind, ranks = KINDS[campaign.kind], [each.ranks or () for each in judgements]
+    said = kind.row(item.answers, ranks, [each.details for each in judgements], campaign.asks)
+    if settlement:
+        said = kind.settle(item.answers, said or {}, settlement.ranks)
     if said is None:
         return None
     agreeing, compared = counted_agreement([each.compared for each in judgements])
@@ -233,6 +254,7 @@ def _row(campaign: Campaign, item: Item, judgements: Sequence[Judgement]) -> dic
         "votes": [[judgement.annotator, list(judgement.compared)] for judgement in judgements],
         **({"details": json.loads(canonical(beside))} if beside else {}),
         **({"chances": chances} if chances else {}),
+        **({"settled": settlement.id} if settlement else {}),
     }
 
 
@@ -315,7 +337,11 @@ def _counts(
     said: Sequence[Judgement],
     sides: dict[Split, list[dict[str, Any]]],
 ) -> dict[str, int]:
-    pairs = [counted_agreement([ranks for _, ranks in row["votes"]]) for row in rows]
+    votes = defaultdict[int, list[tuple[int, ...]]](list)
+    for judgement in said:
+        if judgement.ranks:
+            votes[judgement.item].append(judgement.compared)
+    pairs = [counted_agreement(each) for each in votes.values()]
     return {
         "items": len(items),
         "rows": len(rows),
@@ -338,18 +364,25 @@ def _annotators(people: Sequence[Annotator], ranked: Iterable[Judgement]) -> lis
     ]
 
 
-def _as_row(row: dict[str, Any]) -> SnapshotRow:
+def as_row(row: dict[str, Any]) -> SnapshotRow:
+    """A row as it is written. A single answer is an order of one."""
     ranking = Ranking(
         prompt=_prompt(row),
-        completions=tuple(row["completions"]),
-        ranks=tuple(row["ranks"]),
+        completions=tuple(row.get("completions") or [row["completion"]]),
+        ranks=tuple(row.get("ranks") or [1]),
         judgements=tuple(row["judgements"]),
         strengths=tuple(row.get("strengths", ())),
     )
     votes = tuple((name, tuple(ranks)) for name, ranks in row["votes"])
     details = {name: Details.of(said) for name, said in row.get("details", ())}
-    given = dict(row.get("assistance", ()))
-    return SnapshotRow(ranking=ranking, votes=votes, agreement=row["agreement"], details=details, assistance=given)
+    return SnapshotRow(
+        ranking=ranking,
+        votes=votes,
+        agreement=row["agreement"],
+        details=details,
+        assistance=dict(row.get("assistance", ())),
+        label=row.get("label"),
+    )
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

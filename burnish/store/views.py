@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from burnish.store.details import NOTHING_MORE, ORDER_ONLY, Asks, Details
 from burnish.store.live import Live
+from burnish.store.ranks import compared
 from burnish.types import Prompt
 
 CampaignKind = Literal["pairwise", "ranking", "scale", "good_bad"]
@@ -127,11 +128,8 @@ class Judgement:
 
     @property
     def compared(self) -> tuple[int, ...]:
-        """Ranks that people can be compared by; () for a skip. An answer that is graded by itself is held against what
-        would be just good enough."""
-        if self.details.good is None:
-            return self.ranks or ()
-        return (1, 2) if self.details.good else (2, 1)
+        """Ranks that people can be compared by (`store.ranks.compared`); () for a skip."""
+        return compared(self.ranks or (), self.details.good)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

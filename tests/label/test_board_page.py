@@ -87,7 +87,26 @@ def test_the_page_says_what_it_rests_on(store: Store, enter: Callable[..., Brows
 
 
 def test_answers_of_one_model_make_no_board(store: Store, fill: Callable[..., int], enter: Callable[..., Browser]):
+    """As a recipe's collect stage makes them: all by one model."""
     campaign, amina = fill(store), enter("Amina", "owner")
     amina.open(f"/campaigns/{campaign}")
     amina.send(act="judge", choice="tie")
-    assert "No two answers" in amina.open(f"/progress/{campaign}/models")
+    page = amina.open(f"/progress/{campaign}/models")
+    assert "All answers here are by one model, <bdi>secret-model</bdi>, so that there is nothing to compare" in page
+    assert "No two answers" not in page
+    assert "<table" not in page
+
+
+def test_models_that_answered_other_prompts_each_make_no_board(store: Store, enter: Callable[..., Browser]):
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=1)
+        for number, model in enumerate(("base", "tuned")):
+            prompt = Prompt(id=f"p{number}", messages=(Message(role="user", content="?"),))
+            queries.add_item(write, campaign, prompt, [("a", model), ("b", model)])
+    amina = enter("Amina", "owner")
+    for _ in range(2):
+        amina.open(f"/campaigns/{campaign}")
+        amina.send(act="judge", choice="first")
+    page = amina.open(f"/progress/{campaign}/models")
+    assert "No two answers of one prompt are by different models here. A comparison needs" in page
+    assert "All answers here" not in page

@@ -11,6 +11,7 @@ from burnish.label import service
 from burnish.label.campaigns import ask, take_in
 from burnish.records.entries import Entry, Vote
 from burnish.store import queries
+from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.events import verify_log
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
@@ -58,6 +59,24 @@ def test_entries_that_do_not_fit_the_kind_are_all_told(store: Store):
     assert service.campaigns(store) == []
     ask(store, "one", [entry(0), entry(1, answers=3)], **TERMS)
     assert service.campaigns(store)[0].kind == "ranking"
+
+
+def test_without_a_question_it_is_one_that_fits_the_kind(store: Store):
+    asked = (("pairwise", 2, "better"), ("ranking", 3, "better"), ("scale", 2, "How good"), ("good_bad", 1, "Is the"))
+    for kind, answers, words in asked:
+        asks = Asks(axes=("helpful",)) if kind == "scale" else ORDER_ONLY
+        ask(store, kind, [entry(0, answers=answers)], overlap=1, kind=kind, asks=asks)
+        with store.reading() as session:
+            assert words in queries.named(session, kind).question
+    take_in(store, "votes", [entry(0, vote("Amina", 1, 2))])
+    with store.reading() as session:
+        assert "better" in queries.named(session, "votes").question
+
+
+def test_without_a_question_a_campaign_keeps_its_own(store: Store):
+    ask(store, "one", [entry(0)], **TERMS)
+    assert ask(store, "one", [entry(1)], overlap=2)["items"] == 2
+    assert service.campaigns(store)[0].question == "Which?"
 
 
 def test_votes_are_taken_in_once_and_are_the_voters(store: Store):

@@ -87,3 +87,30 @@ def test_what_is_unfinished_or_not_theirs_is_said(store: Store, enter: Enter, fi
     assert service.settled(store, campaign) == []
     for wrong in ("2", "99", "0", "x"):
         assert neutral.client.get(f"/campaigns/{campaign}/disagreements/{wrong}").status_code == 404
+
+
+def test_a_single_answer_is_settled_by_a_word(store: Store, enter: Enter, fill: Callable[..., int]):
+    campaign = fill(store, k=1, items=2, overlap=2, kind="good_bad")
+    for name, choices in (("Amina", ("good", "good")), ("Bob", ("bad", "good"))):
+        browser = enter(name)
+        for choice in choices:
+            browser.open(f"/campaigns/{campaign}")
+            browser.send(act="judge", choice=choice)
+    judge = enter("Judy", "adjudicator")
+    page = judge.open(f"/campaigns/{campaign}/disagreements")
+    assert ("p0" in page, "p1" in page) == (True, False)
+    assert (page.count(">Good</td>"), page.count(">Bad</td>")) == (1, 1)
+    assert "1 is the best place" not in page
+    address = re.findall(rf'href="(/campaigns/{campaign}/disagreements/\d+)"', page)[0]
+    assert "<select" not in judge.open(address).partition("<footer>")[0]
+    hidden = dict(HIDDEN.findall(judge.page.text if judge.page else ""))
+    for wrong in ({}, {"choice": "tie"}, {"rank-1": "1"}):
+        refused = judge.client.post(address, data={**hidden, **wrong})
+        assert (refused.status_code, "Choose whether the answer is good or bad." in refused.text) == (422, True)
+    judge.client.post(address, data={**hidden, "choice": "bad", "note": "It is wrong."})
+    (settled,) = service.settled(store, campaign)
+    assert (settled.ranks, settled.note) == ((2, 1), "It is wrong.")
+    page = judge.open(address)
+    assert re.search(r'value="bad"[^>]* checked', page)
+    assert ": Bad. It is wrong." in page
+    assert "all is settled" in judge.open(f"/campaigns/{campaign}/disagreements")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 import re
@@ -64,6 +65,63 @@ def test_a_zip_has_the_files_of_the_command(
     assert list((tmp_path / "aside").iterdir()) == [], "what was made aside is removed"
     (handle,) = [person.handle for person, _ in service.people(store) if person.name == "Amina"]
     assert logged(store, "campaign.export") == [("system", "pairwise"), (handle, "pairwise")]
+
+
+def rows_shown(page: str) -> list[str]:
+    found = re.findall(r'<div class="text written"[^>]*>(.*?)</div>', page, re.DOTALL)
+    return [html.unescape(row) for row in found]
+
+
+def test_the_first_rows_are_those_of_the_file(store: Store, enter: Enter, judged: int, tmp_path: Path):
+    amina = enter("Amina", "owner")
+    assert f'href="/exports/{judged}"' in amina.open("/exports")
+    lines = len(service.log(store, actor="", verb="", before=None)[0])
+    page = amina.open(f"/exports/{judged}")
+    assert len(service.log(store, actor="", verb="", before=None)[0]) == lines
+    shown = [json.loads(row) for row in rows_shown(page)]
+    for form in ("preference", "unpaired", "rankings", "snapshot"):
+        assert f"<code>{form}</code>" in page
+        export(store, "pairwise", form, tmp_path / form)
+        written = [json.loads(line) for line in (tmp_path / form / "train.jsonl").read_text().splitlines()]
+        assert len(written) >= 3
+        assert [row in shown for row in written] == [place < 3 for place in range(len(written))]
+
+
+def test_long_and_hostile_texts_are_cut_and_inert(store: Store, enter: Enter, fill: Fill):
+    texts = ("<script>alert(1)</script>" + "x" * 5000, "\u202ebackwards")
+    campaign, bob = fill(store, items=30, texts=texts), enter("Bob")
+    for _ in range(25):
+        bob.open(f"/campaigns/{campaign}")
+        bob.send(act="judge", choice="tie")
+    page = enter("Amina", "owner").open(f"/exports/{campaign}")
+    assert "<script>alert" not in page
+    assert "U+202E" in page
+    assert "\u202e" not in page
+    assert len(page) < 60_000
+    assert "give no row of this form" in page, "of ties there are no preferences"
+    assert max(len(row) for row in rows_shown(page)) <= 4001
+
+
+def test_single_answers_have_their_own_forms(store: Store, enter: Enter, fill: Fill, tmp_path: Path):
+    campaign = fill(store, k=1, items=3, overlap=2, kind="good_bad")
+    amina = enter("Amina", "owner")
+    assert "Nothing was judged yet" in amina.open(f"/exports/{campaign}")
+    for name, choices in (("Bob", ("good", "good", "bad")), ("Chao", ("good", "bad", "bad"))):
+        browser = enter(name)
+        for choice in choices:
+            browser.open(f"/campaigns/{campaign}")
+            browser.send(act="judge", choice=choice)
+    offered = re.findall(r"<option>(\w+)</option>", amina.open("/exports"))
+    assert offered == ["unpaired", "snapshot"]
+    shown = [json.loads(row) for row in rows_shown(amina.open(f"/exports/{campaign}"))]
+    assert [row["label"] for row in shown] == [True, False] * 2
+    answer = post(amina, f"/exports/{campaign}", form="unpaired", held_out="0", seed="0")
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as packed:
+        found = {Path(name).name: packed.read(name).decode() for name in packed.namelist()}
+    assert [json.loads(line)["label"] for line in found["train.jsonl"].splitlines()] == [True, False]
+    assert "66.7%" in found["README.md"], "of three items people agree about two, though one has no row"
+    refused = post(amina, f"/exports/{campaign}", form="preference", held_out="0", seed="0")
+    assert (refused.status_code, "Choose one of unpaired, snapshot." in refused.text) == (422, True)
 
 
 def test_what_cannot_be_exported_is_said(store: Store, enter: Enter, fill: Fill, judged: int):

@@ -114,6 +114,29 @@ def described(app: FastAPI, csrf: str, link: str) -> dict[str, Any]:
     return found
 
 
+def test_a_nul_is_refused_in_words(busy: Store):
+    """PostgreSQL keeps no such character, so that no database here does."""
+    judged(busy, {"Amina": [(1, 2)], "Bob": [(2, 1)]})
+    app = create_app(busy)
+    with TestClient(app, base_url="http://127.0.0.1:8600") as client:
+        browser = Browser(client=client)
+        browser.open(f"/join?once={service.invite(busy, 'owner')}")
+        csrf = csrf_of(browser.send(name="Olga", password=PASSWORD).text)
+        settled = {"submission": "s", "rank-1": "1", "rank-2": "2"}
+        asked = [
+            client.post("/campaigns/1/disagreements/1", data={"csrf": csrf, **settled, "note": "a\0b"}),
+            client.post("/campaigns/1/disagreements/1", data={"csrf": csrf, **settled, "submission": "a\0b"}),
+            client.post("/progress/1/settings", data={"csrf": csrf, "overlap": "2", "guideline": "a\0b"}),
+            client.post("/sign-in", data={"name": "a\0b", "password": PASSWORD}),
+            client.get("/log?actor=a%00b"),
+            client.get("/progress/1/models?language=%00"),
+        ]
+    for answer in asked:
+        assert (answer.status_code, "has the character U+0000" in answer.text) == (422, True), answer.text
+    assert service.settled(busy, 1) == []
+    assert service.campaigns(busy)[0].guideline == ""
+
+
 @pytest.mark.parametrize("examples", [3, pytest.param(100, marks=pytest.mark.proof)])
 def test_whatever_is_asked_the_server_is_not_at_fault(busy: Store, examples: int):
     judged(busy, {"Amina": [(1, 2), (1, 2)], "Bob": [(2, 1), (1, 2)]})

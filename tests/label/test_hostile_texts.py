@@ -158,6 +158,7 @@ def pages(store: Store, text: str, number: int, by: Visitor) -> dict[str, set[st
         f"{progress}/models": {"campaign", "question", "model-first", "model-second", own},
         f"{progress}/models?language={quote(text)}": {"campaign", own},
         f"{progress}/people": {"campaign", "one", "other", own},
+        f"/exports/{pairs}": {"campaign", "open", "settled", *shown, "reason-one", own},
         f"{judging}/disagreements": {*dispute, "note", own},
         f"{judging}/disagreements/{still}": {*dispute, own},
         f"{judging}/disagreements/{settled}": {"settled", "note", own},

@@ -50,7 +50,7 @@ TABLES = (
     *ROLES,
     *(kind for kind in get_args(AnnotatorKind) if kind != "person"),
     *(text for notice in server.NOTICES.values() for text in notice),
-    *(*server.FAILED, *server.SETTLED, *server.NOT_SAVED),
+    *(*server.FAILED, *server.SETTLED, *server.UNFIT, *server.NOT_SAVED),
     *(door.WRONG, door.LOCKED, shield.TOO_LONG),
     *("all", "no language", "did not pass the training, and has no gold question left to try"),
 )

@@ -45,6 +45,7 @@ MATRIX: dict[tuple[str, str], frozenset[str]] = {
     ("GET", "/progress/{campaign}/settings"): MANAGERS,
     ("POST", "/progress/{campaign}/settings"): MANAGERS,
     ("GET", "/exports"): MANAGERS,
+    ("GET", "/exports/{campaign}"): MANAGERS,
     ("POST", "/exports/{campaign}"): MANAGERS,
     ("POST", "/people/{person}/data"): MANAGERS,
     ("POST", "/me/data"): SIGNED_IN,

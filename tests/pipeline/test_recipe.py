@@ -43,6 +43,29 @@ def test_an_override_wins_and_is_typed(tmp_path: Path) -> None:
     assert (recipe.sft.lr, recipe.seed) == (5e-5, 7)
 
 
+@pytest.mark.parametrize(
+    ("asked", "question"),
+    [
+        ("", "Which answer is better?"),
+        ("  k: 2\n", "Which answer is better?"),
+        ("  kind: scale\n  axes: [helpful]\n", "How good is each answer?"),
+        ("  k: 1\n  kind: good_bad\n", "Is the answer good?"),
+        ("  k: 1\n  kind: good_bad\n  question: Send it?\n", "Send it?"),
+    ],
+)
+def test_people_are_asked_what_fits_the_kind(tmp_path: Path, asked: str, question: str) -> None:
+    recipe = load_recipe(write(tmp_path, f"{SFT}collect:\n  by: people\n  prompts: rows.jsonl\n{asked}"))
+    assert recipe.collect
+    assert (recipe.collect.question, resolved(recipe)["collect"]["question"]) == (question, question)
+
+
+def test_a_wrong_kind_is_one_problem(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{SFT}collect:\n  by: people\n  prompts: rows.jsonl\n  kind: good\n")
+    ((where, found, _),) = problems(path)
+    assert where.endswith(":8:3")
+    assert "collect.kind" in found
+
+
 def test_a_misspelt_key_is_named_with_its_place(tmp_path: Path) -> None:
     path = write(tmp_path, SFT + "  learning_rate: 1e-4\n  batch_sise: 8\n")
     found = problems(path)

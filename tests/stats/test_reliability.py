@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Callable
 
+import iaa_kit
 import numpy as np
 import pytest
 from nltk.metrics.agreement import AnnotationTask
@@ -69,14 +70,32 @@ def test_fleiss_own_kind_of_example():
     assert found.value == pytest.approx(0.210, abs=5e-4)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_they_agree_with_an_independent_library(seed: int):
-    """NLTK has α with gaps, and for whole tables Fleiss' κ (as multi-π) and Cohen's. Of AC1 it knows nothing."""
+def drawn(seed: int, people: int) -> list[list[int]]:
+    """Forty units with values from 1 to 4, on which people agree more than by chance."""
     rng = np.random.default_rng(seed)
     truth = rng.integers(1, 5, 40)
-    whole = [[int(t if rng.random() < 0.7 else rng.integers(1, 5)) for _ in range(3)] for t in truth]
+    return [[int(t if rng.random() < 0.7 else rng.integers(1, 5)) for _ in range(people)] for t in truth]
+
+
+def ordinal_distance(units: list[list[int | None]]) -> Callable[[int, int], float]:
+    """Krippendorff's δ² of two ranks: the square of how many values lie from one to the other, half of those at either
+    end, among the values of units where two met."""
+    met = [value for unit in units if len(values := [each for each in unit if each]) > 1 for value in values]
+
+    def distance(one: int, other: int) -> float:
+        low, high = sorted((one, other))
+        return (sum(low <= value <= high for value in met) - (met.count(low) + met.count(high)) / 2) ** 2
+
+    return distance
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_they_agree_with_an_independent_library(seed: int):
+    """NLTK has α with gaps, and for whole tables Fleiss' κ (as multi-π) and Cohen's."""
+    whole, rng = drawn(seed, 3), np.random.default_rng(seed)
     gaps = [[GAP if rng.random() < 0.2 else value for value in unit] for unit in whole]
-    for distance, theirs in (("nominal", binary_distance), ("interval", interval_distance)):
+    distances = {"nominal": binary_distance, "interval": interval_distance, "ordinal": ordinal_distance(gaps)}
+    for distance, theirs in distances.items():
         ours = alpha(gaps, distance)
         assert ours
         assert ours.value == pytest.approx(task_of(gaps, theirs).alpha(), abs=1e-9)
@@ -85,6 +104,24 @@ def test_they_agree_with_an_independent_library(seed: int):
     assert kappa.value == pytest.approx(task_of(whole, binary_distance).pi(), abs=1e-9)
     first, second = [unit[0] for unit in whole], [unit[1] for unit in whole]
     assert cohen_kappa(first, second) == pytest.approx(task_of(whole, binary_distance).kappa_pairwise("0", "1"))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_ac1_agrees_with_independent_libraries(seed: int):
+    """Of two people with iaa-kit's. Of more with NLTK: it has no AC1, but κ = (a - e) / (1 - e) gives away the chance e
+    that two values of a whole table are one and the same, and AC1's is (1 - e) / (values - 1)."""
+    couple = drawn(seed, 2)
+    found = ac1(couple)
+    assert found
+    assert found.value == pytest.approx(iaa_kit.ac1(*zip(*couple, strict=True)), abs=1e-12)
+    whole = drawn(seed, 4)
+    task = task_of(whole, binary_distance)
+    agreement, kappa = task.avg_Ao(), task.pi()
+    same = (agreement - kappa) / (1 - kappa)
+    chance = (1 - same) / (len({value for unit in whole for value in unit}) - 1)
+    found = ac1(whole)
+    assert found
+    assert found.value == pytest.approx((agreement - chance) / (1 - chance), abs=1e-9)
 
 
 def task_of(units: list[list[int | None]], distance: Callable[[int, int], float]) -> AnnotationTask:

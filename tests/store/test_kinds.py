@@ -320,7 +320,7 @@ def test_single_answers_become_labels_that_kto_reads(store: Store, tmp_path: Pat
     assert (manifest.rule, manifest.ties) == ("majority", "left out")
     assert (manifest.counts["rows"], manifest.counts["left_out"]) == (2, 2)  # two were undecided
     assert len(judgement_ids(tmp_path / "snapshot")) == 3 + 2
-    assert (manifest.counts["pairs_agreeing"], manifest.counts["pairs_compared"]) == (4, 4)
+    assert (manifest.counts["pairs_agreeing"], manifest.counts["pairs_compared"]) == (4, 6)  # the undecided ones too
     with pytest.raises(DataError, match="holds labels, and rankings are wanted"):
         read_rows(tmp_path / "snapshot", "train")
 
@@ -339,3 +339,21 @@ def test_rankings_are_no_labels(store: Store, tmp_path: Path):
 def test_what_a_label_cannot_be(said: Said, message: str):
     with refused(message):
         settled("good_bad", ORDER_ONLY, 1, *said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "ranks"),
+    [
+        ("pairwise", {"rank-1": "2", "rank-2": "1"}, (2, 1)),
+        ("scale", {"rank-1": "1", "rank-2": "1"}, (1, 1)),
+        ("ranking", {"rank-1": "3", "rank-2": "1", "rank-3": "2"}, (3, 1, 2)),
+        ("good_bad", {"choice": "good"}, (1, 2)),
+        ("good_bad", {"choice": "bad"}, (2, 1)),
+    ],
+)
+def test_a_decision_is_read_and_filled_in_again(kind: CampaignKind, form: dict[str, str], ranks: tuple[int, ...]):
+    answers = 1 if kind == "good_bad" else len(form)
+    assert KINDS[kind].decide(form, answers) == ranks
+    assert KINDS[kind].decided(ranks[:answers]) == form
+    with pytest.raises(DataError):
+        KINDS[kind].decide({}, answers)

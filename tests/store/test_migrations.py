@@ -91,3 +91,39 @@ def test_what_the_third_release_left_out_is_made_good(make: Callable[[], URL]):
         for change in ("update event set actor = 'Amina'", "delete from event"):
             with pytest.raises(DBAPIError, match="append-only"), store.transaction() as write:
                 write.execute(text(change))
+
+
+EIGHTH = (
+    "insert into campaign (id, key, name, question, kind, overlap, created) values "
+    "(1, 'key', 'Round 1', '?', 'good_bad', 3, :at)",
+    "insert into annotator (id, name, handle, kind, created, standing) values (1, 'Amina', 'Amina', 'person', :at, "
+    "'active'), (2, 'Bob', 'Bob', 'person', :at, 'active'), (3, 'Chen', 'Chen', 'person', :at, 'active'), "
+    "(4, 'Dan', 'Dan', 'person', :at, 'withdrawn')",
+    "insert into item (id, campaign_id, prompt_id, messages, meta, position, judged) values "
+    "(1, 1, 'p1', '[]', '{}', 0, 3), (2, 1, 'p2', '[]', '{}', 1, 2)",
+    "insert into assignment (id, item_id, annotator_id, shown_order, shown, campaign_id) values "
+    "(1, 1, 1, '[0]', :at, 1), (2, 1, 2, '[0]', :at, 1), (3, 1, 3, '[0]', :at, 1), (4, 1, 4, '[0]', :at, 1), "
+    "(5, 2, 1, '[0]', :at, 1), (6, 2, 2, '[0]', :at, 1)",
+    "insert into judgement (id, submission, assignment_id, item_id, annotator_id, ranks, details, seconds, created, "
+    "supersedes) values ('a', 'sa', 1, 1, 1, '[1]', '{\"good\": true}', 1, :at, null), "
+    "('b', 'sb', 2, 1, 2, '[1]', '{\"good\": true}', 1, :at, null), "
+    "('c', 'sc', 3, 1, 3, '[1]', '{\"good\": false}', 1, :at, null), "
+    "('d', 'sd', 4, 1, 4, '[1]', '{\"good\": false}', 1, :at, null), "
+    "('e', 'se', 5, 2, 1, '[1]', '{\"good\": false}', 1, :at, null), "
+    "('f', 'sf', 5, 2, 1, '[1]', '{\"good\": true}', 1, :at, 'e'), "
+    "('g', 'sg', 6, 2, 2, '[1]', '{\"good\": true}', 1, :at, null)",
+)
+"""p1 is called good by two, bad by one, and bad by one whose work was withdrawn; p2 good by both, one after a second
+thought."""
+
+
+def test_single_answers_of_the_eighth_release_are_disputed(make: Callable[[], URL]):
+    old = _connected(make())
+    _migrate(old, "0008")
+    with old.transaction() as write:
+        for row in EIGHTH:
+            write.execute(text(row.replace(":at", f"'{NOON}'")))
+    old.close()
+    with closing(open_store(old.url)) as store, store.reading() as read:
+        found = [(each.item.prompt.id, each.opposed) for each in disputes.disputes(read, 1, 1)]
+    assert found == [("p1", pytest.approx(2 / 3))]  # of three couples, two

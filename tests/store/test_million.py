@@ -72,6 +72,7 @@ def longest_read(store: Store, campaign: int) -> float:
     taken: list[float] = []
     with store.reading() as read:
         for work in (
+            lambda: queries.progress(read, campaign),
             lambda: disputes.disputes(read, campaign, 1),
             lambda: disputes.disputed(read, campaign),
             lambda: duels.duels(read, campaign),

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import URL, text
 
-from burnish.errors import ConfigError, MachineError, StoreError
+from burnish.errors import ConfigError, DataError, MachineError
 from burnish.store import queries
 from burnish.store.session import Store, open_store
 from burnish.types import Message, Prompt
@@ -44,7 +44,7 @@ def test_what_cannot_be_kept_is_said_and_nothing_is_written(store: Store, fill: 
     campaign = fill(store, items=1)
     for prompt_id, answer, words in (("p" * 201, "fine", "too long"), ("p", "a\x00b", "0x00")):
         prompt = Prompt(id=prompt_id, messages=(Message(role="user", content="?"),))
-        with pytest.raises(StoreError, match=words), store.transaction() as write:
+        with pytest.raises(DataError, match=words), store.transaction() as write:
             queries.add_item(write, campaign, prompt, [(answer, "m")] * 4)
     with store.reading() as read:
         assert queries.progress(read, campaign).items == 1

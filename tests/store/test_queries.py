@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from sqlalchemy import event, select
 
 from burnish.errors import StoreError
-from burnish.store import queries, tasks
+from burnish.store import elsewhere, queries, tasks
+from burnish.store import people as accounts
+from burnish.store.schema import AssignmentRow
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
 
@@ -120,3 +126,58 @@ def test_everything_is_sorted_by_code_points_whatever_the_database_thinks(store:
     with store.reading() as read:
         assert [person.name for person in queries.annotators(read)] == sorted(names)
         assert [item.prompt.id for item in queries.items(read, campaign)] == sorted(names)
+
+
+def test_who_has_done_how_much_is_what_judgements_say(store: Store, people: People):
+    """Gold questions, second thoughts about a skip or to one, another campaign, and withdrawn work."""
+    campaigns, (one, two, three) = [make_campaign(store, key=key, overlap=3) for key in ("a", "b")], people(store, 3)
+    items: dict[int, list[int]] = {}
+    with store.transaction() as write:
+        for campaign in campaigns:
+            prompts = (
+                replace(ASK, id=f"p{number}", meta={"gold": [1, 2]} if number > 3 else {}) for number in range(6)
+            )
+            items[campaign] = [queries.add_item(write, campaign, prompt, PAIR) for prompt in prompts]
+
+    def act(item: int, who: int, *said: str) -> None:
+        """Each word but the first is a second thought."""
+        with store.transaction() as write:
+            for place, word in enumerate(said):
+                what = {"skip": "unsure"} if word == "skip" else {"ranks": [1, 2]}
+                what["submission"] = f"{item} {who} {place}"
+                if place:
+                    mine = (AssignmentRow.item_id == item, AssignmentRow.annotator_id == who)
+                    task = write.scalars(select(AssignmentRow.id).where(*mine)).one()
+                    tasks.submit(write, task=task, revise=True, **what)
+                else:
+                    elsewhere.record(write, item=item, annotator=who, **what)
+
+    words = (("rank",), ("skip", "rank"), ("rank", "skip"), ("skip",), ("rank",), ("skip",))
+    for item, said in zip(items[campaigns[0]], words, strict=True):
+        for who in (one, two):
+            act(item, who, *said)
+    act(items[campaigns[0]][0], three, "rank")
+    act(items[campaigns[1]][0], one, "rank")
+    for standing in ("active", "withdrawn"):
+        with store.transaction() as write:
+            accounts.set_standing(write, two, standing)
+        with store.reading() as read:
+            for campaign in campaigns:
+                said = [each for each in queries.judgements(read, campaign) if each.ranks]
+                assert queries.progress(read, campaign).by_annotator == Counter(each.annotator for each in said)
+                assert queries.progress(read, campaign).judged == len(said)
+
+
+def test_progress_reads_indexes_alone(sqlite: Store, fill: Fill):
+    campaign, asked = fill(sqlite), list[tuple[str, object]]()
+    event.listen(sqlite.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with sqlite.reading() as read:
+        queries.progress(read, campaign)
+        plans = [
+            row[3]
+            for statement, values in list(asked)
+            if statement.startswith("SELECT")
+            for row in read.connection().exec_driver_sql(f"explain query plan {statement}", values)
+        ]
+    assert any("ix_item_counts" in plan for plan in plans)
+    assert not [plan for plan in plans if re.match("SCAN (item|judgement|assignment)", plan)]

@@ -18,7 +18,6 @@ from burnish.store.session import Store
 from burnish.store.settlements import Settlement
 from burnish.store.snapshot import freeze, judgement_ids, read_manifest, read_rows
 from burnish.store.views import Annotator
-from burnish.types import Message, Prompt
 
 from .test_disputes import found, say
 
@@ -88,17 +87,6 @@ def test_who_judged_it_or_is_on_hold_settles_nothing(store: Store, scene: tuple[
     with pytest.raises(StoreError, match="on hold"):
         settle(store, p0, judge)
     assert found(store, campaign, one.id) == [("p0", 1.0)]
-
-
-def test_a_single_answer_has_no_order(store: Store, people: People):
-    judges = people(store, 3)
-    with store.transaction() as write:
-        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="good_bad", overlap=2)
-        prompt = Prompt(id="p", messages=(Message(role="user", content="?"),))
-        item = queries.add_item(write, campaign, prompt, [("answer", "model")])
-        judge = queries.annotator(write, judges[2])
-        with pytest.raises(StoreError, match="no order that could be settled"):
-            settlements.settle(write, item=item, by=judge, submission="s", ranks=[1])
 
 
 def test_a_double_click_is_one_and_a_second_thought_names_the_first(store: Store, scene: tuple[int, list[Annotator]]):
