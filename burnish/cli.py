@@ -8,9 +8,25 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 
 from burnish import __version__
+from burnish.asking_verbs import VERBS
 from burnish.errors import BurnishError, ConfigError, Problem, nearest
 from burnish.label_verbs import label
-from burnish.options import Json
+from burnish.options import (
+    HERE,
+    Answers,
+    Budget,
+    Data,
+    Db,
+    Json,
+    Model,
+    Out,
+    Prompts,
+    RecipeFile,
+    RunFolder,
+    Set,
+    Speaks,
+    Warmth,
+)
 from burnish.terminal import converse, emit, fail, marker, progress
 
 app = typer.Typer(
@@ -24,19 +40,8 @@ app = typer.Typer(
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
-RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
-Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
-SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a server: http://HOST:PORT/v1#NAME."
-Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
-Data = Annotated[Path, typer.Option(help="A JSONL file.")]
-Out = Annotated[Path, typer.Option(help="The run folder.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
-Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
-Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
-Warmth = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
-Budget = Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")]
+for verb in VERBS:
+    label.command()(verb)
 
 
 @app.command()
@@ -74,7 +79,7 @@ def rounds(
     max_new_tokens: Budget = 128,
     seed: int = 0,
     out: Annotated[Path, typer.Option(help="For the run, and what each round asked.")] = Path("runs/rounds"),
-    db: Annotated[str, typer.Option("--db", metavar="RUN|DB", help="A preference database.")] = "preferences.db",
+    db: Db = HERE,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
