@@ -87,7 +87,10 @@ class Answering:
 
     def _work(self, live: Live, annotator: int, turn: Turn, inbox: _Inbox) -> None:
         try:
-            if (said := _answers(live, turn, inbox)) is not None:
+            with self.store.reading() as session:
+                waits = conversations.waits(session, turn)  # who asks may have looked before the answers were kept
+            said = _answers(live, turn, inbox) if waits else None
+            if said is not None:
                 self._keep(turn, said)
         except BurnishError:
             pass  # the database refuses just now: whoever looks next has it asked again

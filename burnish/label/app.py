@@ -6,7 +6,8 @@ It listens on the loopback only: passwords travel as they are, and what encrypts
 from __future__ import annotations
 
 import socket
-from contextlib import closing
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import uvicorn
@@ -63,8 +64,8 @@ NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(f
 
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
-    here = [Depends(whole_address)]
-    app = FastAPI(title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here)
+    unread = {"openapi_url": None, "docs_url": None, "redoc_url": None}
+    app = FastAPI(title="burnish", dependencies=[Depends(whole_address)], lifespan=_until_the_end, **unread)
     pages = environment(shown=texts.shown_here)
     templates, asking = Jinja2Templates(env=pages), Answering(store=store)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
@@ -112,6 +113,12 @@ def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
 def link(store: Store, role: Role, reads: str, port: int, host: str = "127.0.0.1") -> str:
     """A link to the pages at this port that lets one person in. `reads` is a list of languages, empty for all."""
     return f"{_address(host, port)}/join?once={service.invite(store, role, languages=languages(reads))}"
+
+
+@asynccontextmanager
+async def _until_the_end(app: FastAPI) -> AsyncGenerator[None]:
+    yield
+    app.state.desk.answering.close()
 
 
 def _address(host: str, port: int) -> str:

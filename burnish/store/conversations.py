@@ -185,16 +185,21 @@ def fail(
     return True
 
 
+def waits(session: Session, turn: Turn) -> bool:
+    """Whether it is still this turn's answers that are waited for."""
+    return _asked(session, turn) is not None
+
+
 def end(session: Session, annotator: int, conversation: int, now: datetime | None = None) -> None:
     """End this person's conversation; one that is over, or somebody else's, stays as it is. Writes."""
     row = session.get(ConversationRow, conversation)
     if row is None or row.annotator_id != annotator or row.ended:
         return
-    row.ended = clock(now)
+    row.ended = now = clock(now)
     session.flush()
     person, owner = session.get_one(AnnotatorRow, annotator), campaign_row(session, row.campaign_id)
     target = f"{owner.key}/{row.key}"
-    events.append(session, at=row.ended, actor=person.handle, verb="conversation.end", target=target)
+    events.append(session, at=now, actor=person.handle, verb="conversation.end", target=target)
 
 
 def forget_unanswered(session: Session, annotator: int) -> None:
@@ -288,7 +293,7 @@ def _add(
 
 
 def _asked(session: Session, turn: Turn) -> TurnRow | None:
-    """The turn's row, where it is still this answer that is waited for."""
+    """The turn's row, where its answers are still waited for."""
     row = session.get(TurnRow, turn.id)
     if row is None or row.item_id is not None or (row.tries, row.failure) != (turn.tries, None):
         return None

@@ -206,6 +206,25 @@ def test_a_server_that_was_killed_asks_again(store: Store, enter: Callable[..., 
     assert [len(model.asked) for model in models.values()] == [2, 2]
 
 
+def test_what_was_answered_meanwhile_is_asked_of_nobody(
+    store: Store, enter: Callable[..., Browser], models: Models, app: FastAPI
+):
+    """A page may have looked just before the answers were kept."""
+    campaign, browser = live(store, models), enter("Amina")
+    models["bee"].waiting.clear()
+    say(browser, campaign, "hello")
+    ((person, _),) = service.people(store)
+    talk, found = service.conversation(store, campaign, person.id), service.campaign(store, campaign)
+    assert talk
+    assert found.live
+    models["bee"].waiting.set()
+    wait(browser, campaign)
+    settled(app)
+    app.state.desk.answering.ask(found.live, person.id, talk.last)
+    settled(app)
+    assert [len(model.asked) for model in models.values()] == [1, 1]
+
+
 def test_so_many_are_asked_and_no_more(store: Store, enter: Callable[..., Browser], models: Models, app: FastAPI):
     app.state.desk.answering.most = 1
     campaign, amina, bob = live(store, models), enter("Amina"), enter("Bob")
