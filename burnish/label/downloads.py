@@ -91,8 +91,9 @@ def _data(at: Desk, person: Annotator, by: Annotator) -> Response:
 
 
 def _row(row: Mapping[str, Any]) -> Markup:
-    """A row as it is written, a field a line."""
-    text = json.dumps(row, ensure_ascii=False, indent=2)
+    """A row as it is written, but with a line for each field."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(said, ensure_ascii=False)}" for name, said in row.items())
+    text = f"{{\n{lines}\n}}"
     return shown(text if len(text) <= LONGEST_ROW else f"{text[:LONGEST_ROW]}…", written=True)
 
 

@@ -350,10 +350,11 @@ def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers
 
 def _counted(session: Session, campaign: int, *which: ColumnElement[bool]) -> tuple[int, int, int, int]:
     """Items of a campaign; judgements, skips, and judgements still to come of them."""
-    sums = (func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats))
-    items, judged, skipped, left = session.execute(
-        select(func.count(), *sums).where(ItemRow.campaign_id == campaign, *which)
-    ).one()
+    judged, skipped, left = (
+        func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
+    )
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, *which)
+    items, judged, skipped, left = session.execute(found).one()
     return items, judged, skipped, left
 
 

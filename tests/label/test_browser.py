@@ -377,6 +377,9 @@ def test_a_manager_invites_reads_how_people_agree_and_settles(
     page.get_by_role("button", name="Show").click()
     page.get_by_role("cell", name="Mona").wait_for()
     assert fits(page)
+    assert page.evaluate(
+        "[...document.querySelectorAll('main, .card')].every((each) => each.scrollWidth <= each.clientWidth)"
+    )
 
 
 def sign_in(page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,8 @@ def test_what_cannot_be_used_does_not_use_up_the_link(store: Store, app: FastAPI
             refused = browser.send(name=name, password=password)
             assert refused.status_code == 422
             assert words in refused.text.replace("&#34;", '"').lower()
+            marked = re.findall(r'<input id="(\w+)"[^>]*aria-invalid="true"[^>]* autofocus>', refused.text)
+            assert marked == (["password"] if password == "short" else ["name"]), "what is wrong is where the cursor is"
         assert browser.send(name="Amina", password=PASSWORD).status_code == 200
 
 
