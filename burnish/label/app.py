@@ -64,8 +64,10 @@ NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(f
 
 def create_app(store: Store) -> FastAPI:
     """The labelling application over an open store."""
-    unread = {"openapi_url": None, "docs_url": None, "redoc_url": None}
-    app = FastAPI(title="burnish", dependencies=[Depends(whole_address)], lifespan=_until_the_end, **unread)
+    here = [Depends(whole_address)]
+    app = FastAPI(
+        title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here, lifespan=_until_the_end
+    )
     pages = environment(shown=texts.shown_here)
     templates, asking = Jinja2Templates(env=pages), Answering(store=store)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
