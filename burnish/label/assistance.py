@@ -173,11 +173,10 @@ Looks = Sequence[tuple[Known, Look]]
 
 
 def _finding(about: About, aided: Looks, unaided: Looks) -> Finding:
-    sides, groups = ([make(each) for each in (aided, unaided)] for make in (_side, lambda of: _values(about, of)))
-    timed = about == "seconds"
-    found = None
+    sides, timed, found = (_side(aided), _side(unaided)), about == "seconds", None
     if all(side.enough for side in sides):
-        found = contrast(*groups, "median" if timed else "mean", bounds=(0.0, SECONDS if timed else 1.0))
+        one, other = _values(about, aided), _values(about, unaided)
+        found = contrast(one, other, "median" if timed else "mean", bounds=(0.0, SECONDS if timed else 1.0))
     return Finding(about=about, aided=sides[0], unaided=sides[1], found=found, says=_says(about, sides, found))
 
 

@@ -90,7 +90,7 @@ def answer_task(request: Request, at: At, who: Judge, form: SignedForm, campaign
 
 def _second_look(at: Desk, who: Visitor, campaign: Campaign) -> str | None:
     task = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
-    return task and f"/campaigns/{campaign.id}/tasks/{task}"
+    return None if task is None else f"/campaigns/{campaign.id}/tasks/{task}"
 
 
 def _task_page(

@@ -118,10 +118,10 @@ def known(session: Session, campaign: int) -> list[Known]:
     said = said.join(AnnotatorRow, AnnotatorRow.id == JudgementRow.annotator_id)
     said = said.where(AssignmentRow.campaign_id == campaign, AssignmentRow.assistance.is_not(None), ~leases.NOT_GOLD)
     said = said.where(JudgementRow.ranks.is_not(None), AnnotatorRow.standing != "withdrawn", AnnotatorRow.counts)
-    pairs: dict[tuple[int, int], tuple[str, dict[bool, Look]]] = {}
+    pairs: dict[tuple[int, int], tuple[str | None, dict[bool, Look]]] = {}
     for row, given, right in session.execute(said.order_by(JudgementRow.created, JudgementRow.id)):
         _, looks = pairs.setdefault((row.annotator_id, row.item_id), (given, {}))
-        looks.setdefault(row.aided, Look(score=gold.score(row.ranks, right), seconds=row.seconds))
+        looks.setdefault(row.aided, Look(score=gold.score(row.ranks or (), right or ()), seconds=row.seconds))
     return [
         Known(
             person=person,
@@ -140,7 +140,7 @@ def drawn(session: Session, campaign: int) -> Mapping[str, int]:
     found = select(AssignmentRow.assistance, func.count()).where(
         AssignmentRow.campaign_id == campaign, AssignmentRow.assistance.is_not(None)
     )
-    return {row[0]: row[1] for row in session.execute(found.group_by(AssignmentRow.assistance))}
+    return {row[0] or "none": row[1] for row in session.execute(found.group_by(AssignmentRow.assistance))}
 
 
 def beside(session: Session, campaign: int, items: Collection[int] | None = None) -> Mapping[str, Beside]:

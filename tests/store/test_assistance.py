@@ -134,24 +134,24 @@ def test_settings_are_checked_kept_and_logged(store: Store):
 
 
 def test_who_is_shown_what_is_drawn_once_and_kept(store: Store, people: People):
-    campaign, crowd = campaign_of(store, "before", 0.5, others=40, overlap=6), people(store, 6)
+    campaign, crowd = campaign_of(store, "before", 0.5, others=24, overlap=5), people(store, 5)
     shown: dict[tuple[int, str], bool] = {}
     for who in crowd:
         while task := give(store, campaign, who):
             shown[who, task.prompt.id] = bool(task.critiques)
             judge(store, task)
-    assert len(shown) == 240
-    # Of 240 fair draws 90 to 150 fall on one side but once in ten thousand.
-    assert 90 < sum(shown.values()) < 150
-    by_person = {tuple(shown[who, f"p{number}"] for number in range(40)) for who in crowd}
-    assert len(by_person) == 6, "each person's draws are their own"
+    assert len(shown) == 120
+    # Of 120 fair draws 38 to 82 fall on one side but once in ten thousand.
+    assert 38 < sum(shown.values()) < 82
+    by_person = {tuple(shown[who, f"p{number}"] for number in range(24)) for who in crowd}
+    assert len(by_person) == 5, "each person's draws are their own"
     with store.transaction() as write:
         assert dict(assistance.drawn(write, campaign)) == {
             "before": sum(shown.values()),
-            "none": 240 - sum(shown.values()),
+            "none": 120 - sum(shown.values()),
         }
         assistance.change(write, campaign, "none", 0.5, by=None)
-        for number in range(1, 241):  # what was drawn stays
+        for number in range(1, 121):  # what was drawn stays
             task = tasks.task(write, number)
             assert bool(task.critiques) == shown[task.annotator, task.prompt.id]
 
