@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from heapq import nsmallest
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError, nearest
@@ -39,6 +39,8 @@ from burnish.types import Prompt
 AT_ONCE = 500
 """Ids asked for in one statement."""
 Id = TypeVar("Id", int, str)
+ALL = ItemRow.judged >= literal_column("0")
+"""Of an ItemRow: anything, in the words of the index `ix_item_counts`."""
 
 
 def create_campaign(
@@ -239,7 +241,7 @@ def texts(session: Session, item: int) -> list[str]:
 def progress(session: Session, campaign: int) -> Counts:
     """How far a campaign is, gold questions not counted. Indexes alone are read: there may be a million judgements."""
     overlap = campaign_row(session, campaign).overlap
-    all_, gold = (_counted(session, campaign, *which) for which in ((), (~leases.NOT_GOLD,)))
+    all_, gold = (_counted(session, campaign, which) for which in (ALL, ~leases.NOT_GOLD))
     items, judged, skipped, left = (one - other for one, other in zip(all_, gold, strict=True))
     return Counts(
         items=items,
@@ -348,12 +350,12 @@ def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers
         raise StoreError(Problem(f"prompt {prompt.id}", found, "Make a new campaign for new answers."))
 
 
-def _counted(session: Session, campaign: int, *which: ColumnElement[bool]) -> tuple[int, int, int, int]:
+def _counted(session: Session, campaign: int, which: ColumnElement[bool]) -> tuple[int, int, int, int]:
     """Items of a campaign; judgements, skips, and judgements still to come of them."""
     judged, skipped, left = (
         func.coalesce(func.sum(each), 0) for each in (ItemRow.judged, ItemRow.skipped, ItemRow.open_seats)
     )
-    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, *which)
+    found = select(func.count(), judged, skipped, left).where(ItemRow.campaign_id == campaign, which)
     items, judged, skipped, left = session.execute(found).one()
     return items, judged, skipped, left
 

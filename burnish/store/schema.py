@@ -177,7 +177,15 @@ class ItemRow(Base):
             sqlite_where=text("gold is not null"),
             postgresql_where=text("gold is not null"),
         ),
-        Index("ix_item_counts", "campaign_id", "judged", "skipped", "open_seats"),
+        Index(  # of all items, but no other question may come by it, or SQLite would look for the next task here
+            "ix_item_counts",
+            "campaign_id",
+            "judged",
+            "skipped",
+            "open_seats",
+            sqlite_where=text("judged >= 0"),
+            postgresql_where=text("judged >= 0"),
+        ),
         Index(
             "ix_item_opposed",
             "campaign_id",

@@ -181,3 +181,20 @@ def test_progress_reads_indexes_alone(sqlite: Store, fill: Fill):
         ]
     assert any("ix_item_counts" in plan for plan in plans)
     assert not [plan for plan in plans if re.match("SCAN (item|judgement|assignment)", plan)]
+
+
+def test_no_other_question_comes_by_the_index_of_counts(sqlite: Store, fill: Fill, people: People):
+    """The next task is the first of a small index; SQLite would rather sort all items of a campaign by this one."""
+    campaign, (who,), asked = fill(sqlite), people(sqlite, 1), list[tuple[str, object]]()
+    event.listen(sqlite.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    with sqlite.transaction() as write:
+        tasks.next_task(write, campaign, who)
+        tasks.share(write, campaign, who)
+        plans = [
+            row[3]
+            for statement, values in list(asked)
+            if statement.startswith("SELECT")
+            for row in write.connection().exec_driver_sql(f"explain query plan {statement}", values)
+        ]
+    assert any("ix_item_open" in plan for plan in plans)
+    assert not any("ix_item_counts" in plan for plan in plans)

@@ -10,7 +10,8 @@ down_revision = "0011"
 
 
 def upgrade() -> None:
-    op.create_index("ix_item_counts", "item", ["campaign_id", "judged", "skipped", "open_seats"])
+    every, counts = sa.text("judged >= 0"), ["campaign_id", "judged", "skipped", "open_seats"]
+    op.create_index("ix_item_counts", "item", counts, sqlite_where=every, postgresql_where=every)
     some = sa.text("skip is not null")
     columns = ["annotator_id", "item_id"]
     op.create_index("ix_judgement_skipped", "judgement", columns, sqlite_where=some, postgresql_where=some)
