@@ -42,6 +42,7 @@ async function look() {
 known().filter((name) => name.startsWith(talk) && name !== draft).forEach((name) => localStorage.removeItem(name));
 if (form) {
   restore();
+  if (location.hash) message.focus({ preventScroll: true }); // the place that the address names keeps a browser from it
   message.addEventListener("input", keep);
   message.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.shiftKey || event.isComposing || touched) return;
