@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import cache
 from threading import BoundedSemaphore, Lock
 
 from argon2 import PasswordHasher
@@ -21,7 +22,6 @@ LOCKED = 300.0
 """Seconds for which nobody may guess on after TRIES wrong guesses."""
 _argon = PasswordHasher()
 _at_once = BoundedSemaphore(2)
-_nobody = _argon.hash("a password that nobody has")
 
 
 def hashed(password: str) -> str:
@@ -36,10 +36,17 @@ def hashed(password: str) -> str:
 def fits(password: str, kept: str | None) -> bool:
     """Whether the password has this hash. Without one it takes as long, so that nobody learns which names there are."""
     with _at_once:
+        nobodys = _nobodys()  # whoever is asked for: the first time takes longer
         try:
-            return _argon.verify(kept or _nobody, password[:LONGEST]) and kept is not None
+            return _argon.verify(kept or nobodys, password[:LONGEST]) and kept is not None
         except VerifyMismatchError:
             return False
+
+
+@cache
+def _nobodys() -> str:
+    """A hash with the settings of all others. Not made on import, which it would hold up by a fifth."""
+    return _argon.hash("a password that nobody has")
 
 
 @dataclass(slots=True)
