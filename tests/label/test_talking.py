@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_a_model_that_fails(
     page = wait(browser, campaign)
     assert words in page
     assert "hello</textarea>" in page
-    assert "bee" not in page, "which one it was, nobody is told"
+    assert not re.search(r"\bbee\b", page), "which one it was, nobody is told"
     assert wait(browser, campaign).count(words) == 1
     models["bee"].status, models["bee"].says = 200, None
     models["bee"].waiting.set()
@@ -182,7 +183,7 @@ def test_a_server_that_is_not_there(
 def test_what_no_database_holds_is_replaced(store: Store, enter: Callable[..., Browser], models: Models):
     models["bee"].says = lambda _: "bee says: \x00 \ud800!"
     campaign, browser = live(store, models), enter("Amina")
-    say(browser, campaign, "a\x00b")
+    say(browser, campaign, "hello")
     assert "bee says: \ufffd \ufffd!" in wait(browser, campaign)
     judge(browser, campaign, "bee")
 
