@@ -7,7 +7,7 @@ and the recipe: a killed run neither loses a judgement nor makes one twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from burnish.errors import Problem, WaitingError
 from burnish.judge.panel import Member, Panel
@@ -18,6 +18,7 @@ from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
 from burnish.store import queries
 from burnish.store.session import Store
+from burnish.types import Progress
 
 ASK_EVERY = 2.0
 """Seconds between looks at the database while people judge."""
@@ -79,11 +80,17 @@ def _wait(store: Store, campaign: int, context: Context) -> None:
         found = f"{counts.left} of {counts.wanted} judgements are still to be made by people"
         mend = f"Run: burnish label serve {context.run}   When all is judged, the same command continues."
         raise WaitingError(Problem(str(context.run), found, mend))
-    context.progress.start(f"waiting for people: burnish label serve {context.run}", counts.wanted)
-    context.progress.advance(counts.wanted - counts.left)
-    while counts.left:
+    where = f"burnish label serve {context.run}"
+    wait(lambda: service.progress(store, campaign).left, counts.wanted, where, context.progress)
+
+
+def wait(left: Callable[[], int], wanted: int, where: str, progress: Progress) -> None:
+    """Return when no judgement is left of those that are wanted. `where`: the command with which people judge."""
+    progress.start(f"waiting for people: {where}", wanted)
+    done = 0
+    while (to_go := left()) > 0:
+        progress.advance(wanted - to_go - done, f"{to_go} judgements to go")
+        done = wanted - to_go
         time.sleep(ASK_EVERY)
-        now = service.progress(store, campaign)
-        context.progress.advance(counts.left - now.left, f"{now.left} judgements to go")
-        counts = now
-    context.progress.finish()
+    progress.advance(wanted - done)
+    progress.finish()

@@ -14,10 +14,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import sleep
 from typing import Any
-
-from sqlalchemy.orm import Session
 
 from burnish.config import load_yaml, override
 from burnish.data.order import draw
@@ -27,7 +24,7 @@ from burnish.label.export import export
 from burnish.models.load import resolve
 from burnish.pipeline import talk
 from burnish.pipeline.graph import check, execute
-from burnish.pipeline.judging import ASK_EVERY
+from burnish.pipeline.judging import wait
 from burnish.pipeline.recipe import POLICIES, Recipe
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.report import write_report
@@ -38,7 +35,7 @@ from burnish.records.entries import Entry
 from burnish.records.formats import read_prompts
 from burnish.store import order, queries
 from burnish.store.session import Store
-from burnish.store.views import Campaign, CampaignKind, Counts
+from burnish.store.views import CampaignKind, Counts
 from burnish.types import Progress, Sampling
 
 LOG = "rounds.jsonl"
@@ -160,21 +157,23 @@ def _ask(plan: Plan, place: Place, number: int, target: int) -> None:
 
 
 def _answered(plan: Plan, place: Place, number: int, count: int) -> list[Entry]:
-    """Fresh prompts with the policy's answers to them."""
-    with place.store.reading() as session:
-        made = _campaign(plan, session)
-        asked = {item.prompt.id for item in queries.items(session, made.id)} if made else set[str]()
-    fresh = {prompt.id: prompt for prompt in read_prompts(plan.prompts) if prompt.id not in asked}
-    chosen = sorted(fresh.values(), key=lambda prompt: draw(plan.seed, "rounds", prompt.id))[:count]
-    if not chosen:
-        return []
-    out = place.of(number) / "answers.jsonl"
-    sampling = replace(plan.sampling, seed=draw(plan.seed, "rounds", number))
-    rows = talk.sample(str(_policy(plan, place, number)), chosen, sampling, plan.answers, place.progress, out)
+    """Fresh prompts with the policy's answers to them, or those that the round has already: killed before it was
+    written down that they were asked, it asks no others."""
+    prompts, out = {prompt.id: prompt for prompt in read_prompts(plan.prompts)}, place.of(number) / "answers.jsonl"
+    if not out.is_file():
+        with place.store.reading() as session:
+            made = queries.find_campaign(session, plan.campaign)
+            asked = {item.prompt.id for item in queries.items(session, made.id)} if made else set[str]()
+        fresh = sorted(prompts.keys() - asked, key=lambda prompt: draw(plan.seed, "rounds", prompt))
+        if not (chosen := [prompts[prompt] for prompt in fresh[:count]]):
+            return []
+        sampling = replace(plan.sampling, seed=draw(plan.seed, "rounds", number))
+        talk.sample(str(_policy(plan, place, number)), chosen, sampling, plan.answers, place.progress, out)
+    rows = read_log(out)
     return [
         Entry(
             where=f"{out}:{line}",
-            prompt=fresh[row["id"]],
+            prompt=prompts[row["id"]],
             completions=tuple(each["text"] for each in row["completions"]),
             models=(f"round-{number - 1}",) * plan.answers,
         )
@@ -225,13 +224,7 @@ def _wait(plan: Plan, place: Place, target: int) -> None:
     if not place.patient:
         mend = f"Run: {where}   When people have judged, the same command continues."
         raise WaitingError(Problem(plan.campaign, f"{missing} judgements are still to be made before training", mend))
-    place.progress.start(f"waiting for people: {where}", missing)
-    while missing:
-        sleep(ASK_EVERY)
-        now = _missing(_counts(plan, place), target)
-        place.progress.advance(missing - now, f"{now} judgements to go")
-        missing = now
-    place.progress.finish()
+    wait(lambda: _missing(_counts(plan, place), target), missing, where, place.progress)
 
 
 def _missing(counts: Counts | None, target: int) -> int:
@@ -264,10 +257,5 @@ def _do(recipe: Recipe, place: Place) -> dict[str, Any]:
 def _counts(plan: Plan, place: Place) -> Counts | None:
     """How far the campaign is, where there is one yet."""
     with place.store.reading() as session:
-        made = _campaign(plan, session)
+        made = queries.find_campaign(session, plan.campaign)
         return queries.progress(session, made.id) if made else None
-
-
-def _campaign(plan: Plan, session: Session) -> Campaign | None:
-    there = any(plan.campaign in (each.key, each.name) for each in queries.campaigns(session))
-    return queries.named(session, plan.campaign) if there else None

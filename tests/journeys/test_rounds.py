@@ -9,14 +9,16 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tiny import burnish, said
 
-from burnish.errors import ConfigError
+from burnish.errors import ConfigError, WaitingError
 from burnish.label import service
 from burnish.models.tiny import write_tiny
+from burnish.pipeline import judging
 from burnish.pipeline import rounds as loop
 from burnish.store.schema import AnswerRow
 from burnish.store.session import Store, open_store
@@ -128,7 +130,7 @@ def test_people_judge_while_it_waits_and_while_it_trains(
 ) -> None:
     """What is said during the training of a round is in the next one's labels, and not in its own."""
     spoken: list[int] = []
-    monkeypatch.setattr(loop, "sleep", lambda seconds: judge(store, 1))
+    monkeypatch.setattr(judging, "time", SimpleNamespace(sleep=lambda seconds: judge(store, 1)))
 
     def tell(stage: str, facts: Mapping[str, Any]) -> None:
         spoken.append(judge(store, 2))
@@ -140,11 +142,23 @@ def test_people_judge_while_it_waits_and_while_it_trains(
     assert service.progress(store, campaign.id).judged == 24 + 4
 
 
+def test_killed_after_it_asked_it_asks_no_others(place: Path, store: Store) -> None:
+    """The judgements are in the database, and that they were asked for was not written down."""
+    items: list[int] = []
+    for _ in range(2):
+        with pytest.raises(WaitingError):
+            loop.rounds(plan(place), at(place, store, patient=False))
+        [campaign] = service.campaigns(store)
+        items.append(service.progress(store, campaign.id).items)
+        (place / "rounds" / "round-1" / "asked.json").unlink()
+    assert items[0] == items[1] > 0
+
+
 def test_where_nothing_is_left_to_ask_it_trains_from_what_there_is(
     place: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (place / "prompts.jsonl").write_text("".join((place / "prompts.jsonl").read_text().splitlines(True)[:14]))
-    monkeypatch.setattr(loop, "sleep", lambda seconds: judge(store, 1))
+    monkeypatch.setattr(judging, "time", SimpleNamespace(sleep=lambda seconds: judge(store, 1)))
     found = loop.rounds(plan(place, judgements=40), at(place, store, patient=True))
     assert found[0]["judgements"] <= found[1]["judgements"] <= 14
     assert len(found) == 2
