@@ -7,13 +7,11 @@ from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
-from burnish import __version__
-from burnish.asking_verbs import VERBS
+from burnish import __version__, answering_verbs, asking_verbs
 from burnish.errors import BurnishError, ConfigError, Problem, nearest
 from burnish.label_verbs import label
 from burnish.options import (
     HERE,
-    Answers,
     Budget,
     Data,
     Db,
@@ -24,10 +22,10 @@ from burnish.options import (
     RecipeFile,
     RunFolder,
     Set,
-    Speaks,
     Warmth,
+    writable,
 )
-from burnish.terminal import converse, emit, fail, marker, progress
+from burnish.terminal import emit, fail, marker, progress
 
 app = typer.Typer(
     add_completion=False,
@@ -40,7 +38,7 @@ app = typer.Typer(
 config = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at a recipe.")
 app.add_typer(config, name="config")
 app.add_typer(label, name="label")
-for verb in VERBS:
+for verb in asking_verbs.VERBS:
     label.command()(verb)
 
 
@@ -197,75 +195,8 @@ def verify(
     emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
 
 
-@app.command()
-def chat(
-    model: Speaks,
-    system: Annotated[str, typer.Option(help="The system turn.")] = "",
-    once: Annotated[str | None, typer.Option(metavar="TEXT", help="Answer this and stop.")] = None,
-    temperature: Warmth = 0.0,
-    max_new_tokens: Budget = 128,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Talk to a model. A release is verified first. --set takes what a recipe's sampling does, for example top_k=40."""
-    from burnish.pipeline.talk import Talk, drawn
-
-    talk = Talk.open(model, system, drawn(temperature, max_new_tokens, overrides or ()), progress())
-    if once is None:
-        converse(talk.say)
-    else:
-        answer = talk.say(once)
-        emit({"model": model, "prompt": once, "answer": answer}, answer, json)
-
-
-@app.command()
-def sample(
-    model: Speaks,
-    prompts: Prompts,
-    n: Answers = 1,
-    out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
-    temperature: Warmth = 1.0,
-    max_new_tokens: Budget = 128,
-    seed: int = 0,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Answers to a file of prompts, as JSON lines. --set takes what a recipe's sampling does, for example top_k=40."""
-    from json import dumps
-
-    _writable(out, "answers.jsonl")
-    from burnish.pipeline import talk
-    from burnish.records.formats import read_prompts
-
-    sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress(), out)
-    if out is None:
-        print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
-    else:
-        emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
-
-
-@app.command("best-of-n")
-def best_of_n(
-    model: Speaks,
-    prompts: Prompts,
-    reward: Annotated[Path, typer.Option(help="The reward model that chooses: a run that has one, or its folder.")],
-    out: Annotated[Path, typer.Option(help="Write the best answers here, as rows that sft learns from.")],
-    n: Answers = 16,
-    temperature: Warmth = 1.0,
-    max_new_tokens: Budget = 128,
-    seed: int = 0,
-    overrides: Set = None,
-    json: Json = False,
-) -> None:
-    """Answer each prompt n times, keep what a reward model likes best, and say what each smaller n would be worth."""
-    _writable(out, "best.jsonl")
-    from burnish.pipeline.best_of_n import choose
-    from burnish.pipeline.talk import drawn
-
-    sampling = drawn(temperature, max_new_tokens, overrides or (), seed)
-    found = choose(model, reward, prompts, out, sampling, n, progress())
-    emit(found.as_json() | {"out": str(out)}, f"{found.as_text()}\n{len(found.rows)} rows in {out}", json)
+for called, verb in answering_verbs.VERBS.items():
+    app.command(called)(verb)
 
 
 @app.command()
@@ -276,7 +207,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """Try on your model that training is exact: packed = alone, resumed = uninterrupted and more. Exits 4 if not."""
-    _writable(out, "doctor.json")
+    writable(out, "doctor.json")
     from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
 
@@ -303,7 +234,7 @@ def bench(
     json: Json = False,
 ) -> None:
     """Time burnish beside others, step by step in turn, and against what this machine can do at all."""
-    _writable(out, "bench.json")
+    writable(out, "bench.json")
     from burnish.pipeline.sources import data_path
     from burnish.proof.bench import compare, reinforcement, report, training
 
@@ -368,11 +299,6 @@ def env(json: Json = False) -> None:
 
     found = environment()
     emit(found, "\n".join(f"{name}: {value}" for name, value in found.items()), json)
-
-
-def _writable(out: Path | None, usual: str) -> None:
-    if out is not None and out.is_dir():
-        raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))
 
 
 def _keep(found: dict[str, Any], out: Path | None) -> None:

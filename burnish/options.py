@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from burnish.errors import ConfigError, Problem
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
 RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, for example recipes/support.yaml.")]
@@ -24,3 +26,9 @@ HERE = "preferences.db"
 PLACE = "A run folder, a preference database, or its URL."
 Db = Annotated[str, typer.Option("--db", metavar="RUN|DB", help=PLACE)]
 Campaign = Annotated[str, typer.Argument(metavar="NAME", help="The campaign's name or key.")]
+
+
+def writable(out: Path | None, usual: str) -> None:
+    """Whether what is found can be written to a file of that name: said before it is looked for. ConfigError if not."""
+    if out is not None and out.is_dir():
+        raise ConfigError(Problem(f"--out {out}", "a folder; a file is wanted", f"Try --out {out / usual}"))

@@ -35,6 +35,9 @@ class Sampled(Protocol):
 class Sampler(Protocol):
     """Token ids in, token ids out, with the weights as they are now."""
 
+    version: int
+    """Which weights these are: optimiser steps so far. The collector says it before it asks for answers."""
+
     def generate(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1
     ) -> Sequence[Sequence[Sampled]]: ...
@@ -137,7 +140,8 @@ class Collector:
         for attempt in range(config.attempts):
             turn = iteration * config.attempts + attempt
             rows = rows_of_step(turn, len(self._prompts), config.prompts_per_iteration, config.seed)
-            fresh = self._sampled([self._prompts[row] for row in rows], turn, iteration * config.steps)
+            self._sampler.version = iteration * config.steps
+            fresh = self._sampled([self._prompts[row] for row in rows], turn)
             for group in fresh:
                 names[group.row] += 1
                 if names[group.row] > 1:  # the same prompt again: rows of a batch have names of their own
@@ -147,11 +151,11 @@ class Collector:
             if wanted <= 0:
                 return
 
-    def _sampled(self, asked: Sequence[RolloutPrompt], turn: int, version: int) -> list[Group]:
+    def _sampled(self, asked: Sequence[RolloutPrompt], turn: int) -> list[Group]:
         began = time.perf_counter()
         said = self._said(asked, turn)
         sampled_at = time.perf_counter()
-        answers = [[self._completion(each, version) for each in group] for group in said]
+        answers = [[self._completion(each) for each in group] for group in said]
         prompts = [each.prompt for each, group in zip(asked, answers, strict=True) for _ in group]
         rated = self._reward.score(prompts, [each for group in answers for each in group])
         self.seconds["rollout"] += sampled_at - began
@@ -174,10 +178,14 @@ class Collector:
                 said[place] = group
         return said
 
-    def _completion(self, sampled: Sampled, version: int) -> Completion:
+    def _completion(self, sampled: Sampled) -> Completion:
         text, _ = self._view.parse(sampled.ids)
         return Completion(
-            text=text, stop=sampled.stop, ids=sampled.ids, logprobs=tuple(sampled.logprobs), version=version
+            text=text,
+            stop=sampled.stop,
+            ids=sampled.ids,
+            logprobs=tuple(sampled.logprobs),
+            version=self._sampler.version,
         )
 
     def _rated(
