@@ -31,6 +31,13 @@ class Prompt:
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the row says (language, region, what a right answer states): scorers read it, models never do."""
 
+    @property
+    def unit(self) -> str:
+        """What is never cut in two, and is drawn and resampled as one: the conversation that it is a turn of (its
+        `meta.conversation`, where that is a name), else the prompt itself."""
+        conversation = self.meta.get("conversation")
+        return conversation if isinstance(conversation, str) and conversation else self.id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:

@@ -88,7 +88,7 @@ def _rows(context: Context, settings: Kto) -> tuple[list[Labelled], list[Labelle
     if settings.eval_data is not None:
         evaluated = read_labelled(context.path(settings.eval_data))
     elif settings.eval_every is not None:
-        learned, evaluated = apart(learned, [row.prompt.id for row in learned], settings, context.recipe.seed)
+        learned, evaluated = apart(learned, [row.prompt.unit for row in learned], settings, context.recipe.seed)
     if len({row.desirable for row in learned}) < 2:
         found = f"the {len(learned)} answers to learn from are all of one kind"
         raise DataError(Problem("kto.data", found, "Give more rows, or lower held_out."))

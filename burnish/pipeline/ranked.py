@@ -44,8 +44,13 @@ class Side:
 
     @property
     def prompts(self) -> list[str]:
-        """Of each row, the id of its prompt: the independent unit."""
+        """Of each row, the id of its prompt."""
         return [row.prompt.id for row in self.rows]
+
+    @property
+    def units(self) -> list[str]:
+        """Of each row, what is independent of the others: see `Prompt.unit`."""
+        return [row.prompt.unit for row in self.rows]
 
     @property
     def ranks(self) -> list[list[int]]:
@@ -67,12 +72,12 @@ class Side:
     def all_pairs(self) -> list[Pair]:
         return [pair for pairs in self.pairs() for pair in pairs]
 
-    def by_prompt(self, counts: Sequence[tuple[float, float]]) -> Hits:
-        """Counts of rows that share a prompt added up: the prompt is the independent unit."""
+    def by_unit(self, counts: Sequence[tuple[float, float]]) -> Hits:
+        """Counts of rows that share a prompt, or are of one conversation, added up."""
         added: dict[str, tuple[float, float]] = {}
-        for prompt, (right, pairs) in zip(self.prompts, counts, strict=True):
-            before = added.get(prompt, (0.0, 0.0))
-            added[prompt] = (before[0] + right, before[1] + pairs)
+        for unit, (right, pairs) in zip(self.units, counts, strict=True):
+            before = added.get(unit, (0.0, 0.0))
+            added[unit] = (before[0] + right, before[1] + pairs)
         return list(added.values())
 
     def ordered(self) -> list[Pairs]:
@@ -80,15 +85,15 @@ class Side:
         return [undisputed([ranks]) for ranks in self.ranks]
 
     def hits(self, scores: Sequence[Sequence[float]], pairs: Sequence[Pairs]) -> Hits:
-        """Per prompt that has any, how many of `pairs` the scores order rightly."""
+        """Per independent unit that has any, how many of `pairs` the scores order rightly."""
         counts = [
             (sum(float(s[i] > s[j]) + 0.5 * float(s[i] == s[j]) for i, j in row), float(len(row)))
             for s, row in zip(scores, pairs, strict=True)
         ]
-        return [count for count in self.by_prompt(counts) if count[1]]
+        return [count for count in self.by_unit(counts) if count[1]]
 
     def hits_of(self, scorer: BatchScorer, micro_tokens: int, progress: Progress) -> Hits:
-        """Per prompt, how many of its ordered pairs a scorer orders rightly."""
+        """Per independent unit, how many of its ordered pairs a scorer orders rightly."""
         return self.hits(scores_of(scorer, self.documents, micro_tokens, progress), self.ordered())
 
 
@@ -136,7 +141,7 @@ def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Sid
     if settings.eval_every is None:
         return side, None
     if settings.eval_data is None:
-        learned, held = apart(range(len(side.prompts)), side.prompts, settings, context.recipe.seed)
+        learned, held = apart(range(len(side.rows)), side.units, settings, context.recipe.seed)
         return side.part(learned), side.part(held)
     rows, _ = ranked_rows(context.path(settings.eval_data), settings)
     found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings)

@@ -95,10 +95,10 @@ def load_watcher(folder: Path, dtype: torch.dtype) -> EnsembleReward:
 
 
 def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side | None]:
-    """What the members learn, and what the watcher learns: by prompts, so that neither has seen the other's."""
+    """What the members learn, and what the watcher learns: by independent units, so that neither has seen the other's."""
     if share is None:
         return train, None
-    own = set_apart(train.prompts, share, draw(seed, WATCHER))
+    own = set_apart(train.units, share, draw(seed, WATCHER))
     return train.part([i for i, its in enumerate(own) if not its]), train.part([i for i, its in enumerate(own) if its])
 
 
@@ -158,7 +158,7 @@ def _member(context: Context, settings: RewardModel, train: Side, number: int) -
     """The ensemble's model `number`; the first leaves its curves in the stage's own folder."""
     label = f"reward: training {number + 1} of {settings.members}" if settings.members > 1 else "reward: training"
     if settings.bootstrap:
-        train = train.part(resampled(train.prompts, draw(context.recipe.seed, "bootstrap", number)))
+        train = train.part(resampled(train.units, draw(context.recipe.seed, "bootstrap", number)))
     return _merged(context, settings, train, _member_folder(context.folder, number), label, number)
 
 

@@ -63,9 +63,9 @@ class Measuring:
         folds: list[dict[str, Any]] = []
         for fold in range(self.settings.folds):
             kept = self.context.folder / f"fold-{fold}.json"
-            outside = [i for i, prompt in enumerate(data.prompts) if fold_of[prompt] == fold]
+            outside = [i for i, unit in enumerate(data.units) if fold_of[unit] == fold]
             if not kept.is_file():
-                inside = [i for i, prompt in enumerate(data.prompts) if fold_of[prompt] != fold]
+                inside = [i for i, unit in enumerate(data.units) if fold_of[unit] != fold]
                 durable.write_json(kept, self._one_fold(data.part(inside), data.part(outside), fold))
             places += outside
             folds.append(json.loads(kept.read_bytes()))
@@ -111,15 +111,15 @@ class Measuring:
 
 
 def folds_of(context: Context, settings: RewardModel, data: Side) -> dict[str, int]:
-    """In which fold each prompt is held out."""
-    return {prompt: draw(context.recipe.seed, "fold", prompt) % settings.folds for prompt in data.prompts}
+    """In which fold each independent unit is held out."""
+    return {unit: draw(context.recipe.seed, "fold", unit) % settings.folds for unit in data.units}
 
 
 def require_measurable(context: Context, settings: RewardModel, train: Side, heldout: Side) -> None:
     """Raises DataError where nothing would be held out."""
     if settings.folds:
         fold_of = folds_of(context, settings, train)
-        told = {fold_of[prompt] for prompt, of_row in zip(train.prompts, train.pairs(), strict=True) if of_row}
+        told = {fold_of[unit] for unit, of_row in zip(train.units, train.pairs(), strict=True) if of_row}
         if len(told) < max(2, settings.folds):
             found = f"{len(told)} of {settings.folds} folds hold a prompt with two answers in order"
             raise DataError(Problem("reward.folds", found, "Set fewer folds, or give more rows."))
@@ -147,4 +147,4 @@ def votes(context: Context, *splits: Split) -> Said:
 
 def _rule_hits(rule: LengthRule, split: Side) -> Hits:
     found = [rule.hits(pairs) for pairs in split.pairs()]
-    return [hits for hits in split.by_prompt([(float(sum(each)), float(len(each))) for each in found]) if hits[1]]
+    return [hits for hits in split.by_unit([(float(sum(each)), float(len(each))) for each in found]) if hits[1]]

@@ -45,17 +45,17 @@ class Scored:
         return accuracy(found) if found else None
 
     def log_odds(self) -> tuple[list[float], list[str]]:
-        """For each ordered pair the log-odds, under Bradley-Terry, that the better answer is better, and its prompt.
+        """For each ordered pair the log-odds, under Bradley-Terry, that the better answer is better, and the unit it is of.
 
         Of an ensemble, those of the mean of its members' chances.
         """
         found: list[float] = []
-        prompts: list[str] = []
-        for scores, pairs, prompt in zip(self.members, self.side.ordered(), self.side.prompts, strict=True):
+        units: list[str] = []
+        for scores, pairs, unit in zip(self.members, self.side.ordered(), self.side.units, strict=True):
             for i, j in pairs:
                 found.append(_mean_log_odds(differences(scores, self.stds, i, j)))
-                prompts.append(prompt)
-        return found, prompts
+                units.append(unit)
+        return found, units
 
     def spreads(self) -> list[list[float]]:
         """For each row and each of its ordered pairs, how far the members differ."""

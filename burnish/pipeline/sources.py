@@ -91,8 +91,8 @@ def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
         snapshot = context.inputs["collect"] / "snapshot"
         return read_labels(snapshot, "train")[: kto.limit], read_labels(snapshot, "heldout")
     rows = read_labelled(context.path(kto.data))[: kto.limit]
-    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, kto.held_out, context.recipe.seed)}
-    return [row for row in rows if row.prompt.id not in held], [row for row in rows if row.prompt.id in held]
+    held = {row.prompt.unit for row in rows if _held_out(row.prompt.unit, kto.held_out, context.recipe.seed)}
+    return [row for row in rows if row.prompt.unit not in held], [row for row in rows if row.prompt.unit in held]
 
 
 def training_prompts(context: Context, settings: OnPolicy) -> list[Prompt]:
@@ -148,16 +148,16 @@ def _split_file(path: Path, ranked: Ranked, seed: int) -> Rankings:
     if ranked.limit is not None:
         kept = {prompt.id for prompt in distinct(rows)[: ranked.limit]}
         rows = [row for row in rows if row.prompt.id in kept]
-    held = {row.prompt.id for row in rows if _held_out(row.prompt.id, ranked.held_out, seed)}
+    held = {row.prompt.unit for row in rows if _held_out(row.prompt.unit, ranked.held_out, seed)}
     return Rankings(
-        train=[row for row in rows if row.prompt.id not in held],
-        heldout=[row for row in rows if row.prompt.id in held],
+        train=[row for row in rows if row.prompt.unit not in held],
+        heldout=[row for row in rows if row.prompt.unit in held],
         dropped=dropped,
     )
 
 
-def _held_out(prompt_id: str, share: float, seed: int) -> bool:
-    return int(digest_value([seed, prompt_id])[:8], 16) / 16**8 < share
+def _held_out(unit: str, share: float, seed: int) -> bool:
+    return int(digest_value([seed, unit])[:8], 16) / 16**8 < share
 
 
 def _best(ranking: Ranking) -> Example:

@@ -60,6 +60,24 @@ def test_a_prompt_is_never_cut_by_the_split(pairs: Path) -> None:
     assert len(found.dropped) == 1
 
 
+def test_a_conversation_is_never_cut_by_the_split(tmp_path: Path) -> None:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"Question {n}?"}],
+            "completions": ["Good.", "Bad."],
+            "ranks": [1, 2],
+            "meta": {"conversation": f"talk {n // 4}"},
+        }
+        for n in range(80)
+    ]
+    (tmp_path / "talks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = sources.rankings(context(tmp_path, reward=RewardModel(rankings="talks.jsonl", held_out=0.3)))
+    train, heldout = ({row.prompt.unit for row in part} for part in (found.train, found.heldout))
+    assert heldout
+    assert len(train) + len(heldout) == 20
+    assert not train & heldout
+
+
 def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
     here = context(
         pairs,
