@@ -95,7 +95,7 @@ def load_watcher(folder: Path, dtype: torch.dtype) -> EnsembleReward:
 
 
 def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side | None]:
-    """What the members learn, and what the watcher learns: by independent units, so that neither has seen the other's."""
+    """What the members learn, and what the watcher learns: unit by unit, so that neither has seen the other's."""
     if share is None:
         return train, None
     own = set_apart(train.units, share, draw(seed, WATCHER))

@@ -45,7 +45,7 @@ class Scored:
         return accuracy(found) if found else None
 
     def log_odds(self) -> tuple[list[float], list[str]]:
-        """For each ordered pair the log-odds, under Bradley-Terry, that the better answer is better, and the unit it is of.
+        """For each ordered pair the log-odds, under Bradley-Terry, that the better answer is better, and its unit.
 
         Of an ensemble, those of the mean of its members' chances.
         """

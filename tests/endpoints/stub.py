@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import replace
+from email.message import Message
 from typing import Any
+
+from loopback import Reply, replying
 
 
 class Stub:
@@ -44,34 +46,17 @@ class Stub:
 def serving(stub: Stub) -> Iterator[Stub]:
     """The stub behind a port of its own, for as long as the block lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(json.dumps({"data": [{"id": name} for name in stub.models]}).encode())
-
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+    def reply(headers: Message, asked: dict[str, Any] | None) -> Reply:
+        if asked is not None:
             stub.asked.append(asked)
-            self.answer(stub.completion(asked))
+        stub.keys.append(headers["Authorization"])
+        status, more = stub.failing.pop(0) if stub.failing else (200, {})
+        if status != 200:
+            return replace(Reply.of({"error": {"message": f"told to fail, {status}"}}, status), headers=more)
+        if asked is None:
+            return Reply.of({"data": [{"id": name} for name in stub.models]})
+        return Reply(stub.completion(asked), headers=more)
 
-        def answer(self, body: bytes) -> None:
-            stub.keys.append(self.headers.get("Authorization"))
-            status, headers = stub.failing.pop(0) if stub.failing else (200, {})
-            body = body if status == 200 else json.dumps({"error": {"message": f"told to fail, {status}"}}).encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(body)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        stub.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield stub
-        finally:
-            server.shutdown()
-            thread.join()
+    with replying(reply) as address:
+        stub.url = f"{address}/v1"
+        yield stub

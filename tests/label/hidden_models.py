@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from email.message import Message
 from typing import Any
 
 from fastapi import FastAPI
+from loopback import Reply, replying
 
 from burnish.label.campaigns import converse
 from burnish.store.details import ORDER_ONLY, Asks
@@ -66,33 +66,17 @@ def settled(app: FastAPI) -> None:
 
 @contextmanager
 def _behind(model: HiddenModel) -> Iterator[HiddenModel]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.reply(200, {"data": [{"id": model.name}]})
+    def reply(_: Message, asked: dict[str, Any] | None) -> Reply:
+        if asked is None:
+            return Reply.of({"data": [{"id": model.name}]})
+        text = model.answer(asked)
+        if model.status != 200:
+            return Reply.of({"error": "told to fail"}, model.status)
+        return Reply.of({"choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}]})
 
-        def do_POST(self) -> None:
-            text = model.answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            choice = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            self.reply(model.status, {"choices": [choice]} if model.status == 200 else {"error": "told to fail"})
-
-        def reply(self, status: int, value: dict[str, Any]) -> None:
-            body = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            with suppress(OSError):  # nobody waits for it any more
-                self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        model.address = f"http://127.0.0.1:{server.server_address[1]}/v1#{model.name}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+    with replying(reply) as address:
+        model.address = f"{address}/v1#{model.name}"
         try:
             yield model
         finally:
             model.waiting.set()
-            server.shutdown()
-            thread.join()
