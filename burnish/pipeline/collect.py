@@ -1,6 +1,6 @@
 """The collect stage: answers of the tuned model, put before annotators, and their judgements frozen.
 
-Answers are sampled in chunks and kept as they come; a chunk is sampled whole or again, since what shares a batch may
+Answers are sampled some at a time and kept as they come; a part is sampled whole or again: what shares a batch may
 move the last bits. Judgements go through the same service that people use.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
+from typing import Any
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -22,8 +22,9 @@ from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
-from burnish.records.durable import append_line, read_log, truncate_log, write_json
+from burnish.records.durable import read_log, write_json
 from burnish.records.formats import read_prompts
+from burnish.records.parts import Parts
 from burnish.store import queries
 from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
@@ -31,7 +32,7 @@ from burnish.store.snapshot import SnapshotManifest, freeze
 from burnish.types import Prompt
 
 ANSWERS = "answers.jsonl"
-CHUNK = 32
+AT_ONCE = 32
 """Prompts sampled together."""
 
 
@@ -54,31 +55,20 @@ def run(context: Context) -> Facts:
 def sample(context: Context, settings: Collect, prompts: Sequence[Prompt]) -> list[list[str]]:
     """K answers to each prompt, kept in answers.jsonl; what is there already is not sampled again."""
     path = context.folder / ANSWERS
-    done = len(read_log(path)) // CHUNK * CHUNK
-    if len(read_log(path)) < len(prompts):
-        truncate_log(path, done)
-        _sample_rest(context, settings, prompts, done, path)
+    if not path.is_file():
+        generator = speaker(tuned_model(context), context.recipe.dtype)
+        sampling = settings.sampling.at(context.recipe.seed)
+
+        def answered(part: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
+            rows = generator.generate([prompt.messages for prompt in part], sampling, n=settings.k)
+            for prompt, row in zip(part, rows, strict=True):
+                said = [{"text": each.text, "stop": each.stop.value, "ids": list(each.ids)} for each in row]
+                messages = [message.as_json() for message in prompt.messages]
+                yield {"id": prompt.id, "messages": messages, "meta": dict(prompt.meta), "answers": said}
+
+        parts = Parts(path)
+        parts.finish(parts.rows("collect: sampling answers", prompts, AT_ONCE, answered, context.progress))
     return [[answer["text"] for answer in row["answers"]] for row in read_log(path)]
-
-
-def _sample_rest(context: Context, settings: Collect, prompts: Sequence[Prompt], done: int, path: Path) -> None:
-    generator = speaker(tuned_model(context), context.recipe.dtype)
-    sampling = settings.sampling.at(context.recipe.seed)
-    context.progress.start("collect: sampling answers", len(prompts))
-    context.progress.advance(done)
-    for chunk in _chunks(prompts, done):
-        rows = generator.generate([prompt.messages for prompt in chunk], sampling, n=settings.k)
-        for prompt, row in zip(chunk, rows, strict=True):
-            said = [{"text": each.text, "stop": each.stop.value, "ids": list(each.ids)} for each in row]
-            messages = [message.as_json() for message in prompt.messages]
-            append_line(path, {"id": prompt.id, "messages": messages, "meta": dict(prompt.meta), "answers": said})
-        context.progress.advance(len(chunk))
-    context.progress.finish()
-
-
-def _chunks(prompts: Sequence[Prompt], done: int) -> Iterator[Sequence[Prompt]]:
-    for start in range(done, len(prompts), CHUNK):
-        yield prompts[start : start + CHUNK]
 
 
 def _asked(
