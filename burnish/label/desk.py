@@ -1,8 +1,11 @@
-"""What every page stands on: who asks, what they may do, and forms that are our own. Knows HTTP; no page."""
+"""What every page stands on: who asks, what they may do, and forms that are our own. Knows HTTP; no page.
+
+Dependencies that ask nobody are `async`: each of the others is handed to a thread, which under load is what takes long.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from secrets import compare_digest
 from typing import Annotated, Any, Literal
@@ -73,7 +76,7 @@ class Desk:
         return answer
 
 
-def desk(request: Request) -> Desk:
+async def desk(request: Request) -> Desk:
     return request.app.state.desk
 
 
@@ -85,10 +88,10 @@ def visitor(request: Request, at: Annotated[Desk, Depends(desk)]) -> Visitor:
     return found
 
 
-def may(right: Right) -> Callable[[Visitor], Visitor]:
+def may(right: Right) -> Callable[[Visitor], Awaitable[Visitor]]:
     """A dependency: who asks, and 403 for someone whose role has not this right."""
 
-    def allowed(who: Annotated[Visitor, Depends(visitor)]) -> Visitor:
+    async def allowed(who: Annotated[Visitor, Depends(visitor)]) -> Visitor:
         if not has(who.person, right):
             raise HTTPException(403)
         return who
@@ -103,7 +106,7 @@ def whole_texts(values: Iterable[str]) -> None:
         raise DataError(Problem("text", found, Said("Take it out.")))
 
 
-def whole_address(request: Request) -> None:
+async def whole_address(request: Request) -> None:
     """A dependency of every page: `whole_texts` of what stands behind the address."""
     whole_texts(request.query_params.values())
 
@@ -118,7 +121,7 @@ async def own_form(request: Request) -> Mapping[str, str]:
     return form
 
 
-def signed_form(
+async def signed_form(
     form: Annotated[Mapping[str, str], Depends(own_form)], who: Annotated[Visitor, Depends(visitor)]
 ) -> Mapping[str, str]:
     """The fields of a form that carries its visit's CSRF token; 403 for any other."""
