@@ -101,5 +101,5 @@ def _task_page(
 
 
 def _how_far(at: Desk, who: Visitor, campaign: Campaign) -> dict[str, Any]:
-    asked = {"share": service.share, "last": service.last_answered, "training": service.training}
-    return {name: ask(at.store, campaign.id, who.person.id) for name, ask in asked.items()}
+    share, last, training = service.how_far(at.store, campaign.id, who.person.id)
+    return {"share": share, "last": last, "training": training}

@@ -244,10 +244,12 @@ def lesson(store: Store, task: int) -> Lesson | None:
         return gold.lesson(session, task)
 
 
-def training(store: Store, campaign: int, annotator: int) -> Training:
-    """How far one person is with the gold questions."""
+def how_far(store: Store, campaign: int, annotator: int) -> tuple[Share, int | None, Training]:
+    """How far one person is, the task that they answered last, and how far they are with the gold questions."""
     with store.reading() as session:
-        return gold.training(session, campaign, annotator)
+        done = tasks.share(session, campaign, annotator)
+        last = tasks.last_answered(session, campaign, annotator)
+        return done, last, gold.training(session, campaign, annotator)
 
 
 def set_training(store: Store, campaign: int, training: int, pass_mark: float, *, by: Annotator) -> None:
