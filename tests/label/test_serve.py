@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx2
 import pytest
 
 from burnish.errors import ConfigError, MachineError
-from burnish.label.app import serve
+from burnish.label.app import _listen, serve
 from burnish.store.session import Store
 
 
@@ -31,6 +32,27 @@ def test_a_taken_port_is_said(store: Store):
         taken.listen()
         with pytest.raises(MachineError, match="cannot be opened"):
             serve(Path(store.place), port=taken.getsockname()[1])
+
+
+def test_a_page_does_not_wait_for_the_last_one_to_be_acknowledged():
+    """asyncio turns Nagle's algorithm off only where the socket names its protocol; with it a page that comes on an old
+    connection takes 40 ms longer."""
+    with closing(_listen("127.0.0.1", 0)) as listening, closing(asyncio.new_event_loop()) as loop:
+        assert loop.run_until_complete(_delays(loop, listening)) == 0
+
+
+async def _delays(loop: asyncio.AbstractEventLoop, listening: socket.socket) -> int:
+    """Whether the server's end of a connection waits for more to send."""
+    found = loop.create_future()
+
+    class Protocol(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            found.set_result(not transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async with await loop.create_server(Protocol, sock=listening):
+        with socket.create_connection(listening.getsockname()):
+            return await found
 
 
 @contextmanager
