@@ -129,8 +129,9 @@ class Person:
     def work(
         self, campaign: int, until: Callable[[], bool] = lambda: False, first: float = 0.0, every: float = 0.0
     ) -> None:
-        """The first answer is due `first` seconds from now, the others `every` seconds after one another."""
-        due = time.monotonic() + first
+        """They come `first` seconds from now, and answer every `every` seconds from then on."""
+        time.sleep(first)
+        due = time.monotonic()
         client = httpx2.Client(
             base_url=f"http://127.0.0.1:{self.port}",
             cookies={"burnish_session": self.cookie},
