@@ -73,7 +73,7 @@ def assistance(
     db: Db = HERE,
     json: Json = False,
 ) -> None:
-    """What critiques do for people, on items whose right order is known; and whether and when they are shown."""
+    """What critiques do for people, on items whose right judgement is known; and whether and when they are shown."""
     from burnish.label import service
     from burnish.label.assistance import told
     from burnish.pipeline.run_folder import opened

@@ -34,7 +34,8 @@ def new(
     rationale: Annotated[bool, typer.Option("--rationale", help="A reason must be given.")] = False,
     edits: Annotated[bool, typer.Option("--edits", help="Answers may be written better, for fine-tuning.")] = False,
     gold: Annotated[
-        Path | None, typer.Option(help="Rankings known to be right, given among the others to measure people by.")
+        Path | None,
+        typer.Option(help="Rankings (of good_bad: labels) known to be right, among the others to measure people by."),
     ] = None,
     drop_bad: DropBad = False,
     db: Db = HERE,
@@ -51,7 +52,8 @@ def new(
     graded = tuple(axis.strip() for axis in axes.split(",")) if axes else ()
     asks = Asks(axes=graded, strength=strength, rationale=rationale, edits=edits)
     entries, left = _fit(read_entries(data_of(source), KINDS[kind].fewest if kind else 2), drop_bad)
-    known, wrong = _fit(read_gold(gold), drop_bad) if gold else ([], 0)
+    single = kind is not None and KINDS[kind].holds == "labels"
+    known, wrong = _fit(read_gold(gold, single=single), drop_bad) if gold else ([], 0)
     with opened(db, make=True) as store:
         found = ask(store, name, [*entries, *known], question=question, overlap=overlap, kind=kind, asks=asks)
     found |= {"left_out": left + wrong}

@@ -85,6 +85,10 @@ class Labelled:
     desirable: bool
 
 
+SINGLE: Mapping[bool, tuple[int, int]] = {True: (1, 2), False: (2, 1)}
+"""By whether an answer is good: its rank, and that of what would be just good enough. So single answers have ranks."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Critique:
     """What a model says of one answer, for whoever must judge it."""

@@ -80,6 +80,19 @@ def test_a_campaign_is_made_once(told: Any):
     assert (campaign["campaign"], campaign["kind"], campaign["wanted"]) == ("one", "pairwise", 6)
 
 
+def test_single_answers_have_gold_of_their_own_form(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
+    (here / "single.jsonl").write_text('{"prompt": "Alone", "completions": ["Yes."]}\n')
+    (here / "labels.jsonl").write_text('{"prompt": "Is 1 more than 2?", "completion": "Yes.", "label": false}\n')
+    asked = ("new", "good", "--from", "single.jsonl", "--kind", "good_bad", "--gold")
+    for new in (2, 0):
+        found = told(*asked, "labels.jsonl")
+        assert (found["items"], found["new_items"], found["gold"]) == (2, new, 1)
+    assert code_of(["label", *asked, "gold.jsonl"]) == 2
+    assert "gold.jsonl:1:1: it orders answers, and this campaign has single ones" in capsys.readouterr().err
+    assert code_of(["label", "new", "one", "--from", "rows.jsonl", "--gold", "labels.jsonl"]) == 2
+    assert "this campaign orders answers. Give rankings, or" in capsys.readouterr().err
+
+
 def test_what_was_judged_elsewhere_comes_in_and_goes_out(told: Any, here: Path, capsys: pytest.CaptureFixture[str]):
     assert told("import", "pandalm", "panda.json", "--campaign", "panda")["new_judgements"] == 8
     assert told("import", "pandalm", "panda.json", "--campaign", "panda")["new_judgements"] == 0

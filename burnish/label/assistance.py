@@ -1,7 +1,7 @@
 """What critiques do for people, in figures: right more often or less, slower or quicker, led astray by a wrong one.
 
-Knows what people made of items whose right order is known; no page and no database. Whoever judged with critiques is
-held against who judged without, first judgements both; the pairs were drawn, so that nothing else differs.
+Knows what people made of items whose right judgement is known; no page and no database. Whoever judged with critiques
+is held against who judged without, first judgements both; the pairs were drawn, so that nothing else differs.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Changes:
 
     looks: int
     better: int
-    """Nearer to the right order than before: in a pair, from wrong to right."""
+    """Nearer to the right judgement than before: in a pair, from wrong to right."""
     worse: int
     gave_way: int
     """Of those who were wholly right, and saw a wrong critique: how many were not any more."""
@@ -155,7 +155,7 @@ def told(campaign: Campaign, found: Assisted) -> str:
         for each in report.findings:
             lines += [f"  {each.title}: {each.says}", *_figures(each)]
         if changes := report.changes:
-            nearer = f"nearer to the right order {changes.better}, further {changes.worse}"
+            nearer = f"nearer to the right judgement {changes.better}, further {changes.worse}"
             lines.append(f"  second looks: {changes.looks}, {nearer}")
             lines.append(f"  right before a wrong critique: gave way {changes.gave_way}, stood {changes.stood}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ router = APIRouter()
 
 @router.get("/campaigns/{campaign}/tasks/{task}/lesson")
 def show_lesson(request: Request, at: At, who: Judge, campaign: Found, task: OwnTask) -> Response:
-    """The right order beside one's own. 404 alike for a task of somebody else, and for one that teaches nothing."""
+    """What is right beside what one said. 404 alike for a task of somebody else, and for one that teaches nothing."""
     lesson = service.lesson(at.store, task.id)
     if lesson is None:
         raise HTTPException(404)

@@ -20,7 +20,7 @@ router = APIRouter(prefix="/progress/{campaign}/assistance")
 
 @router.get("")
 def show_assistance(request: Request, at: At, who: Overseer, campaign: Found) -> Response:
-    """People with critiques beside people without, on items whose right order is known. Nobody's single answers are
+    """People with critiques beside people without, on items whose right judgement is known. Nobody's single answers are
     shown."""
     return _page(request, at, campaign)
 

@@ -3,7 +3,8 @@
 Rows have `prompt` (or `messages`) and `completions`, a list of texts or of objects with a `text` as `burnish sample`
 writes them, and perhaps `models`, a list of who wrote each. Rankings and pairs of every kind that `records.formats`
 reads will do too. Any of them may have `critiques`, a text or null for each answer (of a pair: what was chosen comes
-first), `critiques_right`, true or false of all of them or a list, and `critic`, who wrote them.
+first), `critiques_right`, true or false of all of them or a list, and `critic`, who wrote them. Single answers that are
+known to be good or bad come in the rows that `kto` learns from.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any, cast
 
 from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
-from burnish.records.formats import rankings_of
+from burnish.records.formats import labelled_of, orders, rankings_of
 from burnish.records.jsonl import Row, kind, read_jsonl, sift
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, text_of
-from burnish.types import Critique, Prompt, Ranking
+from burnish.types import SINGLE, Critique, Prompt, Ranking
 
 _CRITIQUES = ("critiques", "critiques_right", "critic")
 _COLUMNS = ("prompt", "messages", "completions", "models", "id", *_CRITIQUES)
@@ -59,9 +60,10 @@ def read_entries(path: Path, fewest: int = 2) -> tuple[list[Entry], list[Problem
     return _distinct([entry for of_row in found for entry in of_row], problems)
 
 
-def read_gold(path: Path) -> tuple[list[Entry], list[Problem]]:
-    """Rankings whose order is known to be right: it stands in `meta.gold`, in the answers' own order."""
-    found, problems = sift(read_jsonl(path), _known)
+def read_gold(path: Path, *, single: bool = False) -> tuple[list[Entry], list[Problem]]:
+    """Rankings whose order is known to be right: it stands in `meta.gold`, in the answers' own order. With `single`,
+    answers of which it is known whether they are good: there stand the ranks of `SINGLE`."""
+    found, problems = sift(read_jsonl(path), partial(_known, single=single))
     return _distinct([entry for of_row in found for entry in of_row], problems)
 
 
@@ -74,14 +76,33 @@ def entries_of(row: Row, fewest: int = 2) -> list[Entry]:
 
 def ranked(row: Row, ranking: Ranking) -> Entry:
     """A ranking that stands in a row, with its critiques, and without its ranks."""
-    meta = {name: value for name, value in ranking.prompt.meta.items() if name not in _CRITIQUES}
-    made = entry(row.where(), ranking.prompt.messages, ranking.completions, meta)
-    return replace(made, critiques=_critiques(row, len(ranking.completions)))
+    return _asked(row, ranking.prompt, ranking.completions)
 
 
-def _known(row: Row) -> list[Entry]:
-    found = [(ranked(row, ranking), list(ranking.ranks)) for ranking in rankings_of(row)]
-    return [replace(each, prompt=replace(each.prompt, meta={**each.prompt.meta, "gold": gold})) for each, gold in found]
+def _asked(row: Row, prompt: Prompt, completions: Sequence[str], **known: Any) -> Entry:
+    """What a row asks about, with its critiques, under a name of its texts. `known` joins what else it says."""
+    meta = {name: value for name, value in prompt.meta.items() if name not in _CRITIQUES} | known
+    made = entry(row.where(), prompt.messages, completions, meta)
+    return replace(made, critiques=_critiques(row, len(completions)))
+
+
+def _known(row: Row, single: bool) -> list[Entry]:
+    _refuse_other_gold(row, single)
+    if single:
+        said = labelled_of(row)
+        return [_asked(row, said.prompt, (said.completion,), gold=list(SINGLE[said.desirable]))]
+    return [_asked(row, each.prompt, each.completions, gold=list(each.ranks)) for each in rankings_of(row)]
+
+
+def _refuse_other_gold(row: Row, single: bool) -> None:
+    """By the reader of the other form alone, a row would seem to be one with a slip in its columns."""
+    label, order = "label" in row.value, orders(row)
+    if single and order and not label:
+        mend = 'Give rows of "prompt", "completion" and "label", which is true for a good answer.'
+        raise fault(row, "it orders answers, and this campaign has single ones, which are good or bad", mend)
+    if label and not order and not single:
+        mend = "Give rankings, or have single answers judged: --kind good_bad."
+        raise fault(row, "it calls a single answer good or bad, and this campaign orders answers", mend, "label")
 
 
 def entry(

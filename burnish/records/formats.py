@@ -36,8 +36,12 @@ _LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 def holds_rankings(path: Path) -> bool:
     """Whether the rows of a file are rankings rather than conversations: its first row tells."""
-    first = first_row(path)
-    return is_tree(first) or bool({"chosen", "completions"} & first.value.keys())
+    return orders(first_row(path))
+
+
+def orders(row: Row) -> bool:
+    """Whether a row is a ranking, of whatever form."""
+    return is_tree(row) or bool({"chosen", "completions"} & row.value.keys())
 
 
 def read_examples(path: Path) -> list[Example]:
@@ -82,7 +86,7 @@ def read_labelled(path: Path) -> list[Labelled]:
 
     Raises DataError also where all labels are the same: from one kind alone nothing can be told apart.
     """
-    found = _read(path, _labelled)
+    found = _read(path, labelled_of)
     (first, one), labels = found[0], {each.desirable for _, each in found}
     if len(labels) == 1:
         said = f"the label is {str(one.desirable).lower()}, and so it is in all {len(found)} rows"
@@ -178,7 +182,8 @@ def _ranking(row: Row) -> Ranking:
     return Ranking(prompt=_ranked(row, messages), completions=completions, ranks=(1, 2))
 
 
-def _labelled(row: Row) -> Labelled:
+def labelled_of(row: Row) -> Labelled:
+    """The answer of a row that is called good or bad."""
     _require(row, "prompt", "completion", "label")
     messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
     label = row.value["label"]

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.records.durable import digest_value
 from burnish.store import critiques, events, gold, leases
+from burnish.store.mapping import as_compared
 from burnish.store.queries import campaign_row, clock
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import ASSISTANCE, Annotator, Assistance
@@ -37,7 +38,7 @@ class Look:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
-    """One person and one item whose right order is known."""
+    """One person and one item whose right judgement is known."""
 
     person: int
     item: int
@@ -58,7 +59,8 @@ class Beside:
     given: Assistance
     """none: without critiques, though it may have been drawn otherwise."""
     unaided: tuple[int, ...] | None
-    """Of one that was made after the critiques: the ranks without, in the answers' own order."""
+    """Of one that was made after the critiques: the ranks without, in the answers' own order, as
+    `store.ranks.compared` has them."""
 
 
 def change(
@@ -121,7 +123,8 @@ def known(session: Session, campaign: int) -> list[Known]:
     pairs: dict[tuple[int, int], tuple[str | None, dict[bool, Look]]] = {}
     for row, given, right in session.execute(said.order_by(JudgementRow.created, JudgementRow.id)):
         _, looks = pairs.setdefault((row.annotator_id, row.item_id), (given, {}))
-        looks.setdefault(row.aided, Look(score=gold.score(row.ranks or (), right or ()), seconds=row.seconds))
+        score = gold.score(as_compared(row.ranks, row.details), right or ())
+        looks.setdefault(row.aided, Look(score=score, seconds=row.seconds))
     return [
         Known(
             person=person,
@@ -155,7 +158,7 @@ def beside(session: Session, campaign: int, items: Collection[int] | None = None
         wanted = wanted.where(JudgementRow.item_id.in_(items))
     before: dict[int, tuple[int, ...]] = {}
     for row, _ in session.execute(wanted.where(~JudgementRow.aided).order_by(JudgementRow.created, JudgementRow.id)):
-        before.setdefault(row.assignment_id, tuple(row.ranks or ()))
+        before.setdefault(row.assignment_id, as_compared(row.ranks, row.details))
     return {
         row.id: Beside(
             given=cast(Assistance, given if row.aided else "none"),

@@ -1,8 +1,9 @@
-"""Gold questions: items whose right order is known, so that they ask about people and not about answers. Knows what a
-person makes of them and when one is due; no statistics and no page.
+"""Gold questions: items whose right judgement is known, so that they ask about people and not about answers. Knows what
+a person makes of them and when one is due; no statistics and no page.
 
-An item is gold when its prompt's `meta.gold` has ranks. It goes to everybody, takes no seat, and is in no snapshot, no
-agreement and no board. What counts is what a person said of it first: a second thought may come from a colleague.
+An item is gold when its prompt's `meta.gold` has ranks; of a single answer that is good or bad they are those that
+`store.ranks.compared` gives. It goes to everybody, takes no seat, and is in no snapshot, no agreement and no board.
+What counts is what a person said of it first: a second thought may come from a colleague.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.records.durable import digest_value
 from burnish.store import events, leases
-from burnish.store.mapping import as_prompt
+from burnish.store.kinds import KINDS
+from burnish.store.mapping import as_campaign, as_compared, as_prompt
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import Annotator
@@ -41,7 +43,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
-    """How far a person is with a campaign's first gold questions. After each of them they are shown the right order."""
+    """How far a person is with a campaign's first gold questions. After each of them they are shown what is right."""
 
     answered: tuple[Answered, ...]
     """All gold questions that this person answered, in the order in which they did. Those that they skipped are not
@@ -71,6 +73,7 @@ class Lesson:
     prompt: Prompt
     answers: tuple[str, ...]
     said: tuple[int, ...]
+    """Ranks; behind that of a single answer, which is good or bad, the one of what would be just good enough."""
     right: tuple[int, ...]
     score: float
     why: str
@@ -135,13 +138,15 @@ def lesson(session: Session, task: int) -> Lesson | None:
     lessons = {each.task: each.score for each in found.answered[: found.passed_after]}
     if task not in lessons:
         return None
-    first = select(JudgementRow.ranks).where(JudgementRow.assignment_id == task, JudgementRow.supersedes.is_(None))
-    said, answers = session.scalars(first).one() or [], texts(session, item.id)
+    first = select(JudgementRow.ranks, JudgementRow.details)
+    first = first.where(JudgementRow.assignment_id == task, JudgementRow.supersedes.is_(None))
+    said, answers = as_compared(*session.execute(first).one()), texts(session, item.id)
+    places = KINDS[as_campaign(campaign_row(session, held.campaign_id)).kind].places(held.order)
     return Lesson(
         prompt=as_prompt(item),
         answers=tuple(answers[position] for position in held.order),
-        said=tuple(said[position] for position in held.order),
-        right=tuple(item.gold[position] for position in held.order),
+        said=tuple(said[position] for position in places),
+        right=tuple(item.gold[position] for position in places),
         score=lessons[task],
         why=str(item.meta.get("why") or ""),
         training=found,
@@ -176,16 +181,20 @@ def set_training(
     events.append(session, at=clock(now), actor=actor, verb="campaign.training", target=row.key, payload=said)
 
 
-def _seen(session: Session, campaign: int, annotator: int) -> list[tuple[int, list[int], list[int]]]:
-    """(task, what was said first, gold ranks) of each gold question that this person answered or skipped: then [], as
+def _seen(session: Session, campaign: int, annotator: int) -> list[tuple[int, tuple[int, ...], list[int]]]:
+    """(task, what was said first, gold ranks) of each gold question that this person answered or skipped: then (), as
     for what they said with a critique before them, which says less of them."""
-    said = select(JudgementRow.assignment_id, JudgementRow.ranks, ItemRow.gold, JudgementRow.aided)
+    said = select(
+        JudgementRow.assignment_id, JudgementRow.ranks, JudgementRow.details, ItemRow.gold, JudgementRow.aided
+    )
     said = said.join(ItemRow, ItemRow.id == JudgementRow.item_id)
     said = said.where(ItemRow.campaign_id == campaign, ~leases.NOT_GOLD, JudgementRow.annotator_id == annotator)
     rows = session.execute(
         said.where(JudgementRow.supersedes.is_(None)).order_by(JudgementRow.created, JudgementRow.id)
     )
-    return [(task, [] if aided else ranks or [], gold or []) for task, ranks, gold, aided in rows]
+    return [
+        (task, () if aided else as_compared(ranks, details), gold or []) for task, ranks, details, gold, aided in rows
+    ]
 
 
 def _unseen(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:

@@ -63,6 +63,11 @@ class Kind:
         """How many answers, in words."""
         return f"{self.fewest}" if self.fewest == self.most else f"{self.fewest} to {self.most}"
 
+    def places(self, order: Sequence[int]) -> list[int]:
+        """The positions that are ranked where answers are shown in this order: behind the only one that is called good
+        or bad comes what would be just good enough (`store.ranks.compared`)."""
+        return [*order, len(order)] if self.holds == "labels" else list(order)
+
 
 def kind_of(answers: Iterable[int]) -> CampaignKind:
     """The kind where nobody names one, from how many answers each item has: pairwise where there are two throughout."""

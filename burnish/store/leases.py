@@ -28,12 +28,13 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased
 
 from burnish.records.durable import digest_value
-from burnish.store.ranks import compared, opposed
+from burnish.store.mapping import as_compared
+from burnish.store.ranks import opposed
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow, SettlementRow
 
 LEASE = timedelta(minutes=15)
 NOT_GOLD = ItemRow.gold.is_(None)
-"""Of an ItemRow: its right order is not known, and is what people are asked for."""
+"""Of an ItemRow: its right judgement is not known, and is what people are asked for."""
 _LATER = aliased(JudgementRow)
 LATEST = ~exists().where(_LATER.supersedes == JudgementRow.id)
 """Of a JudgementRow: no later revision supersedes it."""
@@ -81,7 +82,7 @@ def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
         JudgementRow.item_id
     )
     found = [
-        {"id": item, "opposed": opposed([compared(ranks or (), (more or {}).get("good")) for _, ranks, more in rows])}
+        {"id": item, "opposed": opposed([as_compared(ranks, details) for _, ranks, details in rows])}
         for item, rows in groupby(session.execute(said), key=lambda row: row[0])
     ]
     if found:

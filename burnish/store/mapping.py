@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 from sqlalchemy import Row, Select, select
 
 from burnish.store.details import Asks, Details
 from burnish.store.live import Live
+from burnish.store.ranks import compared
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
 from burnish.store.views import (
     Annotator,
@@ -82,6 +83,11 @@ def as_task(
         leased_until=held.leased_until,
         critiques=tuple(said[position] for position in held.order) if said else (),
     )
+
+
+def as_compared(ranks: Sequence[int] | None, details: Mapping[str, Any] | None) -> tuple[int, ...]:
+    """Of the columns of a judgement: as `Judgement.compared`."""
+    return compared(ranks or (), (details or {}).get("good"))
 
 
 def judgement_rows() -> Select[JudgementRow, str, str]:

@@ -23,6 +23,7 @@ from burnish.store.kinds import KINDS, check_asks
 from burnish.store.languages import language
 from burnish.store.live import Live, check
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
+from burnish.store.ranks import dense
 from burnish.store.schema import (
     AnnotatorRow,
     AnswerRow,
@@ -105,8 +106,9 @@ def add_item(
     if found:
         _refuse_other_texts(session, found, prompt, [text for text, _ in answers])
         return found.id
-    _check_answers(as_campaign(owner).kind, prompt.id, len(answers))
-    gold = _gold(prompt, len(answers))
+    kind = as_campaign(owner).kind
+    _check_answers(kind, prompt.id, len(answers))
+    gold = _gold(kind, prompt, len(answers))
     row = ItemRow(
         campaign_id=campaign,
         prompt_id=prompt.id,
@@ -328,20 +330,20 @@ def _asked_at_first(session: Session, key: str) -> Mapping[str, Any]:
     return session.scalars(wanted.order_by(EventRow.seq)).first() or {}
 
 
-def _gold(prompt: Prompt, answers: int) -> list[int] | None:
-    """The ranks of a gold question, which must tell two answers apart, or nobody could be wrong. What is no list of
-    whole numbers is a column of somebody's data that happens to have this name."""
+def _gold(kind: CampaignKind, prompt: Prompt, answers: int) -> list[int] | None:
+    """The ranks of a gold question, without gaps as those of people are. They must tell two answers apart, or nobody
+    could be wrong; a single one is told from what would be just good enough (`store.ranks.compared`). What is no list
+    of whole numbers is a column of somebody's data that happens to have this name."""
     ranks = prompt.meta.get("gold")
     if not isinstance(ranks, list) or not all(type(rank) is int for rank in ranks):
         return None
-    if len(ranks) != answers or min(ranks) < 1 or len(set(ranks)) < 2:
-        found = (
-            f'its "gold" is {ranks}, and no order of {answers} answers: a rank for each from 1 (best), not all equal'
-        )
-        raise StoreError(
-            Problem(f"prompt {prompt.id}", found, "Mend it, or rename the column if it means another thing.")
-        )
-    return list(ranks)
+    places = KINDS[kind].places(range(answers))
+    if len(ranks) != len(places) or min(ranks) < 1 or len(set(ranks)) < 2:
+        order = f"no order of {answers} answers: a rank for each from 1 (best), not all equal"
+        wanted = order if len(places) == answers else "neither [1, 2], for a good answer, nor [2, 1], for a bad one"
+        mend = "Mend it, or rename the column if it means another thing."
+        raise StoreError(Problem(f"prompt {prompt.id}", f'its "gold" is {ranks}, and {wanted}', mend))
+    return list(dense(ranks))
 
 
 def _refuse_other_texts(session: Session, item: ItemRow, prompt: Prompt, answers: list[str]) -> None:

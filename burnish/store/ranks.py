@@ -7,6 +7,7 @@ from itertools import combinations
 from statistics import fmean
 
 from burnish.errors import Problem, StoreError
+from burnish.types import SINGLE
 
 
 def dense(ranks: Sequence[float]) -> tuple[int, ...]:
@@ -41,9 +42,7 @@ def agreed(votes: Sequence[Sequence[int]]) -> tuple[int, ...]:
 def compared(ranks: Sequence[int], good: bool | None) -> tuple[int, ...]:
     """Ranks that people can be compared by: a single answer that is called good or bad is held against what would be
     just good enough, which has the second rank of the two."""
-    if good is None:
-        return tuple(ranks)
-    return (1, 2) if good else (2, 1)
+    return tuple(ranks) if good is None else SINGLE[good]
 
 
 def in_order(values: Sequence[float], ranks: Sequence[int]) -> list[float]:

@@ -118,11 +118,9 @@ def has_judged(session: Session, item: int, annotator: int) -> bool:
 
 
 def _places(session: Session, item: ItemRow, person: AnnotatorRow) -> list[int]:
-    """The positions that are ranked, as this person sees them. Where answers are called good or bad, what would be just
-    good enough comes after the only one."""
+    """The positions that are ranked, as this person sees them."""
     campaign, answers = campaign_row(session, item.campaign_id), len(texts(session, item.id))
-    order = leases.shown_order(campaign, item, person, answers)
-    return [*order, answers] if KINDS[as_campaign(campaign).kind].holds == "labels" else order
+    return KINDS[as_campaign(campaign).kind].places(leases.shown_order(campaign, item, person, answers))
 
 
 def _refuse(session: Session, item: ItemRow, person: AnnotatorRow, own: Sequence[int], note: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from burnish.label import service
 from burnish.label.alarms import signs
-from burnish.store import queries
+from burnish.store import gold, queries
 from burnish.store.conduct import Conduct
 from burnish.store.gold import Answered, Training
 from burnish.store.session import Store
@@ -114,6 +114,35 @@ def test_a_manager_asks_for_practice_and_people_are_shown_what_was_right(store: 
     assert "did not pass the training" in page
     assert "did not pass the training" in manager.open(f"/progress/{campaign}/people")
     assert "did not pass" not in enter("Vera", "viewer").open("/progress")
+
+
+@pytest.mark.parametrize(
+    ("language", "right", "wrong"),
+    [
+        ("en", "The answer is bad. You said: bad.", "The answer is bad. You said: good."),
+        ("es", "La respuesta es mala. Usted dijo: mala.", "La respuesta es mala. Usted dijo: buena."),
+        ("de", "Die Antwort ist schlecht. Sie sagten: schlecht.", "Die Antwort ist schlecht. Sie sagten: gut."),
+    ],
+)
+def test_a_lesson_tells_of_a_single_answer_whether_it_is_good(
+    store: Store, enter: Enter, language: str, right: str, wrong: str
+):
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="Round 1", question="?", kind="good_bad", overlap=1)
+        for number in range(2):
+            meta = {"gold": [2, 1], "why": "It is <i>rude</i>."}
+            prompt = Prompt(id=f"g{number}", messages=(Message(role="user", content="?"),), meta=meta)
+            queries.add_item(write, campaign, prompt, [("Go away.", "a")])
+        gold.set_training(write, campaign, 2, 1.0, by=None)
+    amina = enter("Amina")
+    amina.client.post("/language", data={"language": language})
+    for choice, words, class_ in (("bad", right, "hint"), ("good", wrong, "error")):
+        amina.open(f"/campaigns/{campaign}")
+        page = amina.send(act="judge", choice=choice).text
+        assert f'<p class="{class_}">{words}</p>' in page
+        assert "It is &lt;i&gt;rude&lt;/i&gt;." in page
+        assert " 1</span>" not in page, "one answer has no number"
+    assert language != "en" or "<h1>Not so</h1>" in page
 
 
 @pytest.mark.parametrize("task", ["1", "2", "99", "0", "x"])

@@ -139,6 +139,6 @@ def test_each_way_has_its_report_and_the_terminal_tells_it():
     assert text.startswith("Round 1: critiques: 3 by m, 2 by planted; shown: before, with 50% of tasks\n")
     assert "  Right: No difference is shown" in text
     assert "    with 0.67 [" in text
-    assert "second looks: 1, nearer to the right order 0, further 0" in text
+    assert "second looks: 1, nearer to the right judgement 0, further 0" in text
     assert "there is nothing to conclude" in told(CAMPAIGN, assisted([], {}, {}))
     assert found.as_json()["reports"][0]["findings"][0]["found"]["one"]["value"] == pytest.approx(2 / 3)

@@ -84,6 +84,42 @@ def test_gold_without_an_order_is_refused(tmp_path: Path):
     assert '"ranks" is missing' in problems[0].found
 
 
+LABELLED = {"prompt": "Hello?", "completion": "Hi.", "label": True}
+
+
+def test_gold_knows_which_answers_are_good(tmp_path: Path):
+    bad = {"prompt": HELLO, "completion": "Go away.", "label": False, "why": "It is rude."}
+    flawed = {**bad, "prompt": "Bye?", "critiques": ["It is kind."], "critiques_right": False}
+    found, problems = read_gold(write(tmp_path / "gold.jsonl", LABELLED, bad, flawed), single=True)
+    assert problems == []
+    assert [each.completions for each in found] == [("Hi.",), ("Go away.",), ("Go away.",)]
+    rude = {"why": "It is rude.", "gold": [2, 1]}
+    assert [dict(each.prompt.meta) for each in found] == [{"gold": [1, 2]}, rude, rude]
+    assert found[2].critiques == (Critique(text="It is kind.", model="unknown", right=False),)
+    ((asked,), _) = read_entries(write(tmp_path / "rows.jsonl", {"prompt": "Hello?", "completions": ["Hi."]}), 1)
+    assert asked.prompt.id == found[0].prompt.id
+
+
+@pytest.mark.parametrize("form", ["trl", "hh", "ranked"])
+def test_gold_of_another_kind_of_campaign_is_told_as_that(tmp_path: Path, form: str):
+    path = write(tmp_path / "gold.jsonl", LABELLED, FORMS[form])
+    ((of_labels,), (of_rankings,)) = (read_gold(path, single=single)[1] for single in (True, False))
+    assert of_labels.where.endswith("gold.jsonl:2:1")
+    assert "orders answers, and this campaign has single ones" in of_labels.found
+    assert '"label", which is true for a good answer' in of_labels.mend
+    assert of_rankings.where.endswith("gold.jsonl:1:43")
+    assert "calls a single answer good or bad, and this campaign orders answers" in of_rankings.found
+    assert "--kind good_bad" in of_rankings.mend
+
+
+def test_a_slip_in_a_label_is_told_as_a_slip(tmp_path: Path):
+    rows = ({"prompt": "Hello?", "completion": "Hi."}, {**LABELLED, "label": 1}, {**FORMS["trl"], "label": "x"})
+    _, problems = read_gold(write(tmp_path / "gold.jsonl", *rows), single=True)
+    assert [each.found.split(" is ")[1].split(" ")[0] for each in problems] == ["missing", "a", "missing"]
+    found, problems = read_gold(write(tmp_path / "pairs.jsonl", rows[2]))
+    assert (found[0].prompt.meta, problems) == ({"label": "x", "gold": [1, 2]}, [])  # a column of somebody's
+
+
 def test_an_empty_file_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="0 rows"):
         read_entries(write(tmp_path / "rows.jsonl"))

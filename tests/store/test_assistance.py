@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from burnish.errors import StoreError
 from burnish.store import assistance, critiques, events, gold, queries, tasks
+from burnish.store.details import Details
 from burnish.store.person import about
 from burnish.store.session import Store
 from burnish.store.snapshot import freeze, read_manifest, read_rows
@@ -250,6 +253,37 @@ def test_after_keeps_the_first_view_and_then_shows(store: Store, people: People)
     assert known.unaided == assistance.Look(score=1, seconds=30)
     assert known.aided == assistance.Look(score=0, seconds=42), "the first with critiques, not a later thought"
     assert (known.given, known.right) == ("after", False)
+
+
+def test_single_answers_are_measured_by_whether_they_are_good(store: Store, people: People, tmp_path: Path):
+    """And a snapshot says what was said without: the good word that a critique talked somebody out of."""
+    with store.transaction() as write:
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="good_bad", overlap=1)
+        for name in ("g", "p"):
+            meta = {"gold": [1, 2]} if name == "g" else {}
+            prompt = Prompt(id=name, messages=(Message(role="user", content="?"),), meta=meta)
+            item = queries.add_item(write, campaign, prompt, ANSWERS[:1])
+            critiques.add(write, item, (Critique(text="It is *poor*.", model="critic", right=False),))
+        assistance.change(write, campaign, "after", 1.0, by=None)
+    (who,) = people(store, 1)
+    for number in range(2):
+        task = give(store, campaign, who)
+        assert task
+        for good in (True, False):
+            with store.transaction() as write:
+                said = {"submission": f"{number} {good}", "details": Details(good=good), "revise": not good}
+                tasks.submit(write, task=task.id, seconds=1.0, **said)
+                tasks.look(write, task.id)
+    with store.reading() as read:
+        (known,) = assistance.known(read, campaign)
+    assert (known.unaided, known.aided) == (
+        assistance.Look(score=1, seconds=1.0),
+        assistance.Look(score=0, seconds=1.0),
+    )
+    freeze(store, campaign, tmp_path / "snapshot", held_out=0.0, seed=0)
+    (row,) = map(json.loads, (tmp_path / "snapshot" / "train.jsonl").read_text().splitlines())
+    ((_, without),), ((_, vote),) = row["unaided"], row["votes"]
+    assert (row["id"], without, vote) == ("p", [1, 2], [2, 1])
 
 
 def test_a_skip_shows_nothing_and_an_order_after_it_does(store: Store, people: People):

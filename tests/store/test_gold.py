@@ -9,25 +9,36 @@ import pytest
 
 from burnish.errors import StoreError
 from burnish.store import conduct, disputes, duels, events, gold, queries, tasks
+from burnish.store.details import Details
 from burnish.store.session import Store
-from burnish.store.snapshot import freeze, read_rows
+from burnish.store.snapshot import freeze, read_labels, read_rows
+from burnish.store.views import CampaignKind
 from burnish.types import Message, Prompt
 
 People = Callable[[Store, int], list[int]]
 ANSWERS = [("best", "a"), ("poor", "b")]
+of_both_kinds = pytest.mark.parametrize("kind", ["pairwise", "good_bad"])
 
 
 def campaign_of(
-    store: Store, golds: int, others: int, *, training: int = 0, mark: float = 0.7, overlap: int = 1
+    store: Store,
+    golds: int,
+    others: int,
+    *,
+    kind: CampaignKind = "pairwise",
+    training: int = 0,
+    mark: float = 0.7,
+    overlap: int = 1,
 ) -> int:
-    """Gold questions g0, g1, … whose first answer is right, then others p0, p1, …"""
+    """Gold questions g0, g1, … whose first answer is right, then others p0, p1, … Single answers: the even are good."""
     with store.transaction() as write:
-        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind="pairwise", overlap=overlap)
-        for kind, count in (("g", golds), ("p", others)):
+        campaign = queries.create_campaign(write, key="k", name="n", question="?", kind=kind, overlap=overlap)
+        for letter, count in (("g", golds), ("p", others)):
             for number in range(count):
-                meta = {"gold": [1, 2], "why": "It is."} if kind == "g" else {}
-                prompt = Prompt(id=f"{kind}{number}", messages=(Message(role="user", content="?"),), meta=meta)
-                queries.add_item(write, campaign, prompt, ANSWERS)
+                good = kind == "pairwise" or number % 2 == 0
+                meta = {"gold": [1, 2] if good else [2, 1], "why": "It is."} if letter == "g" else {}
+                prompt = Prompt(id=f"{letter}{number}", messages=(Message(role="user", content="?"),), meta=meta)
+                queries.add_item(write, campaign, prompt, ANSWERS if kind == "pairwise" else [ANSWERS[number % 2]])
         gold.set_training(write, campaign, training, mark, by=None)
     return campaign
 
@@ -38,8 +49,9 @@ def answer(store: Store, campaign: int, who: int, *, right: bool = True, skip: b
         task = tasks.next_task(write, campaign, who)
         if task is None:
             return None
-        ranks = [1 if (text == "best") == right else 2 for text in task.answers]
-        said = {"skip": "unsure"} if skip else {"ranks": ranks}
+        high = [(text == "best") == right for text in task.answers]
+        said = {"ranks": [1 if each else 2 for each in high]} if len(high) > 1 else {"details": Details(good=high[0])}
+        said = {"skip": "unsure"} if skip else said
         tasks.submit(write, task=task.id, submission=f"{task.id}", seconds=5.0, **said)
         return task.prompt.id
 
@@ -73,6 +85,14 @@ def test_ranks_that_cannot_be_right_are_refused(store: Store, ranks: object):
         queries.add_item(write, campaign, prompt, ANSWERS)
 
 
+@pytest.mark.parametrize("ranks", [[1], [1, 2, 3], [1, 1], [0, 1], []])
+def test_a_single_answer_is_known_to_be_good_or_bad(store: Store, ranks: object):
+    campaign = campaign_of(store, 0, 0, kind="good_bad")
+    prompt = Prompt(id="g", messages=(Message(role="user", content="?"),), meta={"gold": ranks})
+    with pytest.raises(StoreError, match=r"neither \[1, 2\], for a good answer,"), store.transaction() as write:
+        queries.add_item(write, campaign, prompt, ANSWERS[:1])
+
+
 @pytest.mark.parametrize("column", ["42", ["1", "2"], [1.0, 2.0], [True, 2], {"a": 1}, None])
 def test_another_column_of_that_name_is_left_alone(store: Store, people: People, column: object):
     campaign, (who,) = campaign_of(store, 0, 0), people(store, 1)
@@ -83,8 +103,9 @@ def test_another_column_of_that_name_is_left_alone(store: Store, people: People,
     assert state(store, campaign, who).answered == ()
 
 
-def test_gold_comes_among_the_others_for_everybody_and_takes_no_seat(store: Store, people: People):
-    campaign, crowd = campaign_of(store, 4, 60, overlap=2), people(store, 3)
+@of_both_kinds
+def test_gold_comes_among_the_others_for_everybody_and_takes_no_seat(store: Store, people: People, kind: CampaignKind):
+    campaign, crowd = campaign_of(store, 4, 60, kind=kind, overlap=2), people(store, 3)
     seen = {who: [answer(store, campaign, who) for _ in range(70)] for who in crowd}
     golds = [[prompt for prompt in given if prompt and prompt[0] == "g"] for given in seen.values()]
     assert all(len(set(each)) == len(each) for each in golds)
@@ -109,8 +130,9 @@ def test_asking_again_gives_the_same_whether_it_is_gold_or_not(store: Store, peo
         answer(store, campaign, who)
 
 
-def test_training_comes_first_and_who_fails_goes_no_further(store: Store, people: People):
-    campaign, (good, late, bad) = campaign_of(store, 5, 3, training=3), people(store, 3)
+@of_both_kinds
+def test_training_comes_first_and_who_fails_goes_no_further(store: Store, people: People, kind: CampaignKind):
+    campaign, (good, late, bad) = campaign_of(store, 5, 3, kind=kind, training=3), people(store, 3)
     assert [answer(store, campaign, good) for _ in range(3)] == ["g0", "g1", "g2"]
     assert state(store, campaign, good).passed_after == 3
     assert answer(store, campaign, good)
@@ -120,8 +142,9 @@ def test_training_comes_first_and_who_fails_goes_no_further(store: Store, people
     assert state(store, campaign, bad).failed
 
 
-def test_skipping_the_training_does_not_pass_it(store: Store, people: People):
-    campaign, (who,) = campaign_of(store, 3, 3, training=2), people(store, 1)
+@of_both_kinds
+def test_skipping_the_training_does_not_pass_it(store: Store, people: People, kind: CampaignKind):
+    campaign, (who,) = campaign_of(store, 3, 3, kind=kind, training=2), people(store, 1)
     assert [answer(store, campaign, who, skip=True) for _ in range(4)] == ["g0", "g1", "g2", None]
     assert state(store, campaign, who).failed
 
@@ -157,8 +180,33 @@ def test_a_lesson_follows_training_and_nothing_else(store: Store, people: People
     assert [each.score for each in state(store, campaign, who).answered] == [0, 0, 0]
 
 
-def test_what_comes_after_training_teaches_nothing(store: Store, people: People):
-    campaign, (who,) = campaign_of(store, 3, 40, training=1), people(store, 1)
+def test_a_lesson_says_whether_a_single_answer_is_good(store: Store, people: People):
+    campaign, (who,) = campaign_of(store, 2, 1, kind="good_bad", training=2), people(store, 1)
+    assert [answer(store, campaign, who, right=right) for right in (True, False)] == ["g0", "g1"]  # both called good
+    with store.reading() as read:
+        lessons = [gold.lesson(read, task) for task in (1, 2)]
+    found = [(each.answers, each.said, each.right, each.score, each.why) for each in lessons if each]
+    assert found == [(("best",), (1, 2), (1, 2), 1, "It is."), (("poor",), (1, 2), (2, 1), 0, "It is.")]
+    with store.transaction() as write:  # a second thought, after the lesson, changes no score
+        tasks.submit(write, task=2, submission="again", details=Details(good=False), revise=True)
+    assert [each.score for each in state(store, campaign, who).answered] == [1, 0]
+
+
+def test_gaps_in_the_right_order_say_nothing(store: Store, people: People):
+    campaign, (who,) = campaign_of(store, 0, 0, training=1), people(store, 1)
+    prompt = Prompt(id="g", messages=(Message(role="user", content="?"),), meta={"gold": [3, 7]})
+    with store.transaction() as write:
+        queries.add_item(write, campaign, prompt, ANSWERS)
+    answer(store, campaign, who)
+    with store.reading() as read:
+        lesson = gold.lesson(read, 1)
+    assert lesson
+    assert (lesson.said, lesson.score) == (lesson.right, 1), "places as people give them"
+
+
+@of_both_kinds
+def test_what_comes_after_training_teaches_nothing(store: Store, people: People, kind: CampaignKind):
+    campaign, (who,) = campaign_of(store, 3, 40, kind=kind, training=1), people(store, 1)
     given = [answer(store, campaign, who) for _ in range(40)]
     later = [prompt for prompt in given[1:] if prompt and prompt[0] == "g"]
     assert later
@@ -168,7 +216,9 @@ def test_what_comes_after_training_teaches_nothing(store: Store, people: People)
         (found,) = conduct.conduct(read, campaign)
     assert len(answered.judged) == len(later)
     assert found.training.judged == answered.judged
+    assert {each.score for each in found.training.judged} == {1}
     assert len(found.seconds) == 40
+    assert (found.first + found.last == 0) == (kind == "good_bad"), "one answer has no place"
 
 
 def test_gold_is_in_no_snapshot_no_dispute_and_no_board(store: Store, people: People, tmp_path: Path):
@@ -182,6 +232,24 @@ def test_gold_is_in_no_snapshot_no_dispute_and_no_board(store: Store, people: Pe
         found = disputes.disputes(read, campaign, crowd[0])
         assert [each.item.prompt.id for each in found] == ["p1", "p0"]
         assert duels.duels(read, campaign).items == 2
+        with pytest.raises(StoreError, match="none of this campaign's"):
+            disputes.dispute(read, campaign, 1, crowd[0])
+
+
+def test_gold_of_single_answers_is_learned_from_nowhere(store: Store, people: People, tmp_path: Path):
+    campaign = campaign_of(store, 2, 2, kind="good_bad", training=2, mark=0.0, overlap=3)
+    crowd = people(store, 3)
+    for who, right in zip(crowd, (True, True, False), strict=True):
+        assert {answer(store, campaign, who, right=right) for _ in range(4)} == {"g0", "g1", "p0", "p1"}
+    manifest = freeze(store, campaign, tmp_path / "snapshot", held_out=0.0, seed=0)
+    labels = {row.prompt.id: row.desirable for row in read_labels(tmp_path / "snapshot", "train")}
+    assert labels == {"p0": True, "p1": False}
+    assert (manifest.counts["items"], manifest.counts["judgements"]) == (2, 6)
+    assert (manifest.counts["pairs_agreeing"], manifest.counts["pairs_compared"]) == (2, 6), "one of three couples each"
+    with store.reading() as read:
+        assert {each.item.prompt.id for each in disputes.disputes(read, campaign, crowd[0])} == {"p0", "p1"}
+        assert {each.prompt_id for each in queries.judgements(read, campaign)} == {"p0", "p1"}
+        assert {each.prompt.id for each in queries.items(read, campaign)} == {"p0", "p1"}
         with pytest.raises(StoreError, match="none of this campaign's"):
             disputes.dispute(read, campaign, 1, crowd[0])
 
