@@ -17,6 +17,12 @@ label = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="People's 
 
 Database = Annotated[str, typer.Argument(metavar="RUN|DB", help=PLACE)]
 DropBad = Annotated[bool, typer.Option("--drop-bad", help="Leave out unfit rows, and say how many.")]
+Host = Annotated[str, typer.Option(help="Where the server listens; beyond the loopback with a certificate only.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="That of the server. It takes any that is free for 0.")]
+Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM: the pages are served over HTTPS.")]
+Key = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM: the certificate's key, without a passphrase.")]
+CALLED = "A name that people open the pages under, the server's own or a proxy's; repeatable, the first is for links."
+Called = Annotated[list[str] | None, typer.Option(metavar="NAME", help=CALLED)]
 Source = Literal["rankings", "hh", "openassistant", "pandalm", "argilla", "labelstudio"]
 Kind = Literal["pairwise", "ranking", "scale", "good_bad"]
 Form = Literal["preference", "unpaired", "rankings", "parquet", "snapshot"]
@@ -214,14 +220,19 @@ def about(
 @label.command()
 def serve(
     place: Database = HERE,
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8600,
-    host: Annotated[str, typer.Option(help="Loopback only, as yet.")] = "127.0.0.1",
+    host: Host = "127.0.0.1",
+    port: Port = 8600,
+    certificate: Certificate = None,
+    key: Key = None,
+    called: Called = None,
 ) -> None:
     """Serve the labelling pages; the first time, prints a link for their owner."""
     from burnish.label.app import serve as serve_pages
+    from burnish.label.reach import Reach
     from burnish.pipeline.run_folder import database
 
-    serve_pages(database(place), host=host, port=port)
+    reach = Reach(host=host, port=port, certificate=certificate, key=key, called=tuple(called or ()))
+    serve_pages(database(place), reach)
 
 
 @label.command()
@@ -229,15 +240,21 @@ def invite(
     place: Database = HERE,
     role: Literal["owner", "manager", "adjudicator", "annotator", "viewer"] = "annotator",
     languages: Annotated[str, typer.Option(help="Those they read, for example fr,ar. Without it: all.")] = "",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="That of the server.")] = 8600,
+    host: Host = "127.0.0.1",
+    port: Port = 8600,
+    certificate: Certificate = None,
+    key: Key = None,
+    called: Called = None,
     json: Json = False,
 ) -> None:
-    """Make a link that lets one person in, once, within a week."""
+    """Make a link that lets one person in, once, within a week. Say where the server is reached as it was told."""
     from burnish.label.app import link
+    from burnish.label.reach import Reach
     from burnish.pipeline.run_folder import opened
 
+    reach = Reach(host=host, port=port, certificate=certificate, key=key, called=tuple(called or ()))
     with opened(place) as store:
-        found = link(store, role, languages, port)
+        found = link(store, role, languages, reach)
     emit({"link": found, "role": role}, found, json)
 
 

@@ -134,6 +134,9 @@ def test_what_comes_first_is_said(told: Any, capsys: pytest.CaptureFixture[str])
 def test_people_and_backups_need_no_name_of_a_database(told: Any, here: Path):
     told("new", "one", "--from", "rows.jsonl")
     assert told("invite", "--role", "manager")["link"].startswith("http://127.0.0.1:8600/join?once=")
+    reach = ["--host", "0.0.0.0", "--certificate", "c.pem", "--key", "k.pem", "--called", "a.example", "--called", "b"]
+    assert told("invite", *reach)["link"].startswith("https://a.example:8600/join?once=")
+    assert code_of(["label", "invite", "--host", "0.0.0.0"]) == 2
     assert told("backup", "--out", "copy.db")["lines"] > 0
     store = open_store(here / "copy.db")
     assert service.campaigns(store)[0].name == "one"

@@ -1,13 +1,11 @@
-"""The labelling server: the application, and running it on this machine. Knows errors and sockets; no question.
-
-It listens on the loopback only: passwords travel as they are, and what encrypts them is not here yet.
-"""
+"""The labelling server: the application, and running it on this machine. Knows errors; no question, and of where it is
+reached only that `label.reach` knows it."""
 
 from __future__ import annotations
 
-import socket
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -18,7 +16,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from burnish.errors import BurnishError, ConfigError, DataError, MachineError, Problem, StoreError
+from burnish.errors import BurnishError, DataError, Problem, StoreError
 from burnish.label import (
     conduct,
     disputes,
@@ -37,15 +35,15 @@ from burnish.label import (
 )
 from burnish.label.answering import Answering
 from burnish.label.desk import Desk, whole_address
-from burnish.label.door import Door, is_loopback
+from burnish.label.door import Door
 from burnish.label.language import environment
-from burnish.label.shield import Shield
+from burnish.label.reach import LOOPBACK_NAMES, PROXIES, Reach
+from burnish.label.shield import Envelope, Shield
 from burnish.store.languages import languages
 from burnish.store.session import Store, open_store
 from burnish.store.views import Role
 
 HERE = Path(__file__).parent
-LOOPBACK_NAMES = ["127.0.0.1", "localhost", "[::1]", "::1"]
 NOTICES = {
     401: ("You are signed out", "Sign in again on the first page. What you saved is kept."),
     403: (
@@ -62,8 +60,8 @@ NOT_SAVED = ("Not saved", "The task is still yours; please answer it again. (%(f
 """Titles and texts of pages that tell why there is no other. A text's `%(found)s` is what went wrong."""
 
 
-def create_app(store: Store) -> FastAPI:
-    """The labelling application over an open store."""
+def create_app(store: Store, names: Sequence[str] = ()) -> FastAPI:
+    """The labelling application over an open store, for who asks this machine or one of these hosts."""
     here = [Depends(whole_address)]
     app = FastAPI(
         title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here, lifespan=_until_the_end
@@ -87,7 +85,8 @@ def create_app(store: Store) -> FastAPI:
     ):
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=HERE / "static"))
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES)
+    app.add_middleware(Envelope)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK_NAMES, *names], www_redirect=False)
     app.add_middleware(Shield)
     app.add_exception_handler(HTTPException, _http_notice)
     app.add_exception_handler(RequestValidationError, _no_such_page)
@@ -95,26 +94,40 @@ def create_app(store: Store) -> FastAPI:
     return app
 
 
-def serve(place: Path | str, host: str = "127.0.0.1", port: int = 8600) -> None:
+def serve(place: Path | str, reach: Reach = Reach()) -> None:
     """Serve the labelling pages until interrupted; where nobody is an owner yet, prints a link for the first one.
 
-    Port 0 takes any free one. Raises ConfigError for a host beyond this machine, MachineError for a port that is taken.
+    Port 0 takes any free one. Raises ConfigError for a host or a certificate that will not do, MachineError for a port
+    that is taken.
     """
-    _refuse_beyond_loopback(host)
-    with closing(open_store(place)) as store, _listen(host, port) as listening:
-        address = _address(host, listening.getsockname()[1])
+    reach.check()
+    reach.check_certificate()
+    with closing(open_store(place)) as store, reach.listen() as listening:
+        reach = replace(reach, port=listening.getsockname()[1])
         token = service.invite_first_owner(store)
         if token is None:
-            print(f"The labelling pages are at\n  {address}/", flush=True)
+            print(f"The labelling pages are at\n  {reach.address}/", flush=True)
         else:
-            print(f"Open this link to begin (it works once):\n  {address}/join?once={token}", flush=True)
-        config = uvicorn.Config(create_app(store), log_level="warning", access_log=False)  # it would hold the token
-        uvicorn.Server(config).run(sockets=[listening])
+            print(f"Open this link to begin (it works once):\n  {_joining(reach, token)}", flush=True)
+        uvicorn.Server(configured(create_app(store, reach.names), reach)).run(sockets=[listening])
 
 
-def link(store: Store, role: Role, reads: str, port: int, host: str = "127.0.0.1") -> str:
-    """A link to the pages at this port that lets one person in. `reads` is a list of languages, empty for all."""
-    return f"{_address(host, port)}/join?once={service.invite(store, role, languages=languages(reads))}"
+def configured(app: FastAPI, reach: Reach) -> uvicorn.Config:
+    """How the application is served."""
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,  # it would hold the tokens of links
+        ssl_certfile=reach.certificate,
+        ssl_keyfile=reach.key,
+        forwarded_allow_ips=list(PROXIES),  # said here, or an environment could name others
+    )
+
+
+def link(store: Store, role: Role, reads: str, reach: Reach) -> str:
+    """A link to the pages there that lets one person in. `reads` is a list of languages, empty for all."""
+    reach.check()
+    return _joining(reach, service.invite(store, role, languages=languages(reads)))
 
 
 @asynccontextmanager
@@ -123,30 +136,8 @@ async def _until_the_end(app: FastAPI) -> AsyncGenerator[None]:
     app.state.desk.answering.close()
 
 
-def _address(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _refuse_beyond_loopback(host: str) -> None:
-    if not is_loopback(host):
-        found = f'"{host}" can be reached from other machines, and passwords would travel there unencrypted'
-        mend = "Use --host 127.0.0.1, and from elsewhere an SSH tunnel: ssh -L 8600:127.0.0.1:8600 THIS_MACHINE"
-        raise ConfigError(Problem("host", found, mend))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family, proto=socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's 40 ms a page on
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen()  # so that whoever opens the link before all is up waits, and is not refused
-    except OSError as error:
-        listening.close()
-        found = f"port {port} on {host} cannot be opened ({error.strerror})"
-        mend = "Give another one with --port, or 0 for any that is free."
-        raise MachineError(Problem("port", found, mend)) from error
-    return listening
+def _joining(reach: Reach, token: str) -> str:
+    return f"{reach.address}/join?once={token}"
 
 
 def _notice(request: Request, status: int, title: str, text: str, problem: Problem | None = None) -> Response:

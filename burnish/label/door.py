@@ -6,12 +6,12 @@ twelve hours, and when a person's password, role or standing changes.
 
 from __future__ import annotations
 
-import ipaddress
 import unicodedata
 from dataclasses import dataclass, field
 
 from burnish.errors import Problem, Said, StoreError
 from burnish.label.passwords import Guesses, fits, hashed
+from burnish.label.reach import is_loopback
 from burnish.records.durable import digest_value
 from burnish.store import people
 from burnish.store.people import Invitation
@@ -84,14 +84,6 @@ class Door:
     def leave(self, token: str) -> None:
         with self.store.transaction() as session:
             people.leave(session, token)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host or an address is this machine itself. Everybody who comes through a tunnel has such an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def composed(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What every response carries and no request may exceed. Pure ASGI; knows no route."""
+"""What every response carries, and how no request may come. Pure ASGI; knows no route."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from burnish.label.language import spoken
+from burnish.label.reach import is_loopback
 
 LARGEST_BODY = 1024 * 1024
 """Bytes. Most forms have a few hundred; nine long answers written better, percent-encoded, have most of this."""
 TOO_LONG = "This request is too long."
+IN_THE_OPEN = "A password would travel unencrypted here. Open this page with https:// (a proxy says X-Forwarded-Proto)."
 POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -43,6 +45,20 @@ class Shield:
             await PlainTextResponse(spoken(Request(scope)).say(TOO_LONG), 413)(scope, receive, send_shielded)
         else:
             await self.app(scope, receive, send_shielded)
+
+
+class Envelope:
+    """Refuses what another machine's browser asks for unencrypted, before it is shown a form for a password. It can, by
+    a proxy that has a door for http too, or that does not say which of its doors was used."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["scheme"] == "http" and not is_loopback(Request(scope).url.hostname or ""):
+            await PlainTextResponse(spoken(Request(scope)).say(IN_THE_OPEN), 403)(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
 
 
 def _body_fits(scope: Scope) -> bool:

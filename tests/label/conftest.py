@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,12 @@ class Browser:
         filled = {**dict(HIDDEN.findall(page)), **fields}
         self.page = self.client.post(action, data=filled)
         return self.page
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return listening.getsockname()[1]
 
 
 @pytest.fixture

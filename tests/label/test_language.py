@@ -51,7 +51,7 @@ TABLES = (
     *(kind for kind in get_args(AnnotatorKind) if kind != "person"),
     *(text for notice in server.NOTICES.values() for text in notice),
     *(*server.FAILED, *server.SETTLED, *server.UNFIT, *server.NOT_SAVED),
-    *(door.WRONG, door.LOCKED, shield.TOO_LONG),
+    *(door.WRONG, door.LOCKED, shield.TOO_LONG, shield.IN_THE_OPEN),
     *("all", "no language", "did not pass the training, and has no gold question left to try"),
 )
 """Texts that stand in tables and not in a call. The last line is `label.agreement`'s and `label.alarms`'."""

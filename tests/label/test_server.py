@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -24,17 +23,19 @@ from burnish.store import events, people, queries
 from burnish.store.session import Store, open_store
 from burnish.store.views import Judgement
 
+from .conftest import free_port
 from .hidden_models import hidden, live
 
 SERVE = """
 import os, sys
 from burnish.label.app import serve
+from burnish.label.reach import Reach
 
 for _ in sys.stdin:
     server = os.fork()
     if not server:
         print(os.getpid(), flush=True)
-        serve(sys.argv[1], port=int(sys.argv[2]))
+        serve(sys.argv[1], Reach(port=int(sys.argv[2])))
     os.waitpid(server, 0)
     print("gone", flush=True)
 """
@@ -50,12 +51,6 @@ def place(request: pytest.FixtureRequest, tmp_path) -> Iterator[Store]:
     opened = open_store(tmp_path / "preferences.db" if sqlite else request.getfixturevalue("postgres")())
     yield opened
     opened.close()
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
 
 
 @dataclass(slots=True)
