@@ -59,6 +59,7 @@ class Kept:
 
     def __init__(self, engine: Engine) -> None:
         self.made: list[Groups] = []
+        self.version = engine.version
         self._engine = engine
 
     def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Sampled]]:
