@@ -26,8 +26,9 @@ class Watch(Strict):
     """Nats an answer from the tuned model, at which the stage ends; of whole distributions, not of what was sampled."""
     window: Positive = 5
     """Iterations whose held-out scores are averaged before they are compared with the best average."""
-    patience: Positive = 5
-    """Stop after so many averages in a row that are no better than the best."""
+    patience: Positive = 10
+    """Stop after so many averages in a row that are no better than the best. The best one's weights are kept whenever
+    that is: more costs time, and fewer take the noise of some iterations for the peak (docs/experiments.md)."""
     stop: bool = True
     """false: only look, to the last iteration, and keep its weights."""
 
