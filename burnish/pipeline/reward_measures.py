@@ -6,7 +6,7 @@ Knows the sides of the data and is told how a model is fitted to one; knows no o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ class Measuring:
 
         A finished fold is kept, so that a killed run does not train it again.
         """
-        fold_of = folds_of(self.context, self.settings, data)
+        fold_of = folds_of(data.units, self.settings.folds, self.context.recipe.seed)
         places: list[int] = []
         folds: list[dict[str, Any]] = []
         for fold in range(self.settings.folds):
@@ -110,15 +110,15 @@ class Measuring:
         )
 
 
-def folds_of(context: Context, settings: RewardModel, data: Side) -> dict[str, int]:
+def folds_of(units: Iterable[str], folds: int, seed: int) -> dict[str, int]:
     """In which fold each independent unit is held out."""
-    return {unit: draw(context.recipe.seed, "fold", unit) % settings.folds for unit in data.units}
+    return {unit: draw(seed, "fold", unit) % folds for unit in units}
 
 
 def require_measurable(context: Context, settings: RewardModel, train: Side, heldout: Side) -> None:
     """Raises DataError where nothing would be held out."""
     if settings.folds:
-        fold_of = folds_of(context, settings, train)
+        fold_of = folds_of(train.units, settings.folds, context.recipe.seed)
         told = {fold_of[unit] for unit, of_row in zip(train.units, train.pairs(), strict=True) if of_row}
         if len(told) < max(2, settings.folds):
             found = f"{len(told)} of {settings.folds} folds hold a prompt with two answers in order"

@@ -68,9 +68,10 @@ def conversations(context: Context) -> tuple[list[Example], list[Example]]:
     return apart(learned, prompts, sft, context.recipe.seed)
 
 
-def apart(rows: Sequence[T], prompts: Sequence[str], settings: Optim, seed: int) -> tuple[list[T], list[T]]:
-    """Rows to learn from, and those that are set apart to evaluate on while it is learned: by their prompts."""
-    held = set_apart(prompts, settings.eval_share or EVALUATED, seed)
+def apart(rows: Sequence[T], units: Sequence[str], settings: Optim, seed: int) -> tuple[list[T], list[T]]:
+    """Rows to learn from, and those that are set apart to evaluate on while it is learned: by the unit that each
+    row is of."""
+    held = set_apart(units, settings.eval_share or EVALUATED, seed)
     marked = list(zip(rows, held, strict=True))
     return [row for row, there in marked if not there], [row for row, there in marked if there]
 

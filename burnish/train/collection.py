@@ -137,10 +137,10 @@ class Collector:
     def _answered(self, iteration: int) -> Iterator[Group]:
         config, wanted = self._config, self._config.prompts_per_iteration
         names: defaultdict[str, int] = defaultdict(int)
+        self._sampler.version = iteration * config.steps
         for attempt in range(config.attempts):
             turn = iteration * config.attempts + attempt
             rows = rows_of_step(turn, len(self._prompts), config.prompts_per_iteration, config.seed)
-            self._sampler.version = iteration * config.steps
             fresh = self._sampled([self._prompts[row] for row in rows], turn)
             for group in fresh:
                 names[group.row] += 1

@@ -19,12 +19,10 @@ from burnish.pipeline.disagreement import FILE, write_disagreement
 from burnish.pipeline.probes import PROBES, probe
 from burnish.pipeline.probes import liked as liked_for_certain
 from burnish.pipeline.ranked import Side
-from burnish.pipeline.recipe import Recipe, RewardModel
 from burnish.pipeline.reward_measures import folds_of
 from burnish.pipeline.reward_report import figures
 from burnish.pipeline.scored import Scored, dispute
-from burnish.pipeline.stage import Context
-from burnish.types import Message, Prompt, Ranking, Silent
+from burnish.types import Message, Prompt, Ranking
 
 
 def ranking(number: int, completions: Sequence[str] = ("Good.", "Bad."), **meta: object) -> Ranking:
@@ -59,25 +57,13 @@ def test_an_ensembles_chance_is_the_mean_of_its_members() -> None:
     assert dispute(both, [1.0, 2.0]) == pytest.approx(0.125)
 
 
-def test_the_turns_of_a_conversation_are_one_unit(tmp_path: Path) -> None:
+def test_the_turns_of_a_conversation_are_one_unit() -> None:
     """Four conversations of three turns: in one fold each, and four units behind the accuracy, not twelve."""
     talks = side([ranking(n, conversation=f"talk {n // 3}") for n in range(12)])
     scored = single(talks, [[1.0, 0.0]] * 12)
     assert len(scored.hits(talks.ordered())) == 4
     assert scored.log_odds()[1] == [f"talk {n // 3}" for n in range(12)]
-    settings = RewardModel(rankings="pairs.jsonl", folds=3)
-    recipe = Recipe(name="t", model="m", seed=1, reward=settings)
-    here = Context(
-        recipe=recipe,
-        key="k",
-        run=tmp_path,
-        folder=tmp_path,
-        inputs={},
-        base=tmp_path,
-        store=tmp_path / "preferences.db",
-        progress=Silent(),
-    )
-    assert folds_of(here, settings, talks).keys() == {f"talk {n}" for n in range(4)}
+    assert folds_of(talks.units, folds=3, seed=1).keys() == {f"talk {n}" for n in range(4)}
 
 
 def test_a_dispute_is_the_mean_over_all_pairs() -> None:
