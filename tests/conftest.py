@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine
+from sqlalchemy.exc import DBAPIError
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+MEMORY = Path("/dev/shm")
 LACKING = "no PostgreSQL here (apt install postgresql)"
 OWNER = "postgres" if os.geteuid() == 0 else None
 """PostgreSQL refuses to run as root."""
@@ -26,7 +28,9 @@ def postgres() -> Iterator[Callable[[], URL]]:
     """Makes an empty database and returns its address. The server writes no flushes: these tests pull no plug."""
     if not PROGRAMS:
         pytest.skip(LACKING)
-    place = Path(tempfile.mkdtemp(prefix="burnish-pg-"))  # pytest's own folders are closed to other users
+    in_memory = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 8 * 2**30
+    kept = MEMORY if in_memory else None  # a database is a thousand files, and some disks take minutes to forget them
+    place = Path(tempfile.mkdtemp(prefix="burnish-pg-", dir=kept))  # pytest's own folders are closed to other users
     if OWNER:
         shutil.chown(place, OWNER)
     binaries = PROGRAMS[-1].parent
@@ -43,10 +47,21 @@ def postgres() -> Iterator[Callable[[], URL]]:
         shutil.rmtree(place)
 
 
+def _answers(address: URL) -> bool:
+    engine = create_engine(address)
+    try:
+        engine.connect().close()
+    except DBAPIError:
+        return False
+    finally:
+        engine.dispose()
+    return True
+
+
 def _maker(socket: Path) -> Callable[[], URL]:
     address = URL.create("postgresql+pg8000", username="burnish", query={"unix_sock": str(socket)})
     until = time.monotonic() + 30
-    while not socket.exists():
+    while not _answers(address.set(database="postgres")):  # its socket is there before it is ready
         assert time.monotonic() < until, "the server does not come up"
         time.sleep(0.02)
     numbers = count()

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
+from anyio.to_thread import current_default_thread_limiter
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
@@ -44,6 +45,9 @@ from burnish.store.session import Store, open_store
 from burnish.store.views import Role
 
 HERE = Path(__file__).parent
+THREADS = 8
+"""Pages that are made at the same time. Python runs one thread at once, and each that waits for its turn again after
+asking the database costs the others: with 40, a judgement takes a tenth more."""
 NOTICES = {
     401: ("You are signed out", "Sign in again on the first page. What you saved is kept."),
     403: (
@@ -64,9 +68,11 @@ def create_app(store: Store, names: Sequence[str] = ()) -> FastAPI:
     """The labelling application over an open store, for who asks this machine or one of these hosts."""
     here = [Depends(whole_address)]
     app = FastAPI(
-        title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here, lifespan=_until_the_end
+        title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here, lifespan=_serving
     )
     pages = environment(shown=texts.shown_here)
+    for name in pages.list_templates():
+        pages.get_template(name)  # compiled now, or each of the first who come at once would have it compiled
     templates, asking = Jinja2Templates(env=pages), Answering(store=store)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
     for router in (
@@ -131,7 +137,8 @@ def link(store: Store, role: Role, reads: str, reach: Reach) -> str:
 
 
 @asynccontextmanager
-async def _until_the_end(app: FastAPI) -> AsyncGenerator[None]:
+async def _serving(app: FastAPI) -> AsyncGenerator[None]:
+    current_default_thread_limiter().total_tokens = THREADS
     yield
     app.state.desk.answering.close()
 

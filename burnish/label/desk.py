@@ -14,12 +14,13 @@ from fastapi import Depends, HTTPException, Path, Query, Request, Response
 from fastapi.responses import RedirectResponse
 from fastapi.templating import Jinja2Templates
 
-from burnish.errors import DataError, Problem, Said, StoreError
-from burnish.label import service
+from burnish.errors import DataError, Problem, Said
+from burnish.label import turn
 from burnish.label.answering import Answering
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.label.language import LANGUAGES, spoken
+from burnish.label.turn import Asked
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Role, Task
@@ -54,12 +55,20 @@ class Desk:
     answering: Answering
     chain: Chain = field(default_factory=Chain)
 
+    def asked(self, request: Request) -> Asked:
+        """What the cookie and the address name. The database is asked once a request: the page that says it is away
+        must not ask it again."""
+        if not hasattr(request.state, "asked"):
+            request.state.asked = Asked()
+            if visit := request.cookies.get(COOKIE):
+                campaign, task = (_number(request.path_params.get(name)) for name in ("campaign", "task"))
+                request.state.asked = turn.asked(self.store, visit, campaign, task)
+        return request.state.asked
+
     def who(self, request: Request) -> Visitor | None:
-        """Who asks. The database is asked once a request: the page that says it is away must not ask it again."""
-        if not hasattr(request.state, "visitor"):
-            request.state.visitor = None
-            request.state.visitor = self.door.visitor(request.cookies.get(COOKIE))
-        return request.state.visitor
+        """Who asks."""
+        person = self.asked(request).person
+        return person and Visitor(token=request.cookies[COOKIE], person=person)
 
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
         who = self.who(request)
@@ -80,7 +89,15 @@ async def desk(request: Request) -> Desk:
     return request.app.state.desk
 
 
-def visitor(request: Request, at: Annotated[Desk, Depends(desk)]) -> Visitor:
+def asked(request: Request, at: Annotated[Desk, Depends(desk)]) -> Asked:
+    """What a request names: the one dependency that asks the database, and so the one that is given a thread."""
+    return at.asked(request)
+
+
+Names = Annotated[Asked, Depends(asked)]
+
+
+async def visitor(request: Request, at: Annotated[Desk, Depends(desk)], _asked: Names) -> Visitor:
     """Who asks; 401 for someone who has not signed in."""
     found = at.who(request)
     if found is None:
@@ -104,6 +121,11 @@ def whole_texts(values: Iterable[str]) -> None:
     if any("\0" in value for value in values):
         found = Said("a text has the character U+0000, which cannot be kept")
         raise DataError(Problem("text", found, Said("Take it out.")))
+
+
+def _number(text: str | None) -> int | None:
+    """An id of an address; None for what cannot be one, which `Id` refuses."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
 async def whole_address(request: Request) -> None:
@@ -141,25 +163,21 @@ SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]
 Id = Annotated[int, Path(ge=1, lt=2**63)]
 
 
-def campaign_of(at: At, campaign: Id) -> Campaign:
+async def campaign_of(names: Names, campaign: Id) -> Campaign:
     """The campaign of the address; 404 when there is none. A route names who asks and their form before it:
     who is not let in learns no more."""
-    try:
-        return service.campaign(at.store, campaign)
-    except StoreError as error:
-        raise HTTPException(404) from error
+    if names.campaign is None or names.campaign.id != campaign:
+        raise HTTPException(404)
+    return names.campaign
 
 
 Found = Annotated[Campaign, Depends(campaign_of)]
 
 
-def own_task(at: At, who: Judge, campaign: Found, task: Id) -> Task:
+async def own_task(names: Names, who: Judge, campaign: Found, task: Id) -> Task:
     """The task of the address; 404 alike where there is none and for one of somebody else."""
-    try:
-        found = service.task(at.store, task)
-    except StoreError as error:
-        raise HTTPException(404) from error
-    if (found.annotator, found.campaign) != (who.person.id, campaign.id):
+    found = names.task
+    if found is None or (found.id, found.annotator, found.campaign) != (task, who.person.id, campaign.id):
         raise HTTPException(404)
     return found
 

@@ -73,14 +73,6 @@ class Door:
                 raise StoreError(Problem("password", WRONG))
             return people.enter(session, found[0])
 
-    def visitor(self, token: str | None) -> Visitor | None:
-        """Whose cookie this is."""
-        if not token:
-            return None
-        with self.store.reading() as session:
-            person = people.visitor(session, token)
-        return person and Visitor(token=token, person=person)
-
     def leave(self, token: str) -> None:
         with self.store.transaction() as session:
             people.leave(session, token)

@@ -105,7 +105,7 @@ def environment(**filters: Any) -> Environment:
     """The templates, which find the language of their page in `language`. They name their own texts with `_`, where a
     per cent sign is written twice; a text that a table holds has the filter `say`, an error `sentence`. Further filters
     are given."""
-    made = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True)
+    made = Environment(loader=FileSystemLoader(HERE / "templates"), autoescape=True, auto_reload=False)
     named, known = cast("dict[str, Any]", made.globals), cast("dict[str, Any]", made.filters)  # typed by what they hold
     named["_"] = _text
     known |= {"say": _say, "sentence": _sentence, "number": _number, **filters}

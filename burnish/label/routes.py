@@ -11,9 +11,9 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from burnish.errors import DataError
 from burnish.label import service
 from burnish.label.desk import RIGHTS, At, Desk, Found, Judge, OwnTask, SignedForm
-from burnish.label.door import Visitor
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
 from burnish.label.talking import conversation_page, is_open
+from burnish.label.turn import HowFar, how_far, turn
 from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
@@ -47,14 +47,14 @@ def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str 
     """The visitor's next task; in a live campaign, without one, the conversation. Asking again shows the same, so that
     a reload does no harm. Before there is another, what they judged without critiques is looked at once more with them,
     where the campaign has it so."""
-    if again := _second_look(at, who, campaign):
-        return RedirectResponse(again, 303)
-    task = service.next_task(at.store, campaign.id, who.person.id)
-    if task is None and is_open(campaign, who):
+    found = turn(at.store, campaign.id, who.person.id)
+    if found.again is not None:
+        return RedirectResponse(f"/campaigns/{campaign.id}/tasks/{found.again}", 303)
+    if found.task is not None:
+        return _task_page(request, at, campaign, found.task, found.far, saved=saved)
+    if is_open(campaign, who):
         return conversation_page(request, at, who, campaign, saved=saved)
-    if task is None:
-        return at.page(request, "done.html", campaign=campaign, saved=saved, **_how_far(at, who, campaign))
-    return _task_page(request, at, who, campaign, task, saved=saved)
+    return at.page(request, "done.html", campaign=campaign, saved=saved, **_shown(found.far))
 
 
 @router.get("/campaigns/{campaign}/tasks/{task}")
@@ -65,7 +65,8 @@ def show_answer(request: Request, at: At, who: Judge, campaign: Found, task: Own
         return RedirectResponse(f"/campaigns/{campaign.id}", 303)
     task = service.look(at.store, task.id)
     second = {"second": "1"} if task.critiques and not said.aided else {}
-    return _task_page(request, at, who, campaign, task, filled={"again": "1", **second, **fill(said, campaign, task)})
+    filled = {"again": "1", **second, **fill(said, campaign, task)}
+    return _task_page(request, at, campaign, task, how_far(at.store, campaign.id, who.person.id), filled=filled)
 
 
 @router.post("/campaigns/{campaign}/tasks/{task}")
@@ -80,26 +81,23 @@ def answer_task(request: Request, at: At, who: Judge, form: SignedForm, campaign
             ranks, details = read(form, campaign, task)
             service.submit(at.store, task=task.id, submission=submission, ranks=ranks, details=details, revise=again)
     except DataError as error:
-        return _task_page(request, at, who, campaign, task, 422, error=error.problems[0], filled=form)
-    onward = f"/tasks/{task.id}/lesson" if service.lesson(at.store, task.id) else "?saved=1"
-    address = _second_look(at, who, campaign) or f"/campaigns/{campaign.id}{onward}"
+        far = how_far(at.store, campaign.id, who.person.id)
+        return _task_page(request, at, campaign, task, far, 422, error=error.problems[0], filled=form)
+    again = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
+    taught = campaign.training and service.lesson(at.store, task.id)
+    onward = f"/tasks/{again}" if again else f"/tasks/{task.id}/lesson" if taught else "?saved=1"
+    address = f"/campaigns/{campaign.id}{onward}"
     if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
         return JSONResponse({"next": address})
     return RedirectResponse(address, 303)
 
 
-def _second_look(at: Desk, who: Visitor, campaign: Campaign) -> str | None:
-    task = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
-    return None if task is None else f"/campaigns/{campaign.id}/tasks/{task}"
-
-
 def _task_page(
-    request: Request, at: Desk, who: Visitor, campaign: Campaign, task: Task, status: int = 200, **context: Any
+    request: Request, at: Desk, campaign: Campaign, task: Task, far: HowFar, status: int = 200, **context: Any
 ) -> Response:
-    asked = {**WORDS, **_how_far(at, who, campaign), "campaign": campaign, "task": task, "submission": str(uuid4())}
+    asked = {**WORDS, **_shown(far), "campaign": campaign, "task": task, "submission": str(uuid4())}
     return at.page(request, "task.html", status, **{"filled": {}, **context, **asked})
 
 
-def _how_far(at: Desk, who: Visitor, campaign: Campaign) -> dict[str, Any]:
-    share, last, training = service.how_far(at.store, campaign.id, who.person.id)
-    return {"share": share, "last": last, "training": training}
+def _shown(far: HowFar) -> dict[str, Any]:
+    return {"share": far.share, "last": far.last, "training": far.training}

@@ -26,7 +26,7 @@ from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.disputes import Dispute
 from burnish.store.duels import Duels
 from burnish.store.events import Event
-from burnish.store.gold import Lesson, Training
+from burnish.store.gold import Lesson
 from burnish.store.session import Store
 from burnish.store.settlements import Settlement
 from burnish.store.views import Annotator, AnnotatorKind, Campaign, Counts, Judgement, Role, Share, Standing, Task
@@ -242,14 +242,6 @@ def lesson(store: Store, task: int) -> Lesson | None:
     """What to show after this task, if it was one of a training."""
     with store.reading() as session:
         return gold.lesson(session, task)
-
-
-def how_far(store: Store, campaign: int, annotator: int) -> tuple[Share, int | None, Training]:
-    """How far one person is, the task that they answered last, and how far they are with the gold questions."""
-    with store.reading() as session:
-        done = tasks.share(session, campaign, annotator)
-        last = tasks.last_answered(session, campaign, annotator)
-        return done, last, gold.training(session, campaign, annotator)
 
 
 def set_training(store: Store, campaign: int, training: int, pass_mark: float, *, by: Annotator) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from burnish.errors import ConfigError, Problem
 from burnish.judge.pairwise import Comparison, compare_by_model
 from burnish.records.durable import digest_value
-from burnish.store import elsewhere, queries
+from burnish.store import elsewhere, leases, queries
 from burnish.store.ranks import dense
 from burnish.store.session import Store
 from burnish.store.views import Item
@@ -88,7 +88,7 @@ def advise(store: Store, campaign: str, judge: Generator, adviser: Adviser, prog
         seconds = (time.monotonic() - began) / len(chunk)
         with store.transaction() as session:
             for item, comparisons in zip(chunk, said, strict=True):
-                if adviser.counts and not elsewhere.has_room(session, item.id, annotator):
+                if adviser.counts and not leases.has_seat(session, item.id, annotator, queries.clock(None)):
                     counts["full"] += 1
                     continue
                 readable = all(each.readable for each in comparisons)

@@ -12,6 +12,9 @@ from burnish.errors import BurnishError
 
 BUSY_MS = 10_000
 """How long a transaction waits for another's lock."""
+KEPT = 16
+"""Connections that stay open. Opening one costs as much as a page: of fewer than ask at once, some would be opened anew
+each time."""
 REFUSED = "Nothing was half written. Make room or wait for the other program, then run the same command."
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 from sqlalchemy import Select, func, literal_column, select
 from sqlalchemy.orm import Session
@@ -71,7 +72,7 @@ def _open(campaign: int) -> Select[ItemRow]:
 def _read(session: Session, rows: Sequence[ItemRow], reader: int) -> list[Dispute]:
     said: dict[int, list[Judgement]] = {row.id: [] for row in rows}
     wanted = judgement_rows().where(JudgementRow.item_id.in_(said), JudgementRow.ranks.is_not(None), leases.COUNTS)
-    for judgement in map(as_judgement, session.execute(wanted)):
+    for judgement in starmap(as_judgement, session.execute(wanted)):
         said[judgement.item].append(judgement)
     person = session.get_one(AnnotatorRow, reader)
     return [_dispute(session, row, said[row.id], person) for row in rows]

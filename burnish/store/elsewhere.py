@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from burnish.errors import Problem, StoreError
 from burnish.store import leases, tasks
 from burnish.store.queries import campaign_row, clock
-from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
+from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, ItemRow, JudgementRow
 from burnish.store.views import Campaign
 
 
@@ -38,7 +38,7 @@ def record(
     """
     new = session.scalar(select(JudgementRow.id).where(JudgementRow.submission == submission)) is None
     row, person, now = session.get_one(ItemRow, item), session.get_one(AnnotatorRow, annotator), clock(now)
-    if new and ranks and person.counts and not has_room(session, item, annotator, now):
+    if new and ranks and person.counts and not leases.has_seat(session, item, annotator, now):
         overlap = campaign_row(session, row.campaign_id).overlap
         mend = "Import into a campaign of its own, or one that asks for more judgements of each item."
         raise StoreError(
@@ -67,12 +67,6 @@ def require_order(campaign: Campaign) -> None:
     if campaign.kind not in ("pairwise", "ranking"):
         found = f"asks for a {campaign.kind.replace('_', ' or ')}, and not which answer is better"
         raise StoreError(Problem(f"campaign {campaign.name}", found, "Give one of the kind pairwise or ranking."))
-
-
-def has_room(session: Session, item: int, annotator: int, now: datetime | None = None) -> bool:
-    """Whether a judgement of this annotator's would have a seat. A live lease of somebody else keeps its own."""
-    room = select(ItemRow.id).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-    return session.scalar(room.where(ItemRow.id == item, leases.has_seat(annotator, clock(now)))) is not None
 
 
 def _held(session: Session, item: ItemRow, annotator: int, now: datetime) -> AssignmentRow:

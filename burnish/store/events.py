@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, Said, StoreError
@@ -22,6 +22,8 @@ from burnish.store.schema import EventRow
 GENESIS = "0" * 64
 PAGE = 100
 """Lines that are read at once."""
+_ADD = insert(EventRow)
+_LAST = select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,24 +46,15 @@ def append(
     session: Session, *, at: datetime, actor: str, verb: str, target: str, payload: Mapping[str, Any] | None = None
 ) -> None:
     """One more line. Needs the writer's transaction: the line before must not change meanwhile."""
-    last = session.scalars(select(EventRow).order_by(EventRow.seq.desc()).limit(1)).first()
-    row = EventRow(
-        seq=last.seq + 1 if last else 1,
-        at=at,
-        actor=actor,
-        verb=verb,
-        target=target,
-        payload=dict(payload or {}),
-        previous=last.hash if last else GENESIS,
-    )
-    row.hash = _hash(row)
-    session.add(row)
-    session.flush()
+    seq, last = head(session)
+    line = {"seq": seq + 1, "at": at, "actor": actor, "verb": verb, "target": target, "payload": dict(payload or {})}
+    line["previous"] = last
+    session.connection().execute(_ADD, {**line, "hash": _hash(EventRow(**line))})
 
 
 def head(session: Session) -> tuple[int, str]:
     """Number and hash of the last line; (0, zeros) for an empty log."""
-    last = session.execute(select(EventRow.seq, EventRow.hash).order_by(EventRow.seq.desc()).limit(1)).first()
+    last = session.execute(_LAST).first()
     return (last.seq, last.hash) if last else (0, GENESIS)
 
 

@@ -8,12 +8,13 @@ What counts is what a person said of it first: a second thought may come from a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from itertools import combinations
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
@@ -100,9 +101,8 @@ def every(assistance: str) -> int:
 def training(session: Session, campaign: int, annotator: int) -> Training:
     """How far this person is."""
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
-    seen = _seen(session, campaign, annotator)
+    seen, left = _seen(session, campaign, annotator), _left(session, campaign, person)
     answered = tuple(Answered(task=task, score=score(said, gold)) for task, said, gold in seen if said)
-    left = session.scalar(select(func.count()).select_from(_unseen(campaign, person).subquery())) or 0
     wanted = min(owner.training, len(seen) + left)
     after = passed_after([each.score for each in answered], wanted, owner.pass_mark)
     return Training(answered=answered, wanted=wanted, passed_after=after, left=left)
@@ -112,20 +112,19 @@ def next_item(session: Session, owner: CampaignRow, person: AnnotatorRow, now: d
     """What this person is given next: in training a gold question or nothing, later one in EVERY times (or in
     EVERY_MEASURED), as a draw of campaign, person and number of the task decides, so that asking again changes
     nothing."""
-    unseen = session.scalars(_unseen(owner.id, person).limit(1)).first()
+    looking, reads_all = leases.looking(owner.id, person, now), not person.languages
+    unseen = session.scalars(_first(_unseen, reads_all), looking).first()
     if owner.training and training(session, owner.id, person.id).passed_after is None:
         return unseen
     if unseen and _is_due(session, owner, person):
         return unseen
-    other = session.scalars(leases.open_items(owner.id, person, now).limit(1)).first()
+    other = session.scalars(_first(leases.open_items, reads_all), looking).first()
     return other or (unseen if owner.assistance != "none" else None)
 
 
 def left(session: Session, owner: CampaignRow, person: AnnotatorRow) -> int:
     """How many of them a person will surely be given: in a campaign that measures what critiques do, all."""
-    if owner.assistance == "none":
-        return 0
-    return session.scalar(select(func.count()).select_from(_unseen(owner.id, person).subquery())) or 0
+    return 0 if owner.assistance == "none" else _left(session, owner.id, person)
 
 
 def lesson(session: Session, task: int) -> Lesson | None:
@@ -197,15 +196,26 @@ def _seen(session: Session, campaign: int, annotator: int) -> list[tuple[int, tu
     ]
 
 
-def _unseen(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
-    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == person.id)
-    unseen = select(ItemRow).where(ItemRow.campaign_id == campaign, ~leases.NOT_GOLD, ~answered)
-    if person.languages:
-        unseen = unseen.where(or_(ItemRow.language.is_(None), ItemRow.language.in_(person.languages)))
-    return unseen.order_by(ItemRow.position)
+@cache
+def _unseen(reads_all: bool) -> Select[ItemRow]:
+    """Gold questions that a person reads and has not answered, in the campaign's order."""
+    return leases.items_for(~leases.NOT_GOLD, reads_all).order_by(ItemRow.position)
+
+
+@cache
+def _first(of: Callable[[bool], Select[ItemRow]], reads_all: bool) -> Select[ItemRow]:
+    return of(reads_all).limit(1)
+
+
+@cache
+def _counted(reads_all: bool) -> Select[int]:
+    return select(func.count()).select_from(_unseen(reads_all).with_only_columns(ItemRow.id).subquery())
+
+
+def _left(session: Session, campaign: int, person: AnnotatorRow) -> int:
+    return session.scalar(_counted(not person.languages), leases.looking(campaign, person)) or 0
 
 
 def _is_due(session: Session, owner: CampaignRow, person: AnnotatorRow) -> bool:
-    mine = (AssignmentRow.annotator_id == person.id, AssignmentRow.campaign_id == owner.id)
-    done = session.scalar(select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None)))
+    done = leases.done(session, owner.id, person.id)
     return int(digest_value(["gold", owner.key, person.handle, done])[:8], 16) % every(owner.assistance) == 0

@@ -8,7 +8,10 @@ that an adjudicator has settled.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -16,7 +19,9 @@ from sqlalchemy import (
     ColumnElement,
     ScalarSelect,
     Select,
+    Update,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -51,21 +56,20 @@ SETTLED = exists().where(
     exists().where(_JUDGE.id == SettlementRow.annotator_id, _JUDGE.standing != "withdrawn"),
 )
 """Of an ItemRow: an adjudicator decided its order, and their work was not withdrawn."""
-UNSYNCED = {"synchronize_session": False}
-"""What is counted is read again from the database, never from objects that a session holds."""
+CAMPAIGN, PERSON, NOW = bindparam("campaign"), bindparam("person"), bindparam("now")
+"""What statements are given when they are asked (`looking`). Those of every page are built once: building one takes
+longer than asking it."""
 
 
-def recount(session: Session, which: ColumnElement[bool]) -> None:
-    """Count anew what these items have: seats, and how far people are at odds. Every write that changes what is judged
-    ends with it."""
-    counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
-    session.execute(update(ItemRow).where(which).values(counts), execution_options=UNSYNCED)
-    overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
-    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, NOT_GOLD, ~SETTLED)
-    seats = case((wanting, overlap - ItemRow.judged), else_=0)
-    alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
-    session.execute(update(ItemRow).where(which).values(open_seats=seats, opposed=alone), execution_options=UNSYNCED)
-    _count_opposed(session, which)
+def recount(session: Session, item: int) -> None:
+    """Count anew what an item has: seats, and how far people are at odds. Every write that changes what is judged ends
+    with this or with `recount_all`."""
+    _OF_ONE.execute(session, {"item": item})
+
+
+def recount_all(session: Session, which: ColumnElement[bool]) -> None:
+    """As `recount`, of all these items."""
+    _recounting(which).execute(session, {})
 
 
 def touched_by(annotator: int) -> ColumnElement[bool]:
@@ -74,19 +78,25 @@ def touched_by(annotator: int) -> ColumnElement[bool]:
     return or_(ItemRow.id.in_(said), ItemRow.id.in_(decided))
 
 
-def _count_opposed(session: Session, which: ColumnElement[bool]) -> None:
-    """Of items that several people judged."""
-    said = select(JudgementRow.item_id, JudgementRow.ranks, JudgementRow.details)
-    said = said.join(ItemRow, ItemRow.id == JudgementRow.item_id)
-    said = said.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS).order_by(
-        JudgementRow.item_id
-    )
-    found = [
-        {"id": item, "opposed": opposed([as_compared(ranks, details) for _, ranks, details in rows])}
-        for item, rows in groupby(session.execute(said), key=lambda row: row[0])
-    ]
-    if found:
-        session.execute(update(ItemRow), found)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recount:
+    """The statements that count items anew."""
+
+    said: Update
+    seats: Update
+    """Of what `said` has counted."""
+    orders: Select[int, list[int] | None, dict[str, Any] | None]
+    """(item, ranks, details) of what several people said, by item."""
+
+    def execute(self, session: Session, which: Mapping[str, Any]) -> None:
+        session.connection().execute(self.said, which)  # objects that a session holds are not what is counted
+        session.connection().execute(self.seats, which)
+        found = [
+            {"id": item, "opposed": opposed([as_compared(ranks, details) for _, ranks, details in rows])}
+            for item, rows in groupby(session.execute(self.orders, which), key=lambda row: row[0])
+        ]
+        if found:
+            session.execute(update(ItemRow), found)
 
 
 def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
@@ -95,50 +105,99 @@ def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
     return found.correlate(ItemRow).scalar_subquery()
 
 
+def _recounting(which: ColumnElement[bool]) -> _Recount:
+    counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
+    overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
+    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, NOT_GOLD, ~SETTLED)
+    seats = case((wanting, overlap - ItemRow.judged), else_=0)
+    alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
+    orders = select(JudgementRow.item_id, JudgementRow.ranks, JudgementRow.details)
+    orders = orders.join(ItemRow, ItemRow.id == JudgementRow.item_id)
+    orders = orders.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS)
+    return _Recount(
+        said=update(ItemRow).where(which).values(counts),
+        seats=update(ItemRow).where(which).values(open_seats=seats, opposed=alone),
+        orders=orders.order_by(JudgementRow.item_id),
+    )
+
+
+_OF_ONE = _recounting(ItemRow.id == bindparam("item"))
 OPEN = ItemRow.open_seats > literal_column("0")
 """Of an ItemRow: someone is still to judge it. The 0 is written out, not bound, or SQLite would not see that the index
 `ix_item_open` fits."""
 
 
-def has_seat(annotator: int, now: datetime) -> ColumnElement[bool]:
-    """Of (ItemRow, CampaignRow): a seat is free for this person, their own lease not counted. Gold is for everybody."""
+def _has_seat() -> ColumnElement[bool]:
     others = (
         select(func.count())
         .select_from(AssignmentRow)
         .where(
-            AssignmentRow.item_id == ItemRow.id,
-            AssignmentRow.annotator_id != annotator,
-            AssignmentRow.leased_until > now,
+            AssignmentRow.item_id == ItemRow.id, AssignmentRow.annotator_id != PERSON, AssignmentRow.leased_until > NOW
         )
     )
     leased = others.correlate(ItemRow).scalar_subquery()
     return or_(~NOT_GOLD, ItemRow.judged + leased < CampaignRow.overlap)
 
 
-def unanswered_items(campaign: int, person: AnnotatorRow) -> Select[ItemRow]:
-    """Items that someone is still to judge, that this person reads and has not answered."""
-    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == person.id)
-    waiting = select(ItemRow).where(ItemRow.campaign_id == campaign, OPEN, ~answered)
-    if not person.languages:
-        return waiting
-    return waiting.where(or_(ItemRow.language.is_(None), ItemRow.language.in_(person.languages)))
+HAS_SEAT = _has_seat()
+"""Of (ItemRow, CampaignRow): a seat is free for PERSON at NOW, their own lease not counted. Gold is for everybody."""
+_SEATED = (
+    select(ItemRow.id)
+    .join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    .where(ItemRow.id == bindparam("item"), HAS_SEAT)
+)
+_READ = or_(ItemRow.language.is_(None), ItemRow.language.in_(bindparam("languages", expanding=True)))
 
 
-def open_items(campaign: int, person: AnnotatorRow, now: datetime) -> Select[ItemRow]:
-    """Items that this person could be given now, in the campaign's order: those that have a seat that nobody holds."""
-    free = unanswered_items(campaign, person).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-    return free.where(has_seat(person.id, now)).order_by(ItemRow.position)
+def has_seat(session: Session, item: int, annotator: int, now: datetime) -> bool:
+    """Whether a judgement of this annotator's would have a seat. A live lease of somebody else keeps its own."""
+    return session.scalar(_SEATED, {"item": item, "person": annotator, "now": now}) is not None
 
 
-def held_item(campaign: int, annotator: int, now: datetime) -> Select[ItemRow]:
-    """The item that this person holds a live lease on and has not answered."""
-    return (
-        select(ItemRow)
-        .join(AssignmentRow, AssignmentRow.item_id == ItemRow.id)
-        .where(AssignmentRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
-        .where(AssignmentRow.leased_until > now)
-        .order_by(ItemRow.position)
-    )
+def looking(campaign: int, person: AnnotatorRow, now: datetime | None = None) -> dict[str, Any]:
+    """What the statements about the items for a person are given."""
+    return {"campaign": campaign, "person": person.id, "languages": person.languages, "now": now}
+
+
+def items_for(which: ColumnElement[bool], reads_all: bool) -> Select[ItemRow]:
+    """Such items of a campaign that a person reads and has not answered."""
+    answered = exists().where(JudgementRow.item_id == ItemRow.id, JudgementRow.annotator_id == PERSON)
+    found = select(ItemRow).where(ItemRow.campaign_id == CAMPAIGN, which, ~answered)
+    return found if reads_all else found.where(_READ)
+
+
+@cache
+def unanswered_items(reads_all: bool) -> Select[ItemRow]:
+    """Items that someone is still to judge, that a person reads and has not answered."""
+    return items_for(OPEN, reads_all)
+
+
+@cache
+def open_items(reads_all: bool) -> Select[ItemRow]:
+    """Items that a person could be given now, in the campaign's order: those that have a seat that nobody holds."""
+    free = unanswered_items(reads_all).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
+    return free.where(HAS_SEAT).order_by(ItemRow.position)
+
+
+_DONE = select(func.count()).where(
+    AssignmentRow.annotator_id == PERSON, AssignmentRow.campaign_id == CAMPAIGN, AssignmentRow.leased_until.is_(None)
+)
+
+
+def done(session: Session, campaign: int, annotator: int) -> int:
+    """How many tasks a person has judged or skipped."""
+    return session.scalar(_DONE, {"campaign": campaign, "person": annotator}) or 0
+
+
+HELD_ITEM = (
+    select(ItemRow)
+    .join(AssignmentRow, AssignmentRow.item_id == ItemRow.id)
+    .where(AssignmentRow.campaign_id == CAMPAIGN, AssignmentRow.annotator_id == PERSON)
+    .where(AssignmentRow.leased_until > NOW)
+    .order_by(ItemRow.position)
+    .limit(1)
+)
+"""The item that a person holds a live lease on and has not answered."""
 
 
 def shown_order(campaign: CampaignRow, item: ItemRow, annotator: AnnotatorRow, answers: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Select, select
 
 from burnish.store.details import Asks, Details
 from burnish.store.live import Live
@@ -99,9 +99,8 @@ def judgement_rows() -> Select[JudgementRow, str, str]:
     )
 
 
-def as_judgement(found: Row[JudgementRow, str, str]) -> Judgement:
-    """A row of `judgement_rows`."""
-    row, prompt_id, annotator = found
+def as_judgement(row: JudgementRow, prompt_id: str, annotator: str) -> Judgement:
+    """A row of `judgement_rows`. `annotator` is a handle."""
     return Judgement(
         id=row.id,
         submission=row.submission,

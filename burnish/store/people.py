@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import Select, delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, Said, StoreError
@@ -34,6 +34,11 @@ GONE = "removed "
 """How the name of someone who was removed begins. Nobody chooses such a name, or a removal could meet it."""
 SYSTEM = "system"
 """Who acts from the command line."""
+_VISITOR = (
+    select(AnnotatorRow)
+    .join(VisitRow, VisitRow.annotator_id == AnnotatorRow.id)
+    .where(VisitRow.digest == bindparam("digest"), VisitRow.until > bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,10 +126,8 @@ def enter(session: Session, annotator: int, now: datetime | None = None) -> str:
 
 def visitor(session: Session, token: str, now: datetime | None = None) -> Annotator | None:
     """Whose cookie this is."""
-    visit = session.get(VisitRow, _digest(token))
-    return (
-        as_annotator(session.get_one(AnnotatorRow, visit.annotator_id)) if visit and visit.until > clock(now) else None
-    )
+    row = session.scalars(_VISITOR, {"digest": _digest(token), "now": clock(now)}).one_or_none()
+    return row and as_annotator(row)
 
 
 def leave(session: Session, token: str) -> None:
@@ -158,7 +161,7 @@ def set_standing(
     _sign_out(session, annotator)
     _revoke_given(session, row)
     session.flush()
-    leases.recount(session, leases.touched_by(annotator))
+    leases.recount_all(session, leases.touched_by(annotator))
     _log(session, clock(now), by, "person.standing", row.handle, {"standing": standing})
 
 

@@ -7,8 +7,10 @@ the same reason, and no transaction ever has to be tried again. It ends with its
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine
+from sqlalchemy import URL, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from burnish.errors import BurnishError, ConfigError, DataError, MachineError, Problem
@@ -25,10 +27,17 @@ shut down, system."""
 def _connect(url: URL) -> Engine:
     given = url.set(drivername="postgresql+pg8000", password=url.password or os.environ.get("PGPASSWORD"))
     try:
-        return create_engine(given, pool_size=4, max_overflow=16, pool_pre_ping=True)
+        driver = import_module("burnish.store.prepared")
     except ModuleNotFoundError as error:
         found = "PostgreSQL needs the package pg8000, which is not installed"
         raise ConfigError(Problem("store", found, "Run: pip install 'burnish[postgres]'")) from error
+    engine = create_engine(given, pool_size=backend.KEPT, max_overflow=4, pool_pre_ping=True)
+
+    def connect(_dialect: Any, _record: Any, where: list[Any], how: dict[str, Any]) -> Any:
+        return driver.Connection(*where, **how)
+
+    event.listen(engine, "do_connect", connect)
+    return engine
 
 
 def _fault(place: str, error: DBAPIError) -> BurnishError | None:
@@ -47,11 +56,12 @@ def _fault(place: str, error: DBAPIError) -> BurnishError | None:
 _NEWEST = "set transaction isolation level read committed, read write"
 _WAIT = f"set local lock_timeout = {backend.BUSY_MS}"
 _LOCK = f"select pg_advisory_xact_lock({WRITERS})"
+_WRITING = (f"{_NEWEST}; {_WAIT}; {_LOCK}",)
 POSTGRES = Backend(
     connect=_connect,
-    writing=(_NEWEST, _WAIT, _LOCK),
+    writing=_WRITING,
     reading=("set transaction isolation level repeatable read, read only",),
-    migrating=(_NEWEST, _WAIT, _LOCK),
+    migrating=_WRITING,
     bare=(),
     fault=_fault,
 )

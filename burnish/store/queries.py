@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from heapq import nsmallest
+from itertools import starmap
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, func, literal_column, select
+from sqlalchemy import ColumnElement, bindparam, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError, nearest
@@ -40,6 +41,8 @@ from burnish.types import Prompt
 AT_ONCE = 500
 """Ids asked for in one statement."""
 Id = TypeVar("Id", int, str)
+_TEXTS = select(AnswerRow.text).where(AnswerRow.item_id == bindparam("item")).order_by(AnswerRow.position)
+_CAMPAIGN = select(CampaignRow).where(CampaignRow.id == bindparam("campaign"))
 ALL = ItemRow.judged >= literal_column("0")
 """Of an ItemRow: anything, in the words of the index `ix_item_counts`."""
 
@@ -168,6 +171,12 @@ def campaign(session: Session, campaign: int) -> Campaign:
     return as_campaign(campaign_row(session, campaign))
 
 
+def find(session: Session, campaign: int) -> Campaign | None:
+    """As `campaign`; None where there is none."""
+    found = session.scalars(_CAMPAIGN, {"campaign": campaign}).one_or_none()
+    return as_campaign(found) if found else None
+
+
 def find_campaign(session: Session, key: str) -> Campaign | None:
     found = session.scalars(select(CampaignRow).where(CampaignRow.key == key)).one_or_none()
     return as_campaign(found) if found else None
@@ -236,8 +245,7 @@ def answered_by(session: Session, campaign: int, annotator: int) -> set[int]:
 
 def texts(session: Session, item: int) -> list[str]:
     """An item's answers in their own order."""
-    found = select(AnswerRow.text).where(AnswerRow.item_id == item).order_by(AnswerRow.position)
-    return list(session.scalars(found))
+    return list(session.scalars(_TEXTS, {"item": item}))
 
 
 def progress(session: Session, campaign: int) -> Counts:
@@ -308,7 +316,7 @@ def _items(session: Session, which: ColumnElement[bool]) -> list[Item]:
 
 
 def _said(session: Session, *which: ColumnElement[bool]) -> list[Judgement]:
-    said = map(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
+    said = starmap(as_judgement, session.execute(judgement_rows().where(*which, leases.NOT_GOLD)))
     return sorted(said, key=lambda judgement: (judgement.prompt_id, judgement.annotator))
 
 

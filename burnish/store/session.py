@@ -36,6 +36,8 @@ class Store:
     url: URL
     backend: Backend
     engine: Engine
+    _engines: dict[tuple[str, ...], Engine] = field(init=False, default_factory=dict, repr=False, compare=False)
+    """The same engine by how its transactions begin."""
     _turn: Lock = field(init=False, default_factory=Lock, repr=False, compare=False)
     """Of this process's writers. SQLite lets each ask again and again, and who is unlucky waits too long."""
 
@@ -83,8 +85,9 @@ class Store:
 
     @contextmanager
     def _session(self, begin: tuple[str, ...]) -> Generator[Session]:
-        engine = self.engine.execution_options(burnish_begin=begin)
-        with self._faults(), Session(engine, expire_on_commit=False) as session:
+        if begin not in self._engines:
+            self._engines[begin] = self.engine.execution_options(burnish_begin=begin)
+        with self._faults(), Session(self._engines[begin], expire_on_commit=False) as session:
             yield session
 
     @contextmanager

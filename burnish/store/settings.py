@@ -57,6 +57,6 @@ def change(
         changed["guideline_version"] = row.guideline_version
     session.flush()
     if "overlap" in changed:
-        leases.recount(session, ItemRow.campaign_id == campaign)
+        leases.recount_all(session, ItemRow.campaign_id == campaign)
     actor = by.handle if by else "system"
     events.append(session, at=clock(now), actor=actor, verb="campaign.settings", target=row.key, payload=changed)

@@ -92,7 +92,7 @@ def settle(
     )
     session.add(made)
     session.flush()
-    leases.recount(session, ItemRow.id == item)
+    leases.recount(session, item)
     payload = {"item": item, "prompt": row.prompt_id, "ranks": own, "note": note, "supersedes": over}
     events.append(session, at=now, actor=person.handle, verb="item.settle", target=made.id, payload=payload)
     return _of_item(session, item)

@@ -39,7 +39,7 @@ def _connect(url: URL) -> Engine:
         raise MachineError(
             Problem(str(path), f"cannot be opened ({error.strerror})", "Choose another path.")
         ) from error
-    engine = create_engine(url, pool_size=4, max_overflow=-1)
+    engine = create_engine(url, pool_size=backend.KEPT, max_overflow=-1)
     event.listen(engine, "connect", _set_up)
     return engine
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID, uuid5
 
-from sqlalchemy import func, select
+from sqlalchemy import Row, Select, and_, bindparam, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
@@ -20,7 +21,7 @@ from burnish.store import assistance, critiques, events, gold, leases
 from burnish.store.conversations import pending
 from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.kinds import settled
-from burnish.store.mapping import as_campaign, as_judgement, as_task, judgement_rows
+from burnish.store.mapping import as_campaign, as_judgement, as_task
 from burnish.store.queries import campaign_row, clock, texts
 from burnish.store.ranks import own_order
 from burnish.store.schema import AnnotatorRow, AssignmentRow, CampaignRow, ItemRow, JudgementRow
@@ -31,6 +32,36 @@ JUDGEMENTS = UUID("5b1f1d9e-6c0e-4a55-9c86-2f8a4c7d1e03")
 
 COUNTED = 1000
 """How many of the items that are left to a person are counted: nobody needs to know of more."""
+
+_MET = (
+    select(CampaignRow, AnnotatorRow)
+    .join_from(CampaignRow, AnnotatorRow, true())
+    .where(CampaignRow.id == leases.CAMPAIGN, AnnotatorRow.id == leases.PERSON)
+)
+_HELD = (
+    select(AssignmentRow, ItemRow, AnnotatorRow, CampaignRow)
+    .join(ItemRow, ItemRow.id == AssignmentRow.item_id)
+    .join(AnnotatorRow, AnnotatorRow.id == AssignmentRow.annotator_id)
+    .join(CampaignRow, CampaignRow.id == AssignmentRow.campaign_id)
+    .where(AssignmentRow.id == bindparam("task"))
+)
+_MINE = select(AssignmentRow).where(
+    AssignmentRow.item_id == bindparam("item"), AssignmentRow.annotator_id == leases.PERSON
+)
+_LAST_ANSWERED = (
+    select(AssignmentRow.id)
+    .where(
+        AssignmentRow.campaign_id == leases.CAMPAIGN,
+        AssignmentRow.annotator_id == leases.PERSON,
+        AssignmentRow.leased_until.is_(None),
+    )
+    .order_by(AssignmentRow.shown.desc(), AssignmentRow.id.desc())
+    .limit(1)
+)
+_OF_TASK = and_(JudgementRow.assignment_id == bindparam("task"), leases.LATEST)
+_LAST = select(JudgementRow).where(_OF_TASK)
+_BEFORE = select(JudgementRow).where(or_(JudgementRow.submission == bindparam("submission"), _OF_TASK))
+"""The last revision of a task, and what was kept of a submission."""
 
 
 def next_task(
@@ -47,10 +78,10 @@ def next_task(
     item = _wanted(session, owner, person, now, prompt_id) if given else None
     if item is None:
         return None
-    mine = select(AssignmentRow).where(AssignmentRow.item_id == item.id, AssignmentRow.annotator_id == annotator)
-    held = session.scalars(mine).one_or_none()
+    answers = texts(session, item.id)
+    held = session.scalars(_MINE, {"item": item.id, "person": annotator}).one_or_none()
     if held is None:
-        order = leases.shown_order(owner, item, person, len(texts(session, item.id)))
+        order = leases.shown_order(owner, item, person, len(answers))
         given = assistance.draw(session, owner, item, person)
         held = AssignmentRow(
             campaign_id=campaign, item_id=item.id, annotator_id=annotator, order=order, assistance=given
@@ -60,37 +91,49 @@ def next_task(
     if held.assistance == "before":
         held.advised = held.advised or now
     session.flush()
-    return _shown(session, held)
+    return _shown(session, held, item, answers)
+
+
+def met(session: Session, campaign: int, annotator: int) -> object:
+    """A campaign and a person, read at once. As long as somebody keeps what this returns, the session has both, and who
+    asks for one of them by its id asks no database."""
+    return session.execute(_MET, {"campaign": campaign, "person": annotator}).all()
 
 
 def task(session: Session, task: int) -> Task:
     """A task that was handed out, live or not."""
-    return _shown(session, _assignment(session, task))
+    held, item, _, _ = _held(session, task)
+    return _shown(session, held, item)
+
+
+def find(session: Session, task: int) -> Task | None:
+    """As `task`; None where there is none."""
+    found = session.execute(_HELD, {"task": task}).one_or_none()
+    return _shown(session, found[0], found[1]) if found else None
 
 
 def look(session: Session, task: int, now: datetime | None = None) -> Task:
     """A task that was judged, for its person to look at again. Critiques that come after the first judgement are before
     them from here on. Writes."""
-    held = _assignment(session, task)
-    last = _last(session, held)
+    held, item, _, _ = _held(session, task)
+    last = _last(session, task)
     if held.assistance == "after" and last and last.ranks and not last.aided:
         now = clock(now)
         held.advised, held.shown = held.advised or now, now
         session.flush()
-    return _shown(session, held)
+    return _shown(session, held, item)
 
 
 def said(session: Session, task: int) -> Judgement | None:
     """What its person says of a task now: their latest revision."""
-    last = _last(session, _assignment(session, task))
-    return last and _judgement(session, last.id)
+    _, item, person, _ = _held(session, task)
+    last = _last(session, task)
+    return last and as_judgement(last, item.prompt_id, person.handle)
 
 
 def last_answered(session: Session, campaign: int, annotator: int) -> int | None:
     """The task that this person answered, or skipped, as their last one here."""
-    mine = (AssignmentRow.campaign_id == campaign, AssignmentRow.annotator_id == annotator)
-    done = select(AssignmentRow.id).where(*mine, AssignmentRow.leased_until.is_(None))
-    return session.scalars(done.order_by(AssignmentRow.shown.desc(), AssignmentRow.id.desc()).limit(1)).first()
+    return session.scalars(_LAST_ANSWERED, {"campaign": campaign, "person": annotator}).first()
 
 
 def submit(
@@ -116,23 +159,24 @@ def submit(
     where critiques came in between. `chances` are a model's; who does not count needs no seat.
     """
     now = clock(now)
-    held = _assignment(session, task)
-    said, beside = _check(session, held, submission, ranks, details, skip)
-    known = session.scalars(select(JudgementRow).where(JudgementRow.submission == submission)).one_or_none()
-    if known:
+    held, item, person, owner = _held(session, task)
+    said, beside = _check(held, owner, submission, ranks, details, skip)
+    before = session.scalars(_BEFORE, {"task": task, "submission": submission}).all()
+    if known := next((row for row in before if row.submission == submission), None):
         if (known.assignment_id, known.ranks, known.details, known.skip) != (task, said, beside, skip):
             raise StoreError(Problem("submission", "was sent before with another answer, which is kept"))
-        return _judgement(session, known.id)
-    person = session.get_one(AnnotatorRow, held.annotator_id)
+        return as_judgement(known, item.prompt_id, person.handle)
     if person.standing != "active":
         raise StoreError(
             Problem(f"task {task}", "is of someone whose work is on hold; nothing more is taken from them")
         )
-    last = _last(session, held)
+    last = next(iter(before), None)
     if last and not revise:
         raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
-    if said and person.counts and not (last and last.ranks):
-        _refuse_full(session, held, now)
+    if said and person.counts and not (last and last.ranks) and not leases.has_seat(session, item.id, person.id, now):
+        # a live lease keeps its seat, so that only one that ran out can meet a full item
+        found = "was lent out for too long, and others have judged it since"
+        raise StoreError(Problem(f"task {task}", found, "Go on with the next one."))
     row = JudgementRow(
         id=str(uuid5(JUDGEMENTS, submission)),
         submission=submission,
@@ -151,23 +195,19 @@ def submit(
     session.add(row)
     held.leased_until = None
     session.flush()
-    leases.recount(session, ItemRow.id == held.item_id)
-    guideline = campaign_row(session, held.campaign_id).guideline_version
-    return _logged(session, _judgement(session, row.id), guideline)
+    leases.recount(session, item.id)
+    return _logged(session, as_judgement(row, item.prompt_id, person.handle), owner.guideline_version)
 
 
 def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
-    mine = (AssignmentRow.annotator_id == annotator, AssignmentRow.campaign_id == campaign)
-    done = select(func.count()).where(*mine, AssignmentRow.leased_until.is_(None))
-    owner = campaign_row(session, campaign)
+    owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
+    done = leases.done(session, campaign, annotator)
     if owner.live is not None:
-        return Share(done=session.scalar(done) or 0, left=int(pending(session, campaign, annotator) is not None))
-    person = session.get_one(AnnotatorRow, annotator)
-    waiting = leases.unanswered_items(campaign, person).limit(COUNTED).subquery()
-    left = session.scalar(select(func.count()).select_from(waiting)) or 0
+        return Share(done=done, left=int(pending(session, campaign, annotator) is not None))
+    left = session.scalar(_counted(not person.languages), leases.looking(campaign, person)) or 0
     left += gold.left(session, owner, person)
-    return Share(done=session.scalar(done) or 0, left=0 if owner.closed else left)
+    return Share(done=done, left=0 if owner.closed else left)
 
 
 def _wanted(
@@ -175,28 +215,30 @@ def _wanted(
 ) -> ItemRow | None:
     if owner.live is not None:
         return pending(session, owner.id, person.id)
+    looking = leases.looking(owner.id, person, now)
     if prompt_id is not None:
-        only = leases.open_items(owner.id, person, now).where(ItemRow.prompt_id == prompt_id)
-        return session.scalars(only).one_or_none()
-    held = session.scalars(leases.held_item(owner.id, person.id, now).limit(1)).first()
-    return held or gold.next_item(session, owner, person, now)
+        only = leases.open_items(not person.languages).where(ItemRow.prompt_id == prompt_id)
+        return session.scalars(only, looking).one_or_none()
+    return session.scalars(leases.HELD_ITEM, looking).first() or gold.next_item(session, owner, person, now)
 
 
-def _shown(session: Session, held: AssignmentRow) -> Task:
-    said = critiques.of_item(session, held.item_id) if held.advised else ()
-    return as_task(held, session.get_one(ItemRow, held.item_id), texts(session, held.item_id), said)
+def _shown(session: Session, held: AssignmentRow, item: ItemRow, answers: Sequence[str] | None = None) -> Task:
+    """`answers` where somebody has read them already."""
+    said = critiques.of_item(session, item.id) if held.advised else ()
+    return as_task(held, item, texts(session, item.id) if answers is None else answers, said)
 
 
-def _assignment(session: Session, task: int) -> AssignmentRow:
-    found = session.get(AssignmentRow, task)
+def _held(session: Session, task: int) -> Row[AssignmentRow, ItemRow, AnnotatorRow, CampaignRow]:
+    """All that belongs to a task. Raises StoreError where there is none."""
+    found = session.execute(_HELD, {"task": task}).one_or_none()
     if found is None:
         raise StoreError(Problem("task", f"there is no task {task} here"))
     return found
 
 
 def _check(
-    session: Session,
     held: AssignmentRow,
+    owner: CampaignRow,
     submission: str,
     ranks: Sequence[int] | None,
     details: Details,
@@ -211,7 +253,7 @@ def _check(
         if not 1 <= len(skip) <= 200:
             raise StoreError(Problem("skip", "needs a reason of 1 to 200 characters"))
         return None, None
-    asked = as_campaign(campaign_row(session, held.campaign_id))
+    asked = as_campaign(owner)
     shown = settled(asked.kind, asked.asks, len(held.order), ranks, details)
     return list(own_order(shown, held.order)), details.own_order(held.order).as_json() or None
 
@@ -225,22 +267,15 @@ def _taken(held: AssignmentRow, last: JudgementRow | None, now: datetime) -> flo
     return last.seconds + passed if held.advised and not last.aided else last.seconds
 
 
-def _last(session: Session, held: AssignmentRow) -> JudgementRow | None:
-    wanted = select(JudgementRow).where(JudgementRow.assignment_id == held.id, leases.LATEST)
-    return session.scalars(wanted).one_or_none()
+def _last(session: Session, task: int) -> JudgementRow | None:
+    return session.scalars(_LAST, {"task": task}).one_or_none()
 
 
-def _refuse_full(session: Session, held: AssignmentRow, now: datetime) -> None:
-    """A live lease keeps its seat, so that only a lease that ran out can meet a full item."""
-    room = select(ItemRow.id).join(CampaignRow, CampaignRow.id == ItemRow.campaign_id)
-    room = room.where(ItemRow.id == held.item_id, leases.has_seat(held.annotator_id, now))
-    if session.scalar(room) is None:
-        found = "was lent out for too long, and others have judged it since"
-        raise StoreError(Problem(f"task {held.id}", found, "Go on with the next one."))
-
-
-def _judgement(session: Session, judgement: str) -> Judgement:
-    return as_judgement(session.execute(judgement_rows().where(JudgementRow.id == judgement)).one())
+@cache
+def _counted(reads_all: bool) -> Select[int]:
+    """How many items are left to a person, up to COUNTED."""
+    waiting = leases.unanswered_items(reads_all).with_only_columns(ItemRow.id)
+    return select(func.count()).select_from(waiting.limit(COUNTED).subquery())
 
 
 def _logged(session: Session, said: Judgement, guideline: int) -> Judgement:

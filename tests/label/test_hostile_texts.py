@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from burnish.label import service
 from burnish.label.desk import COOKIE
 from burnish.label.door import LONGEST_NAME, Door, Visitor, clean_name
+from burnish.label.turn import asked
 from burnish.store import queries
 from burnish.store.details import Asks, Details
 from burnish.store.session import Store
@@ -83,9 +84,10 @@ def owner(store: Store, text: str, number: int) -> Visitor:
     """Somebody whose name is the text."""
     door = Door(store=store)
     name = clean_name(placed(text, f"own{number}", LONGEST_NAME))
-    found = door.visitor(door.join(service.invite(store, "owner"), name, PASSWORD))
-    assert found
-    return found
+    token = door.join(service.invite(store, "owner"), name, PASSWORD)
+    person = asked(store, token, None, None).person
+    assert person
+    return Visitor(token=token, person=person)
 
 
 def made(store: Store, text: str, number: int) -> tuple[int, int]:

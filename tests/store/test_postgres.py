@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, text
+from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from burnish.errors import ConfigError, DataError, MachineError
 from burnish.store import queries
 from burnish.store.session import Store, open_store
 from burnish.types import Message, Prompt
+
+from .conftest import ANSWERS
 
 
 @pytest.fixture
@@ -91,3 +94,34 @@ def test_a_server_that_goes_away_in_between_is_the_machines_fault(store: Store):
         write.execute(text("select pg_terminate_backend(pg_backend_pid())"))
     with store.transaction() as write:  # and the next connection is a fresh one
         queries.add_annotator(write, "Amina", "person")
+
+
+def test_a_connection_prepares_each_statement_once(
+    store: Store, fill: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+):
+    """And what comes after the most that it keeps is asked all the same."""
+    campaign = fill(store, items=2)
+    store.engine.dispose()
+    with store.transaction() as write:
+        known = write.execute(text("select count(*) from pg_prepared_statements where :one = 1"), {"one": 1}).scalar()
+        assert known == 1  # this one
+        assert {tuple(queries.texts(write, item)) for item in (1, 2, 1)} == {
+            tuple(f"{answer} {number}" for answer in ANSWERS) for number in (0, 1)
+        }
+        assert write.execute(text("select count(*) from pg_prepared_statements")).scalar() == 2
+        monkeypatch.setattr("burnish.store.prepared.MOST", 2)
+        assert [each.prompt.id for each in queries.items(write, campaign)] == ["p0", "p1"]
+        assert write.execute(text("select count(*) from pg_prepared_statements")).scalar() == 2
+
+
+def test_a_double_is_refused_as_what_it_is(store: Store, fill: Callable[..., int]):
+    fill(store)
+    double = text("insert into annotator (handle, name, kind, created) values (:who, :who, 'person', now())")
+    with store.transaction() as write:
+        write.execute(double, {"who": "Amina"})
+    with pytest.raises(IntegrityError), store.transaction() as write:
+        write.execute(double, {"who": "Amina"})
+    with pytest.raises(ProgrammingError), store.transaction() as write:
+        write.execute(text("select nothing from nowhere where :a = 1"), {"a": 1})
+    with store.transaction() as write:
+        assert [person.name for person in queries.annotators(write)] == ["Amina"]
