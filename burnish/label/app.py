@@ -45,9 +45,10 @@ from burnish.store.session import Store, open_store
 from burnish.store.views import Role
 
 HERE = Path(__file__).parent
-THREADS = 8
+THREADS = 16
 """Pages that are made at the same time. Python runs one thread at once, and each that waits for its turn again after
-asking the database costs the others: with 40, a judgement takes a tenth more."""
+asking the database costs the others: with 40, a judgement takes a tenth more and above. But who waits for a lock of the
+database has one too, and while all have, nobody is served."""
 NOTICES = {
     401: ("You are signed out", "Sign in again on the first page. What you saved is kept."),
     403: (
@@ -71,8 +72,6 @@ def create_app(store: Store, names: Sequence[str] = ()) -> FastAPI:
         title="burnish", openapi_url=None, docs_url=None, redoc_url=None, dependencies=here, lifespan=_serving
     )
     pages = environment(shown=texts.shown_here)
-    for name in pages.list_templates():
-        pages.get_template(name)  # compiled now, or each of the first who come at once would have it compiled
     templates, asking = Jinja2Templates(env=pages), Answering(store=store)
     app.state.desk = Desk(store=store, door=Door(store=store), templates=templates, answering=asking)
     for router in (
@@ -122,6 +121,7 @@ def configured(app: FastAPI, reach: Reach) -> uvicorn.Config:
     """How the application is served."""
     return uvicorn.Config(
         app,
+        http="h11",  # which bounds a request's headers; httptools takes as many as somebody sends
         log_level="warning",
         access_log=False,  # it would hold the tokens of links
         ssl_certfile=reach.certificate,
@@ -139,6 +139,9 @@ def link(store: Store, role: Role, reads: str, reach: Reach) -> str:
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncGenerator[None]:
     current_default_thread_limiter().total_tokens = THREADS
+    pages = app.state.desk.templates.env
+    for name in pages.list_templates(extensions=["html"]):
+        pages.get_template(name)  # compiled now, or each of the first who come at once would have it compiled
     yield
     app.state.desk.answering.close()
 

@@ -28,6 +28,8 @@ from burnish.store.views import Annotator, Campaign, Role, Task
 COOKIE = "burnish_session"
 WRITTEN = "burnish_written"
 """The cookie of someone who wants texts as they were written. An address with `?written=1` or `?written=0` sets it."""
+LARGEST_ID = 2**31 - 1
+"""What PostgreSQL's integers hold."""
 A_YEAR = 365 * 24 * 60 * 60
 Right = Literal["judge", "see", "adjudicate", "manage"]
 RIGHTS: Mapping[Right, frozenset[Role]] = {
@@ -73,8 +75,8 @@ class Desk:
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
         who = self.who(request)
         rights = {right for right in RIGHTS if who and has(who.person, right)}
-        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        context = {"visitor": who, "rights": rights, "here": asked if request.method == "GET" else "/", **context}
+        here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        context = {"visitor": who, "rights": rights, "here": here if request.method == "GET" else "/", **context}
         chosen = request.query_params.get("written")
         written = (chosen or request.cookies.get(WRITTEN)) == "1"
         context |= {"written": written, "language": spoken(request), "languages": LANGUAGES.values()}
@@ -124,8 +126,10 @@ def whole_texts(values: Iterable[str]) -> None:
 
 
 def _number(text: str | None) -> int | None:
-    """An id of an address; None for what cannot be one, which `Id` refuses."""
-    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 19 else None
+    """An id of an address; None for what cannot be one. A number written otherwise, which `Id` reads, is nobody's."""
+    return (
+        int(text) if text and text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= LARGEST_ID else None
+    )
 
 
 async def whole_address(request: Request) -> None:
@@ -160,7 +164,7 @@ Adjudicator = Annotated[Visitor, Depends(may("adjudicate"))]
 Manager = Annotated[Visitor, Depends(may("manage"))]
 OwnForm = Annotated[Mapping[str, str], Depends(own_form)]
 SignedForm = Annotated[Mapping[str, str], Depends(signed_form)]
-Id = Annotated[int, Path(ge=1, lt=2**63)]
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 
 
 async def campaign_of(names: Names, campaign: Id) -> Campaign:

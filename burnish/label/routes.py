@@ -48,7 +48,7 @@ def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str 
     a reload does no harm. Before there is another, what they judged without critiques is looked at once more with them,
     where the campaign has it so."""
     found = turn(at.store, campaign.id, who.person.id)
-    if found.again is not None:
+    if found.far is None:
         return RedirectResponse(f"/campaigns/{campaign.id}/tasks/{found.again}", 303)
     if found.task is not None:
         return _task_page(request, at, campaign, found.task, found.far, saved=saved)
@@ -83,9 +83,9 @@ def answer_task(request: Request, at: At, who: Judge, form: SignedForm, campaign
     except DataError as error:
         far = how_far(at.store, campaign.id, who.person.id)
         return _task_page(request, at, campaign, task, far, 422, error=error.problems[0], filled=form)
-    again = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
+    second = service.second_look(at.store, campaign.id, who.person.id) if campaign.assistance == "after" else None
     taught = campaign.training and service.lesson(at.store, task.id)
-    onward = f"/tasks/{again}" if again else f"/tasks/{task.id}/lesson" if taught else "?saved=1"
+    onward = f"/tasks/{second}" if second else f"/tasks/{task.id}/lesson" if taught else "?saved=1"
     address = f"/campaigns/{campaign.id}{onward}"
     if request.headers.get("accept") == "application/json":  # the page's own script, which cannot read a redirect
         return JSONResponse({"next": address})

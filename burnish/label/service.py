@@ -1,6 +1,7 @@
 """What people and simulated annotators do, one function an act, one transaction each. Knows no web page.
 
 The labelling pages and the simulated panel both go through here, so that what a test proves of one holds for the other.
+What a page asks of its person, all in one transaction, is `label.turn`'s, of the same functions of the store.
 """
 
 from __future__ import annotations
@@ -87,12 +88,6 @@ def end_conversation(store: Store, annotator: int, conversation: int) -> None:
     """End one's own conversation. What was answered in it and not judged is judged first."""
     with store.transaction() as session:
         conversations.end(session, annotator, conversation)
-
-
-def task(store: Store, task: int) -> Task:
-    """A task that was handed out; StoreError when there is none of that id."""
-    with store.reading() as session:
-        return tasks.task(session, task)
 
 
 def look(store: Store, task: int) -> Task:

@@ -62,8 +62,12 @@ class Envelope:
 
 
 def _body_fits(scope: Scope) -> bool:
-    """The server reads no more than the length that was announced; without one, only a bodiless method will do."""
-    length = Headers(scope=scope).get("content-length")
+    """The server reads no more than the length that was announced; without one, only a bodiless method will do. A body
+    in chunks says no length that counts, whatever else it says."""
+    headers = Headers(scope=scope)
+    length = headers.get("content-length")
+    if "transfer-encoding" in headers:
+        return False
     if length is None:
         return scope["method"] in ("GET", "HEAD")
     return length.isdigit() and int(length) <= LARGEST_BODY

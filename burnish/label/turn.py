@@ -41,7 +41,8 @@ class Turn:
     """A task that they are to look at once more, with its critiques."""
     task: Task | None
     """Else what they are to judge, where there is something."""
-    far: HowFar
+    far: HowFar | None
+    """None where they are to look at one once more."""
 
 
 def asked(store: Store, visit: str, campaign: int | None, task: int | None) -> Asked:
@@ -62,8 +63,10 @@ def turn(store: Store, campaign: int, annotator: int) -> Turn:
     with store.transaction() as session:
         _both = tasks.met(session, campaign, annotator)
         again = assistance.second_look(session, campaign, annotator)
-        task = tasks.next_task(session, campaign, annotator) if again is None else None
-        return Turn(again=again, task=task, far=_how_far(session, campaign, annotator))
+        if again is not None:
+            return Turn(again=again, task=None, far=None)
+        task = tasks.next_task(session, campaign, annotator)
+        return Turn(again=None, task=task, far=_how_far(session, campaign, annotator))
 
 
 def how_far(store: Store, campaign: int, annotator: int) -> HowFar:

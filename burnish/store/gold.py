@@ -112,7 +112,7 @@ def next_item(session: Session, owner: CampaignRow, person: AnnotatorRow, now: d
     """What this person is given next: in training a gold question or nothing, later one in EVERY times (or in
     EVERY_MEASURED), as a draw of campaign, person and number of the task decides, so that asking again changes
     nothing."""
-    looking, reads_all = leases.looking(owner.id, person, now), not person.languages
+    looking, reads_all = leases.looking(owner.id, person, now=now), not person.languages
     unseen = session.scalars(_first(_unseen, reads_all), looking).first()
     if owner.training and training(session, owner.id, person.id).passed_after is None:
         return unseen

@@ -154,9 +154,9 @@ def has_seat(session: Session, item: int, annotator: int, now: datetime) -> bool
     return session.scalar(_SEATED, {"item": item, "person": annotator, "now": now}) is not None
 
 
-def looking(campaign: int, person: AnnotatorRow, now: datetime | None = None) -> dict[str, Any]:
-    """What the statements about the items for a person are given."""
-    return {"campaign": campaign, "person": person.id, "languages": person.languages, "now": now}
+def looking(campaign: int, person: AnnotatorRow, **now: datetime) -> dict[str, Any]:
+    """What the statements about the items for a person are given; those about leases take `now` too."""
+    return {"campaign": campaign, "person": person.id, "languages": person.languages, **now}
 
 
 def items_for(which: ColumnElement[bool], reads_all: bool) -> Select[ItemRow]:

@@ -1,6 +1,6 @@
 """A connection to PostgreSQL that has each statement read once. Knows pg8000; no table and no rule.
 
-pg8000 by itself looks for a statement's places letter by letter and has it parsed and planned anew each time, in two
+pg8000 by itself looks for a statement's places letter by letter and has it parsed and planned anew each time, in three
 round trips. The labelling pages ask the same two dozen again and again.
 """
 
@@ -15,7 +15,9 @@ from pg8000.converters import make_params
 from pg8000.dbapi import convert_paramstyle
 
 MOST = 200
-"""Statements that a connection keeps. The pages have fewer; what comes after them is read anew each time."""
+"""Statements that a connection keeps, those that were asked last. A list of another length makes another statement."""
+STALE = ("0A000", "26000", "42P05")
+"""SQLSTATEs of a statement that is not what it was: a column has another type, or somebody else forgot it."""
 
 
 class Cursor(legacy.Cursor):
@@ -26,11 +28,9 @@ class Cursor(legacy.Cursor):
             return super().execute(operation, args, stream)
         connection = cast(Connection, self._c)
         try:
-            if not connection.in_transaction:
-                connection.execute_simple("begin transaction")
             self._context = connection.ask(_numbered(operation), args, self._input_oids)
         except legacy.DatabaseError as error:
-            raise _sorted(error) from error
+            raise _kind(error) from error
         self._row_iter, self._input_oids = iter(self._context.rows or ()), ()
         return self
 
@@ -42,25 +42,33 @@ class Connection(legacy.Connection):
         self._prepared: dict[tuple[str, tuple[int, ...]], tuple[Any, ...]] = {}
         super().__init__(*given, **named)
 
-    @property
-    def in_transaction(self) -> bool:
-        return self._in_transaction or self.autocommit
-
     def cursor(self) -> Cursor:
         return Cursor(self)
 
     def commit(self) -> None:
         self.execute_simple("commit")
 
+    def rollback(self) -> None:
+        if self._in_transaction:
+            self.execute_simple("rollback")
+
     def ask(self, statement: str, values: Sequence[Any], types: Sequence[int]) -> Any:
-        """What comes of a statement with these values for its places $1, $2..."""
+        """What comes of a statement with these values for its places $1, $2..., in a transaction."""
+        if not self._in_transaction and not self.autocommit:
+            self.execute_simple("begin transaction")
         asked = (statement, tuple(types))
-        if asked not in self._prepared:
-            if len(self._prepared) >= MOST:
-                return self.execute_unnamed(statement, vals=values, oids=types)
-            self._prepared[asked] = self.prepare_statement(statement, types)
-        name, columns, reading = self._prepared[asked]
-        return self.execute_named(name, make_params(self.py_types, values), columns, reading, statement)
+        try:
+            kept = self._prepared.pop(asked, None) or self.prepare_statement(statement, types)
+            self._prepared[asked] = kept
+            name, columns, reading = kept
+            found = self.execute_named(name, make_params(self.py_types, values), columns, reading, statement)
+        except legacy.DatabaseError as error:
+            if _code(error) in STALE:
+                self._prepared.clear()
+            raise
+        if len(self._prepared) > MOST:
+            self.close_prepared_statement(self._prepared.pop(next(iter(self._prepared)))[0])
+        return found
 
 
 @lru_cache(maxsize=1000)
@@ -69,9 +77,12 @@ def _numbered(operation: str) -> str:
     return convert_paramstyle("format", operation, ())[0]
 
 
-def _sorted(error: legacy.DatabaseError) -> legacy.DatabaseError:
-    """A refusal as the kind that pg8000's own cursor makes of it."""
+def _code(error: legacy.DatabaseError) -> str:
     said: Any = error.args[0]
-    code = said.get("C") if isinstance(said, dict) else None
-    kinds: dict[Any, Any] = {"28000": legacy.InterfaceError, "23505": legacy.IntegrityError}
-    return kinds.get(code, legacy.ProgrammingError)(said)
+    return str(said.get("C")) if isinstance(said, dict) else ""
+
+
+def _kind(error: legacy.DatabaseError) -> legacy.DatabaseError:
+    """A refusal as what pg8000's own cursor makes of it."""
+    kinds: dict[str, Any] = {"28000": legacy.InterfaceError, "23505": legacy.IntegrityError}
+    return kinds.get(_code(error), legacy.ProgrammingError)(error.args[0])

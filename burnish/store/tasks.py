@@ -100,14 +100,8 @@ def met(session: Session, campaign: int, annotator: int) -> object:
     return session.execute(_MET, {"campaign": campaign, "person": annotator}).all()
 
 
-def task(session: Session, task: int) -> Task:
-    """A task that was handed out, live or not."""
-    held, item, _, _ = _held(session, task)
-    return _shown(session, held, item)
-
-
 def find(session: Session, task: int) -> Task | None:
-    """As `task`; None where there is none."""
+    """A task that was handed out, live or not; None where there is none."""
     found = session.execute(_HELD, {"task": task}).one_or_none()
     return _shown(session, found[0], found[1]) if found else None
 
@@ -170,7 +164,7 @@ def submit(
         raise StoreError(
             Problem(f"task {task}", "is of someone whose work is on hold; nothing more is taken from them")
         )
-    last = next(iter(before), None)
+    last = next(iter(before), None)  # all that is left is of this task, and its last
     if last and not revise:
         raise StoreError(Problem(f"task {task}", "was judged already; the first answer is kept"))
     if said and person.counts and not (last and last.ranks) and not leases.has_seat(session, item.id, person.id, now):
@@ -215,7 +209,7 @@ def _wanted(
 ) -> ItemRow | None:
     if owner.live is not None:
         return pending(session, owner.id, person.id)
-    looking = leases.looking(owner.id, person, now)
+    looking = leases.looking(owner.id, person, now=now)
     if prompt_id is not None:
         only = leases.open_items(not person.languages).where(ItemRow.prompt_id == prompt_id)
         return session.scalars(only, looking).one_or_none()

@@ -14,7 +14,7 @@ from sqlalchemy import text as sql
 
 from burnish.errors import MachineError
 from burnish.label import routes, service
-from burnish.store import people, queries
+from burnish.store import people, queries, tasks
 from burnish.store.details import Asks
 from burnish.store.session import Store
 from burnish.types import Message, Prompt
@@ -23,6 +23,11 @@ from .conftest import Browser
 
 Fill = Callable[..., int]
 Enter = Callable[..., Browser]
+
+
+def found(store: Store, task: int):
+    with store.reading() as read:
+        return tasks.find(read, task)
 
 
 def judgements(store: Store, campaign: int):
@@ -131,7 +136,7 @@ def test_the_last_answer_is_shown_again_and_a_second_thought_takes_its_place(sto
     assert 'id="undo"' not in again
     assert shown(browser.send(act="judge", **{"rank-1": "1", "rank-2": "1", "rank-3": "2"}).text) == shown(waiting)
     (said,) = judgements(store, campaign)
-    order = service.task(store, said.task).order
+    order = found(store, said.task).order
     assert said.ranks == tuple((1, 1, 2)[order.index(position)] for position in range(3))
     assert said.supersedes
     assert service.progress(store, campaign).judged == 1
@@ -167,7 +172,7 @@ def test_an_answer_is_written_better(store: Store, fill: Fill, enter: Enter):
     assert re.findall(r"<textarea[^>]*>\n(answer[^<]*)</textarea>", page) == texts
     browser.send(act="judge", choice="first", **{"edit-1": texts[0] + "\r\nand kinder", "edit-2": texts[1]})
     (said,) = judgements(store, campaign)
-    order = service.task(store, said.task).order
+    order = found(store, said.task).order
     assert [said.details.edits[position] for position in order] == [texts[0] + "\nand kinder", None]
     again = browser.open(f"/campaigns/{campaign}/tasks/{said.task}")
     assert "and kinder</textarea>" in again
@@ -184,7 +189,7 @@ def test_flags_and_a_reason_come_with_an_answer(store: Store, fill: Fill, enter:
     assert 'personal_data" checked' in answer.text
     browser.send(act="judge", choice="first", rationale="It is <b>kind</b>.", **flag)
     (said,) = judgements(store, campaign)
-    place = service.task(store, said.task).order[1]
+    place = found(store, said.task).order[1]
     assert said.details.flags[place] == ("harmful:hate", "personal_data")
     assert said.details.rationale == "It is <b>kind</b>."
     assert "It is &lt;b&gt;kind" in browser.open(f"/campaigns/{campaign}/tasks/{said.task}")

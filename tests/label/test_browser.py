@@ -180,7 +180,7 @@ def test_undo_by_keyboard(store: Store, fill: Callable[..., int], address: str, 
     page.get_by_role("heading", name="Thank you").wait_for()
     with store.reading() as read:
         changed, tie = queries.judgements(read, campaign)
-        order = tasks.task(read, changed.task).order
+        order = tasks.find(read, changed.task).order
     assert changed.supersedes
     assert changed.ranks == tuple((2, 1)[order.index(position)] for position in range(2))
     assert (tie.ranks, tie.supersedes) == ((1, 1), None)
@@ -270,7 +270,7 @@ def test_a_lost_connection_loses_nothing(store: Store, fill: Callable[..., int],
     assert len(set(lost)) == 1
     with store.reading() as read:
         first, second = queries.judgements(read, campaign)
-        order = tasks.task(read, second.task).order
+        order = tasks.find(read, second.task).order
     assert (first.ranks, first.supersedes) == ((1, 1), None)
     assert second.ranks == tuple((2, 1)[order.index(position)] for position in range(2))
     assert second.submission == lost[0]
@@ -548,7 +548,7 @@ def test_critiques_by_keyboard(store: Store, address: str, page: Page, given: st
     page.get_by_role("heading", name="Thank you").wait_for()
     with store.reading() as read:
         kept, changed = queries.judgements(read, campaign)
-        orders = [tasks.task(read, each.task).order for each in (kept, changed)]
+        orders = [tasks.find(read, each.task).order for each in (kept, changed)]
     assert (kept.aided, changed.aided) == (True, True)
     assert [bool(each.supersedes) for each in (kept, changed)] == [given == "after"] * 2
     wanted = [(1, 2), (2, 1) if given == "after" else (1, 2)]

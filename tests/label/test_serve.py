@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +123,29 @@ def test_a_taken_port_is_said(store: Store):
         taken.listen()
         with pytest.raises(MachineError, match="cannot be opened"):
             serve(Path(store.place), Reach(port=taken.getsockname()[1]))
+
+
+def said_to(port: str, sent: bytes) -> bytes:
+    """What a server answers to these bytes, until it closes the connection or has nothing more to say."""
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+        with suppress(ConnectionError):  # it has heard enough
+            connection.sendall(sent)
+        with suppress(ConnectionError):
+            return connection.recv(1000)
+    return b""
+
+
+def test_nobody_sends_more_than_it_would_keep(store: Store):
+    """Neither headers without end, nor a body in chunks behind a small length."""
+    with serving(store.place) as said:
+        port, _ = once(said, r"http://127\.0\.0\.1")
+        begin = f"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n".encode()
+        assert not said_to(port, begin + b"X: " + b"a" * 5_000_000).startswith(b"HTTP/1.1 2")
+        both = b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nname=\r\n0\r\n\r\n"
+        assert said_to(port, begin + both).startswith(b"HTTP/1.1 413")
+        answer = said_to(port, begin + b"Content-Length: 5\r\n\r\nname=")
+        assert answer.startswith(b"HTTP/1.1 "), "and what is sent as it should be is heard"
+        assert b" 413 " not in answer[:20]
 
 
 def test_the_first_to_come_is_the_owner_and_the_next_time_signs_in(store: Store):

@@ -155,7 +155,7 @@ def test_who_is_shown_what_is_drawn_once_and_kept(store: Store, people: People):
         }
         assistance.change(write, campaign, "none", 0.5, by=None)
         for number in range(1, 121):  # what was drawn stays
-            task = tasks.task(write, number)
+            task = tasks.find(write, number)
             assert bool(task.critiques) == shown[task.annotator, task.prompt.id]
 
 
@@ -238,7 +238,7 @@ def test_after_keeps_the_first_view_and_then_shows(store: Store, people: People)
     assert (first.aided, first.seconds) == (False, 30)
     assert waiting(store, campaign, who) == task.id
     with store.reading() as read:
-        assert tasks.task(read, task.id).critiques == (), "only a look shows them"
+        assert tasks.find(read, task.id).critiques == (), "only a look shows them"
     later = NOON + timedelta(minutes=2)
     look(store, task.id, later - timedelta(minutes=1))
     seen = look(store, task.id, later)  # a reload begins it anew, as with a task

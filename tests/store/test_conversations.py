@@ -65,7 +65,7 @@ def judge(
 ) -> int:
     """Prefer the answer of this text, or none. Edits in `details` are in the answers' own order."""
     with store.transaction() as write:
-        task = tasks.task(write, revise) if revise else tasks.next_task(write, campaign, who)
+        task = tasks.find(write, revise) if revise else tasks.next_task(write, campaign, who)
         assert task
         shown = [1 if better in (None, text) else 2 for text in task.answers]
         submission = f"{task.id} {better} {revise}"

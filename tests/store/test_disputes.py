@@ -55,7 +55,7 @@ def test_a_second_thought_and_withdrawn_work_are_counted_anew(store: Store, fill
         mine = [each for each in queries.judgements(read, campaign) if each.annotator == "person 0"]
     for said, submission in zip(mine, ("a", "b"), strict=True):
         with store.transaction() as write:
-            order = tasks.task(write, said.task).order
+            order = tasks.find(write, said.task).order
             ranks = [(2, 1)[position] for position in order]
             tasks.submit(write, task=said.task, submission=submission, ranks=ranks, revise=True)
     assert found(store, campaign, one) == [("p1", 1.0)]
@@ -80,7 +80,7 @@ def test_everyone_sees_an_order_of_their_own_and_what_each_said(store: Store, fi
     assert len({each.order for each in seen}) > 4  # twelve draws from 24
     with store.reading() as read:
         order = seen[0].order
-        assert tasks.task(read, seen[0].said[0].task).order == order  # that in which this person judged it
+        assert tasks.find(read, seen[0].said[0].task).order == order  # that in which this person judged it
 
 
 def test_a_page_reads_no_more_than_it_shows(store: Store, fill: Fill, people: People):

@@ -175,7 +175,7 @@ def test_a_lesson_follows_training_and_nothing_else(store: Store, people: People
     assert dict(zip(lesson.answers, lesson.right, strict=True)) == {"best": 1, "poor": 2}
     assert dict(zip(lesson.answers, lesson.said, strict=True)) == {"best": 2, "poor": 1}
     with store.transaction() as write:  # a second thought, after the lesson, changes no score
-        order = tasks.task(write, 1).order
+        order = tasks.find(write, 1).order
         tasks.submit(write, task=1, submission="again", ranks=[[1, 2][place] for place in order], revise=True)
     assert [each.score for each in state(store, campaign, who).answered] == [0, 0, 0]
 

@@ -204,7 +204,7 @@ def test_the_same_submission_with_another_strength_is_refused(store: Store):
     made = campaign(store, "pairwise", Asks(strength=True))
     (said,) = say(store, made, "Amina", ((1, 2), Details(strength=3)))
     with store.transaction() as write:
-        task = tasks.task(write, said.task)
+        task = tasks.find(write, said.task)
         shown = [(1, 2)[position] for position in task.order]
 
         def again(strength: int) -> Judgement:

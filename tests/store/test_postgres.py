@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from burnish.errors import ConfigError, DataError, MachineError
 from burnish.store import queries
+from burnish.store.backend import BUSY_MS
 from burnish.store.session import Store, open_store
 from burnish.types import Message, Prompt
 
@@ -81,8 +82,10 @@ def test_writes_follow_one_another(store: Store, default: str):
 
 
 def test_a_lock_that_is_held_too_long_is_the_machines_fault(store: Store):
-    *_, lock = store.backend.writing
-    impatient = replace(store, backend=replace(store.backend, writing=("set local lock_timeout = 50", lock)))
+    (begin,) = store.backend.writing
+    assert f"= {BUSY_MS}" in begin
+    hurried = replace(store.backend, writing=(begin.replace(f"= {BUSY_MS}", "= 50"),))
+    impatient = replace(store, backend=hurried)
     with store.transaction() as first:
         first.execute(text("select 1"))
         with pytest.raises(MachineError, match="lock timeout"), impatient.transaction() as write:
@@ -99,19 +102,25 @@ def test_a_server_that_goes_away_in_between_is_the_machines_fault(store: Store):
 def test_a_connection_prepares_each_statement_once(
     store: Store, fill: Callable[..., int], monkeypatch: pytest.MonkeyPatch
 ):
-    """And what comes after the most that it keeps is asked all the same."""
+    """It keeps those that were asked last."""
     campaign = fill(store, items=2)
     store.engine.dispose()
     with store.transaction() as write:
+
+        def kept() -> int:
+            return write.execute(text("select count(*) from pg_prepared_statements")).scalar_one()
+
         known = write.execute(text("select count(*) from pg_prepared_statements where :one = 1"), {"one": 1}).scalar()
         assert known == 1  # this one
         assert {tuple(queries.texts(write, item)) for item in (1, 2, 1)} == {
             tuple(f"{answer} {number}" for answer in ANSWERS) for number in (0, 1)
         }
-        assert write.execute(text("select count(*) from pg_prepared_statements")).scalar() == 2
+        assert kept() == 2
         monkeypatch.setattr("burnish.store.prepared.MOST", 2)
         assert [each.prompt.id for each in queries.items(write, campaign)] == ["p0", "p1"]
-        assert write.execute(text("select count(*) from pg_prepared_statements")).scalar() == 2
+        assert queries.texts(write, 2)
+        assert kept() == 2
+        assert "answer" in "".join(write.execute(text("select statement from pg_prepared_statements")).scalars())
 
 
 def test_a_double_is_refused_as_what_it_is(store: Store, fill: Callable[..., int]):

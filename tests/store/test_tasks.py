@@ -78,7 +78,7 @@ def test_asking_again_gives_the_same_task_with_a_fresh_lease(store: Store, fill:
     assert (again.id, again.order) == (first.id, first.order)
     assert again.leased_until == NOON + timedelta(minutes=20)
     with store.reading() as read:
-        assert tasks.task(read, first.id) == again
+        assert tasks.find(read, first.id) == again
 
 
 def test_an_item_has_no_more_seats_than_its_overlap(store: Store, fill: Fill, people: People):
