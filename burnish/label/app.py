@@ -45,7 +45,7 @@ from burnish.store.session import Store, open_store
 from burnish.store.views import Role
 
 HERE = Path(__file__).parent
-THREADS = 16
+THREADS = 8
 """Pages that are made at the same time. Python runs one thread at once, and each that waits for its turn again after
 asking the database costs the others: with 40, a judgement takes a tenth more and above. But who waits for a lock of the
 database has one too, and while all have, nobody is served."""

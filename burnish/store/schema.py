@@ -226,6 +226,15 @@ class AssignmentRow(Base):
         CheckConstraint("assistance in ('none', 'before', 'after')", name="assistance"),
         UniqueConstraint("item_id", "annotator_id"),
         Index(None, "annotator_id", "campaign_id", "leased_until"),
+        Index(
+            "ix_assignment_answered",
+            "annotator_id",
+            "campaign_id",
+            "shown",
+            "id",
+            sqlite_where=text("leased_until is null"),
+            postgresql_where=text("leased_until is null"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -269,7 +269,8 @@ def _last(session: Session, task: int) -> JudgementRow | None:
 def _counted(reads_all: bool) -> Select[int]:
     """How many items are left to a person, up to COUNTED."""
     waiting = leases.unanswered_items(reads_all).with_only_columns(ItemRow.id)
-    return select(func.count()).select_from(waiting.limit(COUNTED).subquery())
+    first = waiting.order_by(ItemRow.position).limit(COUNTED)  # or PostgreSQL would compare all with all they judged
+    return select(func.count()).select_from(first.subquery())
 
 
 def _logged(session: Session, said: Judgement, guideline: int) -> Judgement:
