@@ -100,4 +100,4 @@ def _task_page(
 
 
 def _shown(far: HowFar) -> dict[str, Any]:
-    return {"share": far.share, "last": far.last, "training": far.training}
+    return {"share": far.share, "last": far.share.last, "training": far.training}

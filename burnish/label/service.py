@@ -108,12 +108,6 @@ def said(store: Store, task: int) -> Judgement | None:
         return tasks.said(session, task)
 
 
-def last_answered(store: Store, campaign: int, annotator: int) -> int | None:
-    """The task that this person answered last in a campaign."""
-    with store.reading() as session:
-        return tasks.last_answered(session, campaign, annotator)
-
-
 def submit(
     store: Store,
     *,

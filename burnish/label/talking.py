@@ -104,7 +104,7 @@ def conversation_page(
         "text": text,
         "state": found.state if found else NOTHING_YET,
         "tongues": who.person.languages if not found and len(who.person.languages) > 1 else (),
-        "last": service.last_answered(at.store, campaign.id, who.person.id),
+        "last": service.share(at.store, campaign.id, who.person.id).last,
         "longest": LONGEST_MESSAGE,
         "submission": str(uuid4()),
         **context,

@@ -27,8 +27,6 @@ class HowFar:
     """How far one person is in a campaign."""
 
     share: Share
-    last: int | None
-    """The task that they answered last."""
     training: Training | None
     """With the gold questions that come first; None in a campaign where none do."""
 
@@ -76,6 +74,5 @@ def how_far(store: Store, campaign: int, annotator: int) -> HowFar:
 
 
 def _how_far(session: Session, campaign: int, annotator: int) -> HowFar:
-    share, last = tasks.share(session, campaign, annotator), tasks.last_answered(session, campaign, annotator)
-    trained = queries.campaign(session, campaign).training
-    return HowFar(share=share, last=last, training=gold.training(session, campaign, annotator) if trained else None)
+    share, trained = tasks.share(session, campaign, annotator), queries.campaign(session, campaign).training
+    return HowFar(share=share, training=gold.training(session, campaign, annotator) if trained else None)

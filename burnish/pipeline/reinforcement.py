@@ -63,7 +63,8 @@ class OnPolicy(Kept):
     """A file of texts (`text` in JSONL, or .txt) or of conversations, learned beside the answers so that less is
     forgotten: PPO-ptx."""
     ptx_coef: Annotated[float, Field(gt=0)] | None = None
-    """Weight of their negative log-likelihood, a token's mean. Absent: InstructGPT's 27.8."""
+    """Weight of their negative log-likelihood, a token's mean. Absent: InstructGPT's 27.8, for its large batches: where
+    there are few texts a step, clip_norm, which is of both together, leaves little of the reward's gradient."""
     ptx_batch_size: Positive | None = None
     """So many of them, or pieces of text, at each optimiser step. Absent: 8."""
     ptx_length: Annotated[int, Field(ge=2)] | None = None

@@ -82,15 +82,12 @@ def touched_by(annotator: int) -> ColumnElement[bool]:
 class _Recount:
     """The statements that count items anew."""
 
-    said: Update
     seats: Update
-    """Of what `said` has counted."""
     orders: Select[int, list[int] | None, dict[str, Any] | None]
     """(item, ranks, details) of what several people said, by item."""
 
     def execute(self, session: Session, which: Mapping[str, Any]) -> None:
-        session.connection().execute(self.said, which)  # objects that a session holds are not what is counted
-        session.connection().execute(self.seats, which)
+        session.connection().execute(self.seats, which)  # objects that a session holds are not what is counted
         found = [
             {"id": item, "opposed": opposed([as_compared(ranks, details) for _, ranks, details in rows])}
             for item, rows in groupby(session.execute(self.orders, which), key=lambda row: row[0])
@@ -106,17 +103,16 @@ def _said(what: InstrumentedAttribute[Any]) -> ScalarSelect[int]:
 
 
 def _recounting(which: ColumnElement[bool]) -> _Recount:
-    counts = {ItemRow.judged: _said(JudgementRow.ranks), ItemRow.skipped: _said(JudgementRow.skip)}
+    judged, skipped = _said(JudgementRow.ranks), _said(JudgementRow.skip)
     overlap = select(CampaignRow.overlap).where(CampaignRow.id == ItemRow.campaign_id).scalar_subquery()
-    wanting = and_(ItemRow.judged < overlap, ItemRow.skipped < overlap, NOT_GOLD, ~SETTLED)
-    seats = case((wanting, overlap - ItemRow.judged), else_=0)
-    alone = case((ItemRow.judged < 2, 0.0), else_=ItemRow.opposed)
+    wanting = and_(judged < overlap, skipped < overlap, NOT_GOLD, ~SETTLED)
+    seats = case((wanting, overlap - judged), else_=0)
+    alone = case((judged < 2, 0.0), else_=ItemRow.opposed)
     orders = select(JudgementRow.item_id, JudgementRow.ranks, JudgementRow.details)
     orders = orders.join(ItemRow, ItemRow.id == JudgementRow.item_id)
     orders = orders.where(which, ItemRow.judged > 1, NOT_GOLD, JudgementRow.ranks.is_not(None), COUNTS)
     return _Recount(
-        said=update(ItemRow).where(which).values(counts),
-        seats=update(ItemRow).where(which).values(open_seats=seats, opposed=alone),
+        seats=update(ItemRow).where(which).values(judged=judged, skipped=skipped, open_seats=seats, opposed=alone),
         orders=orders.order_by(JudgementRow.item_id),
     )
 
@@ -179,14 +175,14 @@ def open_items(reads_all: bool) -> Select[ItemRow]:
     return free.where(HAS_SEAT).order_by(ItemRow.position)
 
 
-_DONE = select(func.count()).where(
+DONE = select(func.count()).where(
     AssignmentRow.annotator_id == PERSON, AssignmentRow.campaign_id == CAMPAIGN, AssignmentRow.leased_until.is_(None)
 )
 
 
 def done(session: Session, campaign: int, annotator: int) -> int:
     """How many tasks a person has judged or skipped."""
-    return session.scalar(_DONE, {"campaign": campaign, "person": annotator}) or 0
+    return session.scalar(DONE, {"campaign": campaign, "person": annotator}) or 0
 
 
 HELD_ITEM = (

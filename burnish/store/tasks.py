@@ -125,11 +125,6 @@ def said(session: Session, task: int) -> Judgement | None:
     return last and as_judgement(last, item.prompt_id, person.handle)
 
 
-def last_answered(session: Session, campaign: int, annotator: int) -> int | None:
-    """The task that this person answered, or skipped, as their last one here."""
-    return session.scalars(_LAST_ANSWERED, {"campaign": campaign, "person": annotator}).first()
-
-
 def submit(
     session: Session,
     *,
@@ -196,12 +191,11 @@ def submit(
 def share(session: Session, campaign: int, annotator: int) -> Share:
     """How far one person is. A million items are not counted: what is left, up to COUNTED."""
     owner, person = campaign_row(session, campaign), session.get_one(AnnotatorRow, annotator)
-    done = leases.done(session, campaign, annotator)
+    done, last, left = session.execute(_share(not person.languages), leases.looking(campaign, person)).one()
     if owner.live is not None:
-        return Share(done=done, left=int(pending(session, campaign, annotator) is not None))
-    left = session.scalar(_counted(not person.languages), leases.looking(campaign, person)) or 0
+        return Share(done=done, last=last, left=int(pending(session, campaign, annotator) is not None))
     left += gold.left(session, owner, person)
-    return Share(done=done, left=0 if owner.closed else left)
+    return Share(done=done, last=last, left=0 if owner.closed else left)
 
 
 def _wanted(
@@ -266,11 +260,13 @@ def _last(session: Session, task: int) -> JudgementRow | None:
 
 
 @cache
-def _counted(reads_all: bool) -> Select[int]:
-    """How many items are left to a person, up to COUNTED."""
+def _share(reads_all: bool) -> Select[int, int | None, int]:
+    """What a person has answered, the task that they answered last, and how many items are left to them, up to
+    COUNTED."""
     waiting = leases.unanswered_items(reads_all).with_only_columns(ItemRow.id)
     first = waiting.order_by(ItemRow.position).limit(COUNTED)  # or PostgreSQL would compare all with all they judged
-    return select(func.count()).select_from(first.subquery())
+    left = select(func.count()).select_from(first.subquery())
+    return select(leases.DONE.scalar_subquery(), _LAST_ANSWERED.scalar_subquery(), left.scalar_subquery())
 
 
 def _logged(session: Session, said: Judgement, guideline: int) -> Judgement:

@@ -153,6 +153,8 @@ class Share:
 
     done: int
     """Judged or skipped by this person."""
+    last: int | None
+    """The task that they judged, or skipped, as their last one."""
     left: int
     """Items that this person could still be given, now or when others leave theirs unanswered; not counted beyond
     `store.tasks.COUNTED`."""

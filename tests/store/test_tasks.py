@@ -167,19 +167,19 @@ def test_a_revision_is_appended_and_counts_alone(store: Store, fill: Fill, peopl
 def test_the_last_answer_is_found_and_a_revision_keeps_its_time(store: Store, fill: Fill, people: People):
     campaign, (who, other) = fill(store), people(store, 2)
     with store.reading() as read:
-        assert tasks.last_answered(read, campaign, who) is None
+        assert tasks.share(read, campaign, who).last is None
     first = must_lend(store, campaign, who)
     say(store, first, "first", now=NOON + timedelta(seconds=30))
     second = must_lend(store, campaign, who, NOON + timedelta(minutes=1))
     with store.reading() as read:
-        assert tasks.last_answered(read, campaign, who) == first.id
-        assert tasks.last_answered(read, campaign, other) is None
+        assert tasks.share(read, campaign, who).last == first.id
+        assert tasks.share(read, campaign, other).last is None
         assert tasks.said(read, second.id) is None
     say(store, second, "second", skip="unsure", now=NOON + timedelta(minutes=2))
     revised = say(store, first, "first again", revise=True, now=NOON + timedelta(hours=3))
     assert revised.seconds == 30
     with store.reading() as read:
-        assert tasks.last_answered(read, campaign, who) == second.id
+        assert tasks.share(read, campaign, who).last == second.id
         assert tasks.said(read, first.id) == revised
 
 
