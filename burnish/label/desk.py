@@ -20,7 +20,7 @@ from burnish.label.answering import Answering
 from burnish.label.chain import Chain
 from burnish.label.door import Door, Visitor
 from burnish.label.language import LANGUAGES, spoken
-from burnish.label.turn import Asked
+from burnish.label.turn import Named
 from burnish.store.people import VISIT_LASTS
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Campaign, Role, Task
@@ -57,19 +57,19 @@ class Desk:
     answering: Answering
     chain: Chain = field(default_factory=Chain)
 
-    def asked(self, request: Request) -> Asked:
+    def named(self, request: Request) -> Named:
         """What the cookie and the address name. The database is asked once a request: the page that says it is away
         must not ask it again."""
-        if not hasattr(request.state, "asked"):
-            request.state.asked = Asked()
+        if not hasattr(request.state, "named"):
+            request.state.named = Named()
             if visit := request.cookies.get(COOKIE):
-                campaign, task = (_number(request.path_params.get(name)) for name in ("campaign", "task"))
-                request.state.asked = turn.asked(self.store, visit, campaign, task)
-        return request.state.asked
+                campaign, task = (id_in(request.path_params.get(name)) for name in ("campaign", "task"))
+                request.state.named = turn.named(self.store, visit, campaign, task)
+        return request.state.named
 
     def who(self, request: Request) -> Visitor | None:
         """Who asks."""
-        person = self.asked(request).person
+        person = self.named(request).person
         return person and Visitor(token=request.cookies[COOKIE], person=person)
 
     def page(self, request: Request, name: str, status: int = 200, /, **context: Any) -> Response:
@@ -91,15 +91,15 @@ async def desk(request: Request) -> Desk:
     return request.app.state.desk
 
 
-def asked(request: Request, at: Annotated[Desk, Depends(desk)]) -> Asked:
+def named(request: Request, at: Annotated[Desk, Depends(desk)]) -> Named:
     """What a request names: the one dependency that asks the database, and so the one that is given a thread."""
-    return at.asked(request)
+    return at.named(request)
 
 
-Names = Annotated[Asked, Depends(asked)]
+Names = Annotated[Named, Depends(named)]
 
 
-async def visitor(request: Request, at: Annotated[Desk, Depends(desk)], _asked: Names) -> Visitor:
+async def visitor(request: Request, at: Annotated[Desk, Depends(desk)], _names: Names) -> Visitor:
     """Who asks; 401 for someone who has not signed in."""
     found = at.who(request)
     if found is None:
@@ -125,11 +125,12 @@ def whole_texts(values: Iterable[str]) -> None:
         raise DataError(Problem("text", found, Said("Take it out.")))
 
 
-def _number(text: str | None) -> int | None:
-    """An id of an address; None for what cannot be one. A number written otherwise, which `Id` reads, is nobody's."""
-    return (
-        int(text) if text and text.isascii() and text.isdigit() and len(text) < 11 and int(text) <= LARGEST_ID else None
-    )
+def id_in(text: str | None) -> int | None:
+    """An id of an address or a form; None for what cannot be one. A number written otherwise, which `Id` reads, is
+    nobody's."""
+    if not (text and text.isascii() and text.isdigit() and len(text) < 11):
+        return None
+    return int(text) if int(text) <= LARGEST_ID else None
 
 
 async def whole_address(request: Request) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 
 from burnish.label import service
-from burnish.label.desk import At, Manager
+from burnish.label.desk import LARGEST_ID, At, Manager
 from burnish.store.events import PAGE
 
 router = APIRouter()
@@ -20,7 +20,7 @@ def show_log(
     who: Manager,
     actor: str = "",
     verb: str = "",
-    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
 ) -> Response:
     """Who did what, the newest first. Each visit checks a further stretch of the chain, until all of it was checked."""
     lines, verbs = service.log(at.store, actor=actor, verb=verb, before=before)

@@ -13,7 +13,7 @@ from burnish.label import service
 from burnish.label.desk import RIGHTS, At, Desk, Found, Judge, OwnTask, SignedForm
 from burnish.label.forms import HARMS, OTHERS, SKIPS, fill, read, read_reason
 from burnish.label.talking import conversation_page, is_open
-from burnish.label.turn import HowFar, how_far, turn
+from burnish.label.turn import HowFar, how_far, offered
 from burnish.store.details import LIKERT, LONGEST_EDIT, LONGEST_RATIONALE, STRENGTHS
 from burnish.store.views import Campaign, Task
 
@@ -47,7 +47,7 @@ def show_task(request: Request, at: At, who: Judge, campaign: Found, saved: str 
     """The visitor's next task; in a live campaign, without one, the conversation. Asking again shows the same, so that
     a reload does no harm. Before there is another, what they judged without critiques is looked at once more with them,
     where the campaign has it so."""
-    found = turn(at.store, campaign.id, who.person.id)
+    found = offered(at.store, campaign.id, who.person.id)
     if found.far is None:
         return RedirectResponse(f"/campaigns/{campaign.id}/tasks/{found.again}", 303)
     if found.task is not None:

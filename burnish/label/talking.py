@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse
 
 from burnish.errors import DataError, StoreError
 from burnish.label import service
-from burnish.label.desk import At, Desk, Found, Judge, SignedForm
+from burnish.label.desk import At, Desk, Found, Judge, SignedForm, id_in
 from burnish.label.door import Visitor
 from burnish.label.forms import read_message
 from burnish.records.durable import digest_value
@@ -78,9 +78,8 @@ def is_writing(at: At, who: Judge, campaign: Talk) -> Response:
 @router.post("/end")
 def end(at: At, who: Judge, form: SignedForm, campaign: Talk) -> Response:
     """End the conversation that the form names, so that a second click does not end the next one."""
-    number = form.get("conversation", "")
-    if number.isascii() and number.isdigit() and len(number) < 19:
-        service.end_conversation(at.store, who.person.id, int(number))
+    if (conversation := id_in(form.get("conversation"))) is not None:
+        service.end_conversation(at.store, who.person.id, conversation)
     return RedirectResponse(f"/campaigns/{campaign.id}", 303)
 
 

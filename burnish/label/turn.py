@@ -14,7 +14,7 @@ from burnish.store.views import Annotator, Campaign, Share, Task
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Named:
     """What a request names, of what there is."""
 
     person: Annotator | None = None
@@ -32,7 +32,7 @@ class HowFar:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
+class Offered:
     """What one person finds in a campaign."""
 
     again: int | None
@@ -43,28 +43,28 @@ class Turn:
     """None where they are to look at one once more."""
 
 
-def asked(store: Store, visit: str, campaign: int | None, task: int | None) -> Asked:
+def named(store: Store, visit: str, campaign: int | None, task: int | None) -> Named:
     """Whose cookie this is and, for somebody who is signed in, the campaign and the task of these numbers."""
     with store.reading() as session:
         person = people.visitor(session, visit)
         if person is None:
-            return Asked()
-        return Asked(
+            return Named()
+        return Named(
             person=person,
             campaign=None if campaign is None else queries.find(session, campaign),
             task=None if task is None else tasks.find(session, task),
         )
 
 
-def turn(store: Store, campaign: int, annotator: int) -> Turn:
+def offered(store: Store, campaign: int, annotator: int) -> Offered:
     """What this person is to do next, lent as `store.tasks.next_task` does."""
     with store.transaction() as session:
         _both = tasks.met(session, campaign, annotator)
         again = assistance.second_look(session, campaign, annotator)
         if again is not None:
-            return Turn(again=again, task=None, far=None)
+            return Offered(again=again, task=None, far=None)
         task = tasks.next_task(session, campaign, annotator)
-        return Turn(again=None, task=task, far=_how_far(session, campaign, annotator))
+        return Offered(again=None, task=task, far=_how_far(session, campaign, annotator))
 
 
 def how_far(store: Store, campaign: int, annotator: int) -> HowFar:

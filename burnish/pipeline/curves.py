@@ -166,12 +166,18 @@ _EVALUATED = _Picture(
     "The same loss on documents that are not learned from: where it rises, the stage learns its data by heart.",
     noisy=False,
 )
+_BESIDE_IT = _Picture(
+    "loss/ptx_avg",
+    "Text that is learned beside",
+    "nats per token",
+    "Negative log-likelihood of its pieces (PPO-ptx), before each step: each is another text, so that the mean tells.",
+)
 
 
 def curves(stage: str, rows: Rows) -> list[Curve]:
     """A stage's pictures, of those quantities that it logged at least twice. One that trains nothing has none."""
     rows = by_iteration(rows) if stage in ON_POLICY else rows
-    found = [_curve(stage, rows, picture) for picture in (*_PICTURES.get(stage, ()), _EVALUATED)]
+    found = [_curve(stage, rows, picture) for picture in (*_PICTURES.get(stage, ()), _BESIDE_IT, _EVALUATED)]
     frontier = [_watched(stage, rows) or _frontier(rows)] if stage in ON_POLICY else []
     return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
 

@@ -33,7 +33,7 @@ from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
-from burnish.train.watch import decide, readings_of
+from burnish.train.watch import Decision, decide, readings_of
 
 SAMPLES = "samples.jsonl"
 """Every answer that a stage sampled, a line each."""
@@ -156,9 +156,12 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
 
 
 def collected(context: Context, settings: OnPolicy) -> Facts:
-    """How reward and KL moved, of the metrics: the first and the last iterations."""
+    """How reward and KL moved, of the metrics: the first iterations, and the last ones up to the weights that were
+    kept, which a watch may have taken earlier than the run's end."""
     rows = [row for row in metrics_log(context.folder).read() if "objective/scores" in row]
-    first, last = rows[:WINDOW], rows[-WINDOW:]
+    watch = settings.watch if settings.watch and settings.watch.stop else None
+    led = rows[: _decided(rows, watch).kept + 1] if watch else rows
+    first, last = rows[:WINDOW], led[-WINDOW:]
     facts: Facts = {
         "episodes": len(durable.read_log(context.folder / SAMPLES)),  # dynamic sampling asks more than once
         "reward_start": _mean(first, "objective/scores"),
@@ -168,11 +171,11 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
         "length_end": _mean(last, "val/length"),
         "averaged_iterations": len(last),
     }
-    if settings.watch and settings.watch.stop:
-        facts |= watched(rows, settings.watch)
+    if watch:
+        facts |= watched(rows, watch)
     if settings.rewards:
         facts["paid_by"] = ", ".join(f"{term.weight:g} × {term.label}" for term in settings.rewards)
-    drifted = [row for row in rows if row.get("objective/kl") is not None]
+    drifted = [row for row in led if row.get("objective/kl") is not None]
     if drifted:
         facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}
     return facts
@@ -181,8 +184,7 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
 def watched(rows: Sequence[dict[str, float]], settings: Watch) -> Facts:
     """How many iterations a watched stage made and why it ended; how many the weights that it kept have learned from,
     and the KL of the best reading. `rows`: one an iteration."""
-    read = readings_of(rows)
-    decision = decide(read, rule_of(settings))
+    read, decision = readings_of(rows), _decided(rows, settings)
     risen = decision.kept == len(read) - 1
     return {
         "iterations": len(read),
@@ -190,6 +192,11 @@ def watched(rows: Sequence[dict[str, float]], settings: Watch) -> Facts:
         "kept_kl": read[decision.kept].kl,
         "ended_by": decision.ending.value if decision.ending else None,
     }
+
+
+def _decided(rows: Sequence[dict[str, float]], settings: Watch) -> Decision:
+    """What a watch made of these iterations."""
+    return decide(readings_of(rows), rule_of(settings))
 
 
 def _mean(rows: Sequence[dict[str, float]], name: str) -> float:

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from burnish.label import service
 from burnish.label.desk import COOKIE
 from burnish.label.door import LONGEST_NAME, Door, Visitor, clean_name
-from burnish.label.turn import asked
+from burnish.label.turn import named
 from burnish.store import queries
 from burnish.store.details import Asks, Details
 from burnish.store.session import Store
@@ -85,7 +85,7 @@ def owner(store: Store, text: str, number: int) -> Visitor:
     door = Door(store=store)
     name = clean_name(placed(text, f"own{number}", LONGEST_NAME))
     token = door.join(service.invite(store, "owner"), name, PASSWORD)
-    person = asked(store, token, None, None).person
+    person = named(store, token, None, None).person
     assert person
     return Visitor(token=token, person=person)
 

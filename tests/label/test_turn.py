@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlalchemy import event
 
-from burnish.label.turn import asked, how_far, turn
+from burnish.label.turn import how_far, named, offered
 from burnish.store import queries, tasks
 from burnish.store.session import Store
 
@@ -39,26 +39,26 @@ def test_a_request_names_what_there_is(store: Store, fill: Callable[..., int], e
     campaign, amina = fill(store), enter("Amina")
     amina.open(f"/campaigns/{campaign}")
     visit = amina.client.cookies["burnish_session"]
-    found = asked(store, visit, campaign, 1)
+    found = named(store, visit, campaign, 1)
     assert found.person
     assert found.campaign
     assert found.task
     assert (found.person.name, found.campaign.id, found.task.annotator) == ("Amina", campaign, found.person.id)
-    assert asked(store, visit, 99, 99) == asked(store, visit, None, None)
-    assert asked(store, "somebody else's", campaign, 1).campaign is None, "who is not signed in is told nothing"
+    assert named(store, visit, 99, 99) == named(store, visit, None, None)
+    assert named(store, "somebody else's", campaign, 1).campaign is None, "who is not signed in is told nothing"
 
 
 def test_a_turn_is_what_its_parts_are(store: Store, fill: Callable[..., int]):
     campaign = fill(store)
     with store.transaction() as write:
         who = queries.add_annotator(write, "Amina", "person")
-    found = turn(store, campaign, who)
+    found = offered(store, campaign, who)
     assert found.task
     assert found.far == how_far(store, campaign, who)
     with store.transaction() as write:
         again = tasks.next_task(write, campaign, who, found.task.shown)
         assert (found.task, found.again) == (again, None)
         tasks.submit(write, task=found.task.id, submission="s", ranks=[1, 2])
-    after = turn(store, campaign, who)
+    after = offered(store, campaign, who)
     assert (after.far.share.done, after.far.share.left, after.far.share.last) == (1, 2, found.task.id)
     assert after.far.training is None

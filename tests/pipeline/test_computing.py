@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from contexts import context_of
 
 from burnish.errors import MachineError
 from burnish.models import arithmetic, processor
@@ -16,7 +17,6 @@ from burnish.pipeline.graph import GRAPH
 from burnish.pipeline.key import stage_key
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.stage import Context
-from burnish.types import Silent
 
 
 @pytest.fixture(autouse=True)
@@ -43,9 +43,7 @@ def has(monkeypatch: pytest.MonkeyPatch, *, gpus: int = 0, bfloat16: bool = Fals
 def context(folder: Path, **stated: str) -> Context:
     folder.mkdir(exist_ok=True)
     recipe = Recipe.model_validate({"name": "r", "model": "m", **stated})
-    return Context(
-        recipe=recipe, key="", run=folder, folder=folder, inputs={}, base=folder, store=folder, progress=Silent()
-    )
+    return context_of(recipe, folder)
 
 
 def settled(folder: Path, **stated: str) -> tuple[str, str]:

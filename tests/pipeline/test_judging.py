@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from contexts import context_of
 
 from burnish.errors import WaitingError
 from burnish.judge.panel import PanelSettings
@@ -15,7 +16,7 @@ from burnish.pipeline.recipe import Collect, Recipe, Sft
 from burnish.pipeline.stage import Context
 from burnish.store import queries
 from burnish.store.session import Store, open_store
-from burnish.types import Message, Prompt, Silent
+from burnish.types import Message, Prompt
 
 SHOP = Path(__file__).parents[2] / "recipes" / "support" / "shop.yaml"
 SYSTEM = Message(role="system", content="Juniper & Moss support. Region: EU.")
@@ -26,17 +27,7 @@ ANSWERS = ("You have 30 days to return it, and the label is free.", "Bananas are
 def context(folder: Path, *, by: str = "panel", patient: bool = False) -> Context:
     collect = Collect(prompts="unused", rubric=str(SHOP), by=by, overlap=2, k=2)  # pyright: ignore[reportArgumentType]
     recipe = Recipe(name="t", model="m", sft=Sft(data="unused"), collect=collect)
-    return Context(
-        recipe=recipe,
-        key="k" * 64,
-        run=folder,
-        folder=folder / "collect",
-        inputs={},
-        base=folder,
-        store=folder / "preferences.db",
-        progress=Silent(),
-        patient=patient,
-    )
+    return context_of(recipe, folder, folder=folder / "collect", patient=patient)
 
 
 def campaign(store: Store, prompts: int) -> int:

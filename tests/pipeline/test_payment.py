@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from contexts import context_of
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -19,7 +20,7 @@ from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.stage import Context
 from burnish.records import durable
 from burnish.rewards.model import LearnedReward
-from burnish.types import Completion, Message, Prompt, Silent, Stop
+from burnish.types import Completion, Message, Prompt, Stop
 
 PROMPTS = [Prompt(id="a", messages=(Message(role="user", content="Where is it?"),), meta={"answer": "It left."})] * 2
 
@@ -42,16 +43,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def context(place: Path) -> Context:
     recipe = Recipe.model_validate({"name": "paid", "model": "policy", "dtype": "float32"})
-    return Context(
-        recipe=recipe,
-        key="",
-        run=place / "run",
-        folder=place / "run" / "grpo",
-        inputs={},
-        base=place,
-        store=place / "none.db",
-        progress=Silent(),
-    )
+    return context_of(recipe, place / "run" / "grpo", run=place / "run", base=place)
 
 
 def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from contexts import context_of
 
 from burnish.errors import DataError, MachineError
 from burnish.pipeline import sources
@@ -18,21 +19,12 @@ from burnish.store import queries, tasks
 from burnish.store.details import Details
 from burnish.store.session import open_store
 from burnish.store.snapshot import freeze
-from burnish.types import Message, Prompt, Silent
+from burnish.types import Message, Prompt
 
 
 def context(folder: Path, **sections: object) -> Context:
     recipe = Recipe(name="t", model="m", seed=1, **sections)  # pyright: ignore[reportArgumentType]
-    return Context(
-        recipe=recipe,
-        key="k",
-        run=folder,
-        folder=folder,
-        inputs={},
-        base=folder,
-        store=folder / "preferences.db",
-        progress=Silent(),
-    )
+    return context_of(recipe, folder)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from burnish.label.turn import turn
+from burnish.label.turn import offered
 from burnish.store import conduct, disputes, duels, queries, tasks
 from burnish.store.session import Store
 
@@ -51,7 +51,7 @@ def slowest(store: Store, campaign: int, times: int) -> float:
     for number in range(times):
         who = 1 + number % PEOPLE
         began = time.perf_counter()
-        found = turn(store, campaign, who)
+        found = offered(store, campaign, who)
         taken.append(time.perf_counter() - began)
         assert found.task
         assert found.far

@@ -1,0 +1,60 @@
+"""What a stage that learns from its own answers states about them: of the weights that it kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from contexts import context_of
+
+from burnish.pipeline.on_policy import collected
+from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.reinforcement import Ppo, Watch
+from burnish.pipeline.stage import Facts
+
+HELD_OUT = (0.0, 1.0, 2.0, 3.0, 1.0, 0.5)
+"""What does not pay rises for four iterations and falls for two."""
+
+
+def stated(folder: Path, watch: Watch | None) -> Facts:
+    """Facts of six iterations, in each of which reward and KL are one more than before."""
+    rows = [
+        {
+            "step": number,
+            "loss": 0.1,
+            "objective/scores": float(number),
+            "objective/kl": float(number),
+            "objective/full_kl": float(number),
+            "val/eos_share": 1 - number / 10,
+            "val/length": 30.0 - number,
+            "reward/held_out": score,
+        }
+        for number, score in enumerate(HELD_OUT)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "samples.jsonl").write_text('{"answer": "Yes."}\n' * 12)
+    settings = Ppo(watch=watch)
+    return collected(context_of(Recipe(name="t", model="m", ppo=settings), folder), settings)
+
+
+def test_they_are_of_the_iterations_up_to_the_weights_that_the_watch_kept(tmp_path: Path) -> None:
+    facts = stated(tmp_path, Watch(window=1, patience=2))
+    assert (facts["kept_iterations"], facts["iterations"], facts["ended_by"]) == (3, 6, "score")
+    # kept are the weights of iteration 3, whose answers say what they are: the last three are 1, 2 and 3
+    assert (facts["reward_start"], facts["reward_end"]) == (1.0, 2.0)
+    assert (facts["kl_start"], facts["kl_end"], facts["kept_kl"]) == (0.0, 2.0, 3.0)
+    assert (facts["eos_share"], facts["length_end"]) == (pytest.approx(0.8), 28.0)
+    assert facts["episodes"] == 12
+
+
+@pytest.mark.parametrize("watch", [None, Watch(window=1, patience=2, stop=False)])
+def test_where_nothing_ended_the_run_they_are_of_its_end(tmp_path: Path, watch: Watch | None) -> None:
+    facts = stated(tmp_path, watch)
+    assert (facts["kl_end"], facts["reward_end"], facts["eos_share"]) == (4.0, 4.0, pytest.approx(0.6))
+    assert "kept_iterations" not in facts
+
+
+def test_a_watch_that_kept_the_start_says_nothing_of_later_answers(tmp_path: Path) -> None:
+    facts = stated(tmp_path, Watch(kl_budget=0.5))
+    assert (facts["kept_iterations"], facts["kl_end"], facts["eos_share"], facts["averaged_iterations"]) == (0, 0, 1, 1)
