@@ -33,6 +33,16 @@ def clipped_surrogate(
     return -torch.minimum(ratio_N * advantages_N, clipped_N * advantages_N)
 
 
+def is_clipped(
+    logprobs_N: Tensor, old_logprobs_N: Tensor, advantages_N: Tensor, clip: float, clip_high: float | None = None
+) -> Tensor:
+    """Where the surrogate's clipped branch is the larger loss, which has no gradient. A ratio that is out of the range
+    on the side that its advantage draws it back from is not. Bool, shape N."""
+    ratio_N = (logprobs_N - old_logprobs_N).exp()
+    above_N = (ratio_N > 1 + (clip if clip_high is None else clip_high)) & (advantages_N > 0)
+    return above_N | ((ratio_N < 1 - clip) & (advantages_N < 0))
+
+
 def sequence_surrogate(
     logprobs_N: Tensor, old_logprobs_N: Tensor, advantages_N: Tensor, answer_N: Tensor, clip: float, clip_high: float
 ) -> Tensor:
@@ -55,8 +65,17 @@ def clipped_weight(logprobs_N: Tensor, old_logprobs_N: Tensor, advantages_N: Ten
 
 def clipped_value(values_N: Tensor, old_values_N: Tensor, returns_N: Tensor, clip: float) -> Tensor:
     """½ max((V-R)², (clip(V, V_old ± ε)-R)²), the pessimistic value loss of lm-human-preferences (2019). Shape N."""
-    near_N = old_values_N + (values_N - old_values_N).clamp(-clip, clip)
+    near_N = _near(values_N, old_values_N, clip)
     return 0.5 * torch.maximum((values_N - returns_N) ** 2, (near_N - returns_N) ** 2)
+
+
+def is_clipped_value(values_N: Tensor, old_values_N: Tensor, returns_N: Tensor, clip: float) -> Tensor:
+    """Where the second of the two is the larger, and has no gradient. Bool, shape N."""
+    return (_near(values_N, old_values_N, clip) - returns_N) ** 2 > (values_N - returns_N) ** 2
+
+
+def _near(values_N: Tensor, old_values_N: Tensor, clip: float) -> Tensor:
+    return old_values_N + (values_N - old_values_N).clamp(-clip, clip)
 
 
 def k1(logprobs_N: Tensor, ref_logprobs_N: Tensor) -> Tensor:

@@ -161,7 +161,9 @@ class RewardModel:
 class Ppo:
     """Clipped policy and value losses, token means (Schulman et al. 2017; Ouyang et al. 2022).
 
-    Reads extras old_logprobs_N, old_values_N, advantages_N, returns_N, which the rollout feed has put there.
+    Reads extras old_logprobs_N, old_values_N, advantages_N, returns_N, which the rollout feed has put there. Metrics
+    have the names and the meaning of TRL's PPOTrainer. Two of its are not there: `eps`, which `seconds` tells, and
+    `val/ratio_var`, the variance of `val/ratio` between an iteration's micro-batches: how a step is cut must not show.
     """
 
     dropout = False
@@ -185,20 +187,38 @@ class Ppo:
         policy_N = policy.clipped_surrogate(logprobs_N, old_N, advantages_N, self._clip)
         value_N = policy.clipped_value(values_N, old_values_N, returns_N, self._clip_value)
         with torch.no_grad():
-            shift_N = logprobs_N - old_N
-            ratio_N = shift_N.exp()
-            moved_N = (values_N - old_values_N).abs() > self._clip_value
-        per_token = {
-            "loss/policy_avg": policy_N,
-            "loss/value_avg": value_N,
-            "policy/approxkl_avg": 0.5 * shift_N**2,
-            "policy/clipfrac_avg": ((ratio_N - 1).abs() > self._clip).float(),
-            "val/ratio": ratio_N,
-            "val/clipfrac_avg": moved_N.float(),
-        }
+            clipped_N = policy.is_clipped(logprobs_N, old_N, advantages_N, self._clip)
+            per_token = {
+                "loss/policy_avg": policy_N,
+                "loss/value_avg": value_N,
+                **moved(logprobs_N, old_N, clipped_N, batch),
+                "val/clipfrac_avg": policy.is_clipped_value(values_N, old_values_N, returns_N, self._clip_value),
+            }
         count = float(logprobs_N.numel())
         metrics = {name: (float(values.detach().sum()), count) for name, values in per_token.items()}
         return Loss({"policy": policy_N.sum(), "value": value_N.sum()}, metrics)
+
+
+def moved(logprobs_N: Tensor, old_N: Tensor, clipped_N: Tensor, batch: Batch) -> dict[str, Tensor]:
+    """How far the policy is from the one that answered, which tokens the clip leaves without gradient, and how open
+    the policy is, under TRL's names; and how far the trainer's old log-probs are from the sampler's. Shapes N.
+
+    A distribution's entropy costs as much as the LM head. -ρ log π has it as its expectation, prefixes as they are;
+    where the feed measured the old policy's, only how the two differ is left to the draw: at ratio 1 nothing is.
+    """
+    ratio_N = (logprobs_N - old_N).exp()
+    entropy_N = -ratio_N * logprobs_N
+    if "entropy_N" in batch.extra:
+        entropy_N = batch.extra["entropy_N"] + (entropy_N + old_N)
+    found = {
+        "policy/approxkl_avg": 0.5 * (logprobs_N - old_N) ** 2,
+        "policy/clipfrac_avg": clipped_N,
+        "policy/entropy_avg": entropy_N,
+        "val/ratio": ratio_N,
+    }
+    if "sampler_logprobs_N" in batch.extra:
+        found["sampling/logp_difference"] = (old_N - batch.extra["sampler_logprobs_N"]).abs()
+    return found
 
 
 def total(objective: Objective, result: Loss, counts: Mapping[str, float]) -> Tensor:

@@ -18,7 +18,7 @@ from burnish.batches import Batch
 from burnish.losses import policy
 from burnish.losses.tokens import answer_sums
 from burnish.models.forward import Trainable
-from burnish.train.objectives import Loss, predicted
+from burnish.train.objectives import Loss, moved, predicted
 
 Variant = Literal["reinforce", "rloo", "reinforce_pp", "grpo", "dr_grpo", "dapo", "gspo", "cispo"]
 
@@ -41,6 +41,9 @@ class Correction:
     """Importance weights for what the sampler says otherwise than the trainer: w = π_old/π_sampler, a token's or a
     whole answer's. Truncated: min(w, most). Masked: w in [least, most], else 0. A token's leaves out how likely its
     prefix was, which is biased and of small variance; an answer's is unbiased but for its bounds.
+
+    They weigh the KL in the loss as they weigh the policy's loss: k2 and k3 have the gradients that they are said to
+    have on tokens that the policy drew. (TRL leaves the KL unweighed.)
     """
 
     level: Literal["token", "answer"]
@@ -99,23 +102,20 @@ class PolicyGradient:
         logprobs_N = predicted(module(batch))
         old_N = batch.extra.get("old_logprobs_N", logprobs_N.detach())
         weight_N = 1 / policy.lengths(batch.answer_N) if self._of_means else torch.ones_like(batch.weight_N)
-        policy_N = self._policy(logprobs_N, old_N, batch)
-        metrics = self._moved(logprobs_N.detach(), old_N, batch)
-        if "sampler_logprobs_N" in batch.extra:
-            gap_N = old_N - batch.extra["sampler_logprobs_N"]
-            metrics["sampling/logp_difference"] = gap_N.abs()
-            if self._correction:
-                corrected_N = self._correction.weights(gap_N, batch)
-                policy_N = corrected_N * policy_N
-                metrics["sampling/importance"] = corrected_N
-        sums = {"policy": (weight_N * policy_N).sum()}
+        losses = {"policy": self._policy(logprobs_N, old_N, batch)}
         if self._kl:
             estimate = policy.k2 if self._kl.estimator == "k2" else policy.k3
-            kl_N = estimate(logprobs_N, batch.extra["ref_logprobs_N"])
-            sums["kl"] = (weight_N * kl_N).sum()
-            metrics["loss/kl_avg"] = kl_N.detach()
+            losses["kl"] = estimate(logprobs_N, batch.extra["ref_logprobs_N"])
+        metrics = moved(logprobs_N.detach(), old_N, self._clipped(logprobs_N.detach(), old_N, batch), batch)
+        if self._correction and "sampler_logprobs_N" in batch.extra:
+            corrected_N = self._correction.weights(old_N - batch.extra["sampler_logprobs_N"], batch)
+            losses = {name: corrected_N * each_N for name, each_N in losses.items()}
+            metrics["sampling/importance"] = corrected_N
+        if "kl" in losses:
+            metrics["loss/kl_avg"] = losses["kl"].detach()
         count = float(logprobs_N.numel())
-        found = {name: (float(each.sum()), count) for name, each in metrics.items()}
+        found = {name: (float(each_N.sum()), count) for name, each_N in metrics.items()}
+        sums = {name: (weight_N * each_N).sum() for name, each_N in losses.items()}
         return Loss(sums, found | self._drift(logprobs_N.detach(), batch))
 
     @property
@@ -135,17 +135,11 @@ class PolicyGradient:
             case "cispo":
                 return policy.clipped_weight(logprobs_N, old_N, advantages_N, high)
 
-    def _moved(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """How far the policy is from the one that sampled, and where that costs a token its gradient. Shapes N."""
-        shift_N, advantages_N, (low, high) = logprobs_N - old_N, batch.extra["advantages_N"], self._clip
-        of_clip_N = policy.answer_means(shift_N, batch.answer_N) if self._variant == "gspo" else shift_N
-        above_N = (of_clip_N.exp() > 1 + high) & (advantages_N > 0)
-        below_N = (of_clip_N.exp() < 1 - low) & (advantages_N < 0)
-        return {
-            "policy/approxkl_avg": 0.5 * shift_N**2,
-            "policy/clipfrac_avg": (above_N | below_N).float(),
-            "val/ratio": shift_N.exp(),
-        }
+    def _clipped(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
+        """Where the clip costs a token its gradient. Bool, shape N."""
+        if self._variant == "gspo":
+            logprobs_N, old_N = (policy.answer_means(each_N, batch.answer_N) for each_N in (logprobs_N, old_N))
+        return policy.is_clipped(logprobs_N, old_N, batch.extra["advantages_N"], *self._clip)
 
     def _drift(self, logprobs_N: Tensor, batch: Batch) -> dict[str, tuple[float, float]]:
         """The KL from the reference, an answer's mean, where the feed has not measured it."""

@@ -115,6 +115,30 @@ def test_importance_weights_multiply_the_loss(level: str, rule: str, weights: li
     assert result.metrics["sampling/logp_difference"][0] == pytest.approx(2 * math.log(2) + 2 * math.log(3))
 
 
+@pytest.mark.parametrize("level", ["token", "answer"])
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_a_kl_in_the_loss_of_what_another_sampler_drew_has_the_gradient_it_has_on_the_policys_own(
+    estimator: str, level: str
+) -> None:
+    """Added up over every answer of one token, as often as the sampler draws it. With weights π/sampler it is, in the
+    logits, ∇KL(ref‖π) = π - ref of k3, and ∇KL(π‖ref) = π (log π/ref - KL(π‖ref)) of k2."""
+    own_V, sampler_V, ref_V = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.5, 0.3], [0.1, 0.3, 0.6]])
+    table = Table(own_V.expand(4, 3))
+    correction = Correction(level=level, rule="truncate", most=100.0)
+    objective = PolicyGradient("dapo", budget=9, kl=KlInLoss(estimator=estimator, coef=1.0), correction=correction)
+    for token in range(3):
+        batch = pack([Document(row="0", ids=[3], branches=[[token]])]).with_extra(
+            advantages_N=torch.zeros(1),
+            ref_logprobs_N=ref_V[token].log()[None],
+            sampler_logprobs_N=sampler_V[token].log()[None],
+        )
+        (sampler_V[token] * objective.loss(table, batch).sums["kl"]).backward()
+    ratio_V = (own_V / ref_V).log()
+    expected_V = own_V - ref_V if estimator == "k3" else own_V * (ratio_V - (own_V * ratio_V).sum())
+    assert table.logits_SV.grad is not None
+    assert table.logits_SV.grad[3].tolist() == pytest.approx(expected_V.tolist(), abs=1e-6)
+
+
 def test_the_only_step_of_an_iteration_has_ratio_one_and_measures_the_drift() -> None:
     table = Table(UNIT)
     batch = rows(advantages_N=torch.ones(20), ref_logprobs_N=torch.full((20,), -1.5))
