@@ -10,8 +10,8 @@ from burnish.config import Strict
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
 
-PTX_COEF = 27.8
-"""InstructGPT's γ."""
+PTX_COEF = 1.0
+"""A token of text counts as a token of an answer. InstructGPT's γ is 27.8."""
 
 
 class Watch(Strict):
@@ -63,8 +63,9 @@ class OnPolicy(Kept):
     """A file of texts (`text` in JSONL, or .txt) or of conversations, learned beside the answers so that less is
     forgotten: PPO-ptx."""
     ptx_coef: Annotated[float, Field(gt=0)] | None = None
-    """Weight of their negative log-likelihood, a token's mean. Absent: InstructGPT's 27.8, for its large batches: where
-    there are few texts a step, clip_norm, which is of both together, leaves little of the reward's gradient."""
+    """Weight of their negative log-likelihood, a token's mean. Absent: 1. More forgets less and learns less from the
+    answers, since clip_norm is of both together: metrics.jsonl has `grad_norm/own`, how long the gradient of the
+    answers alone is, beside `grad_norm`. InstructGPT's 27.8 is for hundreds of texts a step."""
     ptx_batch_size: Positive | None = None
     """So many of them, or pieces of text, at each optimiser step. Absent: 8."""
     ptx_length: Annotated[int, Field(ge=2)] | None = None

@@ -27,6 +27,9 @@ class Work:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     measured: list[Batch] = field(default_factory=list[Batch])
     """What an objective's `prepare` reads before the step; nothing is learned from it."""
+    beside: int = 0
+    """How many of the batches, the last ones, are learned beside the feed's own: how long the gradient is without them
+    is told (`grad_norm/own`), where they lie on one rank."""
     fillers: list[Batch] = field(default_factory=list[Batch])
     """Learned with weight 0, so that a rank passes the model as often as the others."""
     measured_fillers: list[Batch] = field(default_factory=list[Batch])

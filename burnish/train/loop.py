@@ -124,7 +124,10 @@ def _update(
     losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)
     seen: defaultdict[str, float] = defaultdict(float)
-    for batch in work.batches:
+    norms: dict[str, float] = {}
+    for number, batch in enumerate(work.batches):
+        if work.beside == len(work.batches) - number:
+            norms["grad_norm/own"] = optimizer.gradient_norm()
         result = objective.loss(module, batch)
         part = total(objective, result, counts)
         part.backward()
@@ -147,4 +150,4 @@ def _update(
     rate = optimizer.step(step, norm)
     sums, seen = (defaultdict(float, ranks.sum(values)) for values in (sums, seen))
     metrics = {name: measured / seen[name] for name, measured in sums.items() if seen[name]}
-    return loss, {"lr": rate, "grad_norm": norm, **metrics}
+    return loss, {"lr": rate, "grad_norm": norm, **norms, **metrics}

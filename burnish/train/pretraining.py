@@ -2,6 +2,11 @@
 Knows how to tell its micro-batches from the others; knows no method.
 
 The objective becomes that of the method less γ E[log π(text)], text being other documents at every step.
+
+γ is the trade. Both terms are means of a token, so that at 1 a token of text counts as one of the answers. The gradient
+of few texts is mostly chance, grows with γ, and is clipped together with that of the answers, whose share of a step it
+takes away: with two texts a step and InstructGPT's 27.8, which was for batches of hundreds, a fortieth was left
+(docs/experiments.md). `grad_norm/own`, of the answers alone, beside `grad_norm`, of both, shows it.
 """
 
 from __future__ import annotations
@@ -35,9 +40,10 @@ class PretrainingMix:
     def next(self, step: int) -> Work:
         work = self._feed.next(step)
         text = self._corpus.next(step).batches
-        if self._marked:
-            text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in text]
-        return replace(work, batches=[*work.batches, *text])
+        if not self._marked:
+            return replace(work, batches=[*work.batches, *text])
+        text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in text]
+        return replace(work, batches=[*work.batches, *text], beside=len(text))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state()  # the corpus' place is a function of the step

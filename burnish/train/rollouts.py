@@ -199,6 +199,7 @@ class RolloutFeed:
         cut = _mean(answer.stop is Stop.LENGTH for answer in answers)
         score = _mean(scores)
         metrics = {
+            "episode": self._written,
             "objective/scores": score,
             "val/num_eos_tokens": len(answers) * (1 - cut),
             "val/eos_share": 1 - cut,
@@ -208,6 +209,9 @@ class RolloutFeed:
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
+        if self._config.temperature == self._temperature:
+            # Right on average; where distributions were measured, theirs takes its place.
+            metrics["objective/entropy"] = -_mean(sum(answer.logprobs) for answer in answers)
         if self._chosen:
             chosen = [score for group in taken for score in group.scores]
             metrics |= {"val/chosen": len(chosen), **({"objective/chosen_scores": _mean(chosen)} if chosen else {})}

@@ -15,7 +15,7 @@ from burnish.batches import Batch, Document, pack
 from burnish.proof.step import Step, one_step
 from burnish.train.advantages import PerAnswer
 from burnish.train.feeds import DatasetFeed
-from burnish.train.loop import FitConfig, fit
+from burnish.train.loop import FitConfig, Quiet, fit
 from burnish.train.objectives import Sft, total
 from burnish.train.optim import OptimConfig, Optimizer
 from burnish.train.policy_gradient import Correction, KlInLoss, PolicyGradient, Variant
@@ -181,6 +181,34 @@ def test_text_beside_the_answers_adds_its_own_gradient(tmp_path: Path) -> None:
     assert len(work.batches) == 3  # the corpus in two micro-batches
     assert whole.loss == pytest.approx(answers.loss + 3 * text.loss)
     assert torch.allclose(whole.gradient, answers.gradient + 3 * text.gradient, atol=1e-6)
+
+
+class Rows(Quiet):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def log(self, *, step: int, seconds: float, tokens: int, loss: float, **metrics: float) -> None:
+        self.rows.append(metrics)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_how_long_the_answers_own_gradient_is_stands_beside_that_of_both(tmp_path: Path, dtype: torch.dtype) -> None:
+    """So that a weight of text that leaves nothing of the answers is seen. In bfloat16 gradients add up elsewhere."""
+    exact, plain = Table(UNIT), PolicyGradient("grpo", budget=9)
+    work = mixed(exact, tmp_path, 1.0).next(0)
+    steps = {
+        "grad_norm/own": one_step(exact, plain, work.batches[:1]),
+        "grad_norm": one_step(exact, WithPretraining(plain, 3.0), work.batches),
+    }
+    table, log = Table(UNIT).to(dtype), Rows()
+    optimizer = Optimizer(table, OptimConfig(lr=0.1, steps=1))
+    fit(table, mixed(table, tmp_path, 1.0), WithPretraining(plain, 3.0), optimizer, FitConfig(steps=1, seed=0), log=log)
+    assert {name: log.rows[0][name] for name in steps} == pytest.approx(
+        {name: float(step.gradient.norm()) for name, step in steps.items()}, rel=1e-2
+    )
+    assert log.rows[0]["grad_norm"] > 1.5 * log.rows[0]["grad_norm/own"] > 0.0
 
 
 def test_without_a_reward_the_policy_learns_the_text(tmp_path: Path) -> None:

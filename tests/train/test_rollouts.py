@@ -137,6 +137,27 @@ def test_groups_without_an_advantage_are_counted_and_not_passed(tmp_path: Path) 
     assert everything.next(0).batches[0].last_B.numel() == 4  # a KL in the loss has something to learn of them
 
 
+def test_the_entropy_is_told_where_no_pass_measures_it(tmp_path: Path) -> None:
+    """Two prompts, of which the second teaches nothing and counts as well: -ln 0.4, -ln 0.1 and twice -ln 0.3, a mean
+    of four answers. A critic's pass measures all of the distribution: 1.28 nats, whatever was said."""
+    table = Table(REFERENCE)
+    sampler = Scripted(said(table, (0,), (3,)), said(table, (1,), (1,)))
+    given = {"sampler": sampler, "reward": BANDIT, "prompts": 2}
+    work = feed(table, tmp_path, PerAnswer(), reference=None, **given).next(0)
+    assert work.metrics["objective/entropy"] == pytest.approx(-math.log(0.4 * 0.1 * 0.3 * 0.3) / 4)
+    work = feed(table, tmp_path, ppo(), reference=REFERENCE, **given).next(0)
+    assert work.metrics["objective/entropy"] == pytest.approx(-sum(p * math.log(p) for p in (0.4, 0.3, 0.2, 0.1)))
+
+
+def test_episodes_are_counted_over_iterations_and_on_after_a_resume(tmp_path: Path) -> None:
+    table = Table(REFERENCE)
+    made = feed(table, tmp_path, ppo(), sampler=two_answers(table), reward=PAID, reference=REFERENCE, prompts=3)
+    assert [made.next(step).metrics["episode"] for step in range(2)] == [6, 12]
+    state = made.state()
+    made.load(*state)
+    assert made.next(2).metrics["episode"] == 18
+
+
 def test_an_iteration_without_any_advantage_has_nothing_to_learn(tmp_path: Path) -> None:
     table = Table(REFERENCE)
     sampler = Scripted(said(table, (1,), (1,)))
