@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from burnish.batches import Document, pack
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+from burnish.batches import Batch, Document, pack
 from burnish.data.packing import best_fit
-from burnish.train.parallel import dealt
+from burnish.train.feeds import DatasetFeed
+from burnish.train.parallel import DataParallel, dealt
+from burnish.train.pretraining import PretrainingMix
 
 
 def documents(*lengths: int) -> list[Document]:
@@ -33,3 +38,27 @@ def test_the_budget_comes_before_equal_shares() -> None:
     assert len(parts) % 2 == 0
     assert max(sum(each.tokens for each in part) for part in parts) <= 10
     assert sorted(each.row for part in parts for each in part) == [f"r{number}" for number in range(6)]
+
+
+class Pretended(DataParallel):
+    """The first of two ranks, of which the other is not there."""
+
+    def __init__(self) -> None:
+        self.size, self.rank = 2, 0
+
+    def together(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def alike(self, batches: Sequence[Batch]) -> list[Batch]:
+        return list(batches)
+
+
+def test_what_is_dealt_is_no_longer_in_order_and_says_of_no_batch_that_it_is_text() -> None:
+    """Else the gradients of a step would be added over ranks in its middle, and once more at its end."""
+    answers, text = (
+        DatasetFeed(documents(*lengths), per_step=2, micro_tokens=9, seed=0) for lengths in ((5, 6), (7, 8))
+    )
+    feed = PretrainingMix(answers, text)
+    whole, own = feed.next(0), Pretended().feed(feed).next(0)
+    assert (len(whole.batches), whole.beside) == (4, 2)
+    assert (sorted(batch.tokens for batch in own.batches), own.beside) == ([5, 8], 0)
