@@ -18,6 +18,9 @@ from burnish.pipeline.stage import Stage
 from burnish.records.durable import digest_file, digest_value
 
 IMMATERIAL = {"save_every", "spike", "store"}
+MEANINGS = {"weight_decay": "matrices"}
+"""Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
+set, and of no others: a stage's `version` would rerun all."""
 
 
 def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
         if "." in name:  # a path inside of a setting: its content stands in its place
             for keys, path in list(places(section, name)):
                 put(section, keys, content(path, base))
+    meanings = {name: meaning for name, meaning in MEANINGS.items() if section.get(name)}
     return digest_value(
         {
             "stage": stage.name,
@@ -41,6 +45,7 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
             "files": {name: content(section[name], base) for name in paths if name in section},
             "shared": {name: _shared(recipe, name, base) for name in stage.shared},
             "inputs": dict(inputs),
+            **({"meanings": meanings} if meanings else {}),
         }
     )
 

@@ -86,7 +86,7 @@ class Optim(Kept):
     schedule: Schedule = "cosine"
     """What the learning rate does after its peak: stay, fall to zero on a line, or to a tenth on a half cosine."""
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
-    """AdamW's decoupled decay of weight matrices."""
+    """AdamW's decoupled decay of weight matrices, embeddings included; norms and biases stay."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients longer than this are shortened to it."""
     max_length: Annotated[int, Field(ge=8)] = 512

@@ -79,6 +79,7 @@ class OnPolicy(Kept):
     schedule: Schedule = "constant"
     """What the learning rate does after its peak."""
     weight_decay: float = Field(default=0.0, ge=0, lt=1)
+    """AdamW's decoupled decay of weight matrices, embeddings included; norms and biases stay."""
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients longer than this are shortened to it."""
     micro_tokens: Annotated[int, Field(ge=16)] = 2048

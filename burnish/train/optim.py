@@ -29,6 +29,7 @@ class OptimConfig:
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.0
+    """What a matrix loses a step beside its gradient: this times the rate, of itself (`decays`)."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global L2 norm."""
 
@@ -47,6 +48,12 @@ def learning_rate(config: OptimConfig, step: int) -> float:
             return config.lr * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 
+def decays(name: str, weight: Tensor) -> bool:
+    """Whether weight decay is for this weight: for what is multiplied, embeddings and an adapter's factors included.
+    Not for scales of norms and biases, which are vectors, but for those of experts: a matrix by their number."""
+    return weight.ndim > 1 and not name.endswith("bias")
+
+
 class Optimizer:
     """AdamW over a module. Weights in bfloat16 get fp32 masters; gradients of micro-batches add up in fp32."""
 
@@ -56,12 +63,14 @@ class Optimizer:
         self._module = module
         self._named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
         self._masters = [p if p.dtype == torch.float32 else p.detach().float() for _, p in self._named]
+        groups: dict[float, list[Tensor]] = {}
+        for (name, _), master in zip(self._named, self._masters, strict=True):
+            groups.setdefault(config.weight_decay if decays(name, master) else 0.0, []).append(master)
         self._adam = torch.optim.AdamW(
-            self._masters,
+            [{"params": masters, "weight_decay": decay} for decay, masters in groups.items()],
             lr=config.lr,
             betas=config.betas,
             eps=config.eps,
-            weight_decay=config.weight_decay,
             fused=True,
         )
 

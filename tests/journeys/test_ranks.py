@@ -22,7 +22,7 @@ from burnish.runs import LOCK
 
 SETTINGS = (
     *("batch_size=4", "epochs=3", "lr=1e-3", "max_length=1024", "micro_tokens=4096", "save_every=1"),
-    *("eval_every=2", "eval_share=0.2", "keep=best", "ema=0.9", "average_with_start=0.1"),
+    *("weight_decay=0.1", "eval_every=2", "eval_share=0.2", "keep=best", "ema=0.9", "average_with_start=0.1"),
 )
 
 

@@ -52,7 +52,7 @@ class Run:
         self.module = load_trainable(model, dtype=dtype)
         if lora:
             adapt(self.module, lora, seed=7)
-        self.optimizer = Optimizer(self.module, OptimConfig(lr=1e-3, steps=12, warmup_steps=2))
+        self.optimizer = Optimizer(self.module, OptimConfig(lr=1e-3, steps=12, warmup_steps=2, weight_decay=0.1))
         self.feed = DatasetFeed(documents, per_step=4, micro_tokens=40, seed=5)
         self.checkpoints = Checkpoints(folder / "checkpoints")
         self.log = MetricsLog(folder / "metrics.jsonl")

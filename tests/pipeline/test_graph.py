@@ -80,6 +80,17 @@ def test_a_setting_that_asks_for_nothing_is_no_part_of_a_key(tiny: Path) -> None
     assert ran(run(tiny, "sft.ema=0.9", until="sft")) == ["sft"]
 
 
+def test_a_setting_with_a_new_meaning_reruns_stages_that_have_it_set(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("burnish.pipeline.key.MEANINGS", {})
+    run(tiny, until="sft")
+    run(tiny, "sft.weight_decay=0.1", until="sft")
+    monkeypatch.undo()
+    assert ran(run(tiny, until="sft")) == []
+    assert ran(run(tiny, "sft.weight_decay=0.1", until="sft")) == ["sft"]
+
+
 def test_documents_to_evaluate_on_count_by_what_they_hold(tiny: Path) -> None:
     evaluated = ("sft.eval_every=5", "sft.eval_data=held.jsonl")
     (tiny / "held.jsonl").write_text((tiny / "rows.jsonl").read_text())
