@@ -25,8 +25,9 @@ def entropy(logits_NV: Tensor) -> Tensor:
 def nll(logprobs_N: Tensor, weight_N: Tensor) -> Tensor:
     """Weighted sum of negative log-likelihoods: L = -Σ_n w_n log π(y_n | y_<n).
 
-    The loop divides by Σ w over the whole optimiser batch (all micro-batches and ranks), which makes it the token mean
-    for w = 1, the sequence mean for w = 1/|o|. Scalar.
+    The loop divides by a count over the whole optimiser batch (all micro-batches and ranks). By Σ w, that makes it the
+    token mean for w = 1, the sequence mean for w = 1/|o|; by the number of sequences, the mean of token sums for w = 1.
+    Scalar.
     """
     return -(weight_N * logprobs_N).sum()
 

@@ -19,7 +19,8 @@ TIE_THRESHOLD = 0.5
 def objective_of(recipe: Recipe, stage: str) -> Objective:
     """The objective of a stage that the recipe has."""
     if stage == "sft":
-        return Sft()
+        assert recipe.sft is not None
+        return Sft(recipe.sft.mean or "token")
     if stage == "reward":
         assert recipe.reward is not None
         return reward_model(recipe.reward)

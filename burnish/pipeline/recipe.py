@@ -119,6 +119,10 @@ class Sft(Optim):
     side of the rankings that `reward` or `dpo` names."""
     limit: Positive | None = None
     """Take at most so many rows."""
+    mean: Literal["token", "sequence", "sum"] | None = None
+    """Of what the loss is a mean. token (absent): of all learned tokens, so that long conversations weigh more.
+    sequence: of conversations, each the mean of its tokens: all weigh the same. sum: of conversations, each the sum of
+    its tokens: weighs as token does, but a step's gradient grows with its length, and `clip_norm` has to fit."""
 
 
 def _asked(said: Mapping[str, Any]) -> CampaignKind:

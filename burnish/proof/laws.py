@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from burnish.proof import adapters, batching, heads, ranks, references, sampling, storage
 from burnish.proof.law import Law, Measured
-from burnish.proof.methods import FULL, LORA, METHODS, WAYS
+from burnish.proof.methods import ALL, FULL, LORA, METHODS, WAYS
 from burnish.proof.subject import Subject, Trial
 
 STEP = {"loss": 1e-5, "gradient": 1e-4}
@@ -47,7 +47,7 @@ def _of_method(method: str, way: str) -> Iterator[Law]:
         because=ROUNDING,
         adapters_only=way == LORA,
     )
-    if METHODS[method].trees:
+    if ALL[method].trees:
         yield Law(
             name=f"{named}: shared prompt = K sequences",
             says="A prompt with K answers as its branches makes the step of K sequences, prompt and answer each.",

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from burnish.errors import BurnishError, MachineError, Problem
 from burnish.models.blueprint import blueprint, built
 from burnish.proof.law import Measured
-from burnish.proof.methods import METHODS
+from burnish.proof.methods import ALL
 from burnish.proof.step import one_step
 from burnish.proof.subject import Subject, Trial
 from burnish.train.messages import join, leave, partings, shared
@@ -85,7 +85,7 @@ def _follow(place: str) -> None:
         join(place, 1, 2, _PATIENCE)
         while (told := shared(None)[0]) is not None:
             method, kind, plan = told
-            one_step(built(plan), METHODS[method].objective, [], ranks=joined(kind))
+            one_step(built(plan), ALL[method].objective, [], ranks=joined(kind))
         leave()
 
 

@@ -17,7 +17,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.models.forward import Layout, Trainable
 from burnish.models.load import load_trainable
 from burnish.proof.material import Material, Rows, render
-from burnish.proof.methods import FULL, METHODS, WAYS, Method
+from burnish.proof.methods import ALL, FULL, WAYS, Method
 from burnish.proof.step import Step, one_step
 from burnish.train.feeds import mismatched
 from burnish.types import Progress, Silent
@@ -99,7 +99,7 @@ class Subject:
 
     def trial(self, method: str, way: str = FULL) -> Trial:
         """A method on the subject's documents."""
-        found = METHODS[method]
+        found = ALL[method]
         module = with_heads(self.module(way), found.heads)
         documents = self._of(found)
         beside = mismatched(documents) if found.measures else []

@@ -28,6 +28,7 @@ TITLES = {
 }
 SHOWN_SETTINGS = (
     "loss",
+    "mean",
     "beta",
     "label_smoothing",
     "rpo_alpha",

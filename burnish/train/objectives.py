@@ -47,17 +47,31 @@ class Objective(Protocol):
     def loss(self, module: Trainable, batch: Batch) -> Loss: ...
 
 
+SftMean = Literal["token", "sequence", "sum"]
+
+
 class Sft:
-    """Supervised fine-tuning: mean negative log-likelihood of the learned tokens over the whole optimiser batch."""
+    """Supervised fine-tuning: negative log-likelihood of the learned tokens, a mean over the whole optimiser batch.
+
+    token: over tokens, so that a long sequence weighs more. sequence: over the tokens of each sequence, then over
+    sequences, so that a token of a short one weighs more. sum: over sequences, of the sums over their tokens. A
+    sequence is an answer, or a conversation without branches; one without learned tokens is not counted.
+    """
 
     weights: Mapping[str, float] = {"nll": 1.0}
     dropout = True
 
+    def __init__(self, mean: SftMean = "token") -> None:
+        self._mean: SftMean = mean
+
     def counts(self, batch: Batch) -> dict[str, float]:
-        return {"nll": float(batch.weight_N.sum())}
+        return {"nll": float(batch.weight_N.sum() if self._mean == "token" else batch.answer_N.unique().numel())}
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
-        return Loss({"nll": tokens.nll(predicted(module(batch)), batch.weight_N)})
+        weight_N = batch.weight_N
+        if self._mean == "sequence":
+            weight_N = weight_N / tokens.answer_sums(weight_N, batch.answer_N, batch.last_B.numel())[batch.answer_N]
+        return Loss({"nll": tokens.nll(predicted(module(batch)), weight_N)})
 
 
 RankingLoss = Literal["k_wise", "bradley_terry", "plackett_luce"]

@@ -21,9 +21,10 @@ from burnish.models.attention import Rule, TreeAttention, attention, shared_head
 from burnish.models.forward import Layout, Trainable
 from burnish.models.lora import LoraLinear
 from burnish.models.tiny import tiny_tokenizer, write_random
-from burnish.proof.laws import LAWS
+from burnish.proof.law import Law
+from burnish.proof.laws import LAWS, _of_method
 from burnish.proof.material import read_rows
-from burnish.proof.methods import METHODS
+from burnish.proof.methods import FULL, METHODS, VARIANTS
 from burnish.proof.step import Step
 from burnish.proof.subject import Subject
 from burnish.rollout import engine
@@ -341,6 +342,13 @@ def test_a_law_fails_when_its_bug_is_put_back(
     bug(monkeypatch)
     spoilt = Subject(subject.folder, read_rows(None))
     assert not all(finding.passed for finding in law.tried(spoilt))
+
+
+@pytest.mark.parametrize("law", [law for name in VARIANTS for law in _of_method(name, FULL)], ids=lambda law: law.name)
+def test_the_laws_of_methods_hold_for_their_variants(law: Law, subject: Subject, monkeypatch: Patch) -> None:
+    assert [finding.measured for finding in law.tried(subject) if not finding.passed] == []
+    (causal_over_the_whole_pack if "alone" in law.name else mean_of_means(Sft))(monkeypatch)
+    assert not all(finding.passed for finding in law.tried(Subject(subject.folder, read_rows(None))))
 
 
 def test_how_far_two_steps_are_apart() -> None:

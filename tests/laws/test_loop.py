@@ -187,6 +187,7 @@ class Poisoned(Sft):
     """Fine-tuning whose loss is not a number from the third step on."""
 
     def __init__(self, where: str) -> None:
+        super().__init__()
         self.where = where
         self.calls = 0
 

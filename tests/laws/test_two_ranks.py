@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from burnish.proof.laws import STEP
-from burnish.proof.methods import METHODS, WAYS
+from burnish.proof.methods import ALL, WAYS
 from burnish.proof.ranks import apart, second_process
 from burnish.proof.subject import Subject
 from burnish.train.parallel import Kind
@@ -15,10 +15,10 @@ def test_every_method_makes_the_same_step_on_two_ranks(subject: Subject) -> None
     with second_process():
         found = {
             (method, way, kind, what): value
-            for method in METHODS
+            for method in ALL
             for way in WAYS
             for kind in KINDS
             for what, value in apart(subject.trial(method, way), method, kind).items()
         }
-    assert len(found) == 2 * len(METHODS) * len(WAYS) * len(KINDS)
+    assert len(found) == 2 * len(ALL) * len(WAYS) * len(KINDS)
     assert {name: value for name, value in found.items() if not value <= STEP[name[-1]]} == {}

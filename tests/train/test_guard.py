@@ -93,6 +93,7 @@ class Spiking(Sft):
     """Fine-tuning with a step whose loss is a hundred times as large."""
 
     def __init__(self, at: int) -> None:
+        super().__init__()
         self.calls, self.at = 0, at
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
