@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -52,6 +53,15 @@ class Lora(Strict):
     """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
 
 
+def _strength(said: Mapping[str, Any]) -> float:
+    """What a preference says of `beta`, or the usual one of its loss."""
+    return said.get("beta") or {"dpo_norm": 5.0, "simpo": 2.0}.get(said.get("loss", ""), 0.1)
+
+
+def _margin(said: Mapping[str, Any]) -> float:
+    return _strength(said) / 2 if said.get("loss") == "simpo" else 0.0
+
+
 class Preference(Strict):
     """How a policy learns directly which of two answers is better."""
 
@@ -61,15 +71,15 @@ class Preference(Strict):
     """Strength: β of dpo, cdpo, robust, dpo_norm and simpo, τ of ipo, λ of orpo. Absent: 0.1; dpo_norm 5, simpo 2."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=0.5)
     """Share of pairs that cdpo and robust take to be labelled the wrong way round; usually 0.1."""
-    gamma: float = Field(default=0.0, ge=0)
-    """SimPO's margin: what the better answer must be ahead by; usually 0.3 to 0.8 times beta."""
+    gamma: float = Field(default_factory=_margin, ge=0)
+    """SimPO's margin: what the better answer must be ahead by; usually 0.3 to 0.8 times beta. Absent: half of beta."""
     rpo_alpha: float = Field(default=0.0, ge=0)
     """Weight of the better answer's negative log-likelihood, a token's mean, beside the loss; orpo has its own."""
 
     @property
     def strength(self) -> float:
         """`beta`, or the usual one."""
-        return self.beta or {"dpo_norm": 5.0, "simpo": 2.0}.get(self.loss, 0.1)
+        return _strength({"loss": self.loss, "beta": self.beta})
 
 
 class Kept(Strict):

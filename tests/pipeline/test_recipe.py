@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from burnish.batches import Document, pack
 from burnish.config import resolved
 from burnish.errors import ConfigError
 from burnish.pipeline import run_folder
+from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 from burnish.pipeline.reinforcement import Distill
 from burnish.pipeline.settings import Lora
+from burnish.train.direct import DirectPreference
 
 ROOT = Path(__file__).parents[2]
 SFT = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
@@ -174,6 +177,29 @@ def test_dpo_has_its_own_rankings_or_those_of_reward(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "gamma"),
+    [
+        ("loss: simpo", 1.0),
+        ("loss: simpo, beta: 2.5", 1.25),
+        ("loss: simpo, gamma: 0", 0.0),
+        ("loss: simpo, gamma: 0.7", 0.7),
+        ("loss: dpo", 0.0),
+        ("loss: dpo_norm, beta: 4", 0.0),
+    ],
+)
+@pytest.mark.parametrize("section", ["dpo", "online_dpo"])
+def test_simpo_has_its_margin_and_no_other_loss_has_one(tmp_path: Path, section: str, said: str, gamma: float) -> None:
+    """Without its margin SimPO is another method; 0 stands where it is asked for, and in the records of all others."""
+    rewards = "reward: {rankings: rows.jsonl}\n"
+    recipe = load_recipe(write(tmp_path, SFT + rewards + f"{section}: {{{said}}}\n"))
+    settings = getattr(recipe, section)
+    assert (settings.gamma, resolved(recipe)[section]["gamma"]) == (gamma, gamma)
+    objective = objective_of(recipe, section)
+    assert isinstance(objective, DirectPreference)
+    assert objective._gamma == gamma
+
+
+@pytest.mark.parametrize(
     ("settings", "best"),
     [("eval_every: 5", False), ("eval_every: 5, patience: 2", True), ("eval_every: 5, patience: 2, keep: last", False)],
 )
@@ -181,6 +207,17 @@ def test_the_best_weights_are_kept_where_patience_chooses_an_end(tmp_path: Path,
     recipe = load_recipe(write(tmp_path, SFT + f"kto: {{data: rows.jsonl, {settings}}}\n"))
     assert recipe.kto is not None
     assert recipe.kto.keeps_best is best
+
+
+def test_what_fine_tuning_is_a_mean_of(tmp_path: Path) -> None:
+    """Two conversations with three learned tokens between them."""
+    batch = pack([Document(row="a", ids=[1, 2, 3], weights=[0, 1, 1]), Document(row="b", ids=[1, 2], weights=[0, 1])])
+    path = write(tmp_path, SFT)
+    counts = {
+        mean: objective_of(load_recipe(path, [f"sft.mean={mean}"]), "sft").counts(batch)["nll"]
+        for mean in ("null", "token", "sequence", "sum")
+    }
+    assert counts == {"null": 3, "token": 3, "sequence": 2, "sum": 2}
 
 
 def test_a_clash_names_both_lines(tmp_path: Path) -> None:
