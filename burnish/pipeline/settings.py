@@ -92,4 +92,5 @@ class Kept(Strict):
     """Share of the weights that training began with in those that are kept: gives back some of what was forgotten."""
     spike: float | None = Field(default=None, gt=1)
     """Stop before an update whose loss or gradient norm is more than so many times the median of the last 50 steps
-    (10 is generous). Never changes the result of a stage that ends."""
+    (10 is generous); of stages that learn from their own answers, the gradient norm alone. Never changes the result of
+    a stage that ends."""

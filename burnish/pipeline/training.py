@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -32,7 +33,7 @@ from burnish.train.feeds import Feed, Work
 from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, Log, Quiet, fit
 from burnish.train.messages import leave, partings, shared, world
-from burnish.train.optim import OptimConfig, Optimizer
+from burnish.train.optim import OptimConfig, Optimizer, learning_rate
 from burnish.train.parallel import joined
 from burnish.train.validation import Validation
 from burnish.train.watch import Rule, Watch, Watched
@@ -41,6 +42,7 @@ from burnish.types import Progress, Silent
 MODEL = "model"
 ADAPTER = "adapter"
 """Beside the model that it was merged into."""
+_log = logging.getLogger(__name__)
 
 
 def steps_of(settings: Optim, rows: int) -> int:
@@ -57,6 +59,15 @@ def optim_config(settings: Optim | OnPolicy, steps: int) -> OptimConfig:
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
     )
+
+
+def _warn_of_warmup(stage: str, settings: Optim | OnPolicy, steps: int) -> None:
+    """No error: a trial of a recipe on a few rows is made of few steps, and should run."""
+    config = optim_config(settings, steps)
+    if steps <= config.warmup_steps:
+        share = learning_rate(config, steps - 1) / config.lr
+        found = "%s.warmup_steps is %d, and there are %d steps: the learning rate only rises, to %.0f%% of lr"
+        _log.warning(found, stage, config.warmup_steps, steps, 100 * share)
 
 
 def with_adapter(module: Trainable, settings: Optim | OnPolicy, seed: int) -> Trainable:
@@ -116,6 +127,7 @@ def learn(
     `held`: its first step is what the stage is evaluated on meanwhile. Where there are further ranks, they take part
     (`follow`).
     """
+    _warn_of_warmup(context.folder.name, getattr(context.recipe, context.folder.name), steps)
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     with partings():
         if world() > 1:
@@ -178,11 +190,16 @@ def _fit(
         progress=progress,
         label=label,
         ranks=ranks,
-        guard=Guard(settings.spike),
+        guard=guard_of(settings),
         averages=averages,
         validation=watch or _validation(settings, held_out),
     )
     ranks.collect(spread, module)
+
+
+def guard_of(settings: Optim | OnPolicy) -> Guard:
+    """What stops the stage before an update."""
+    return Guard(settings.spike, losses=not isinstance(settings, OnPolicy))
 
 
 def _validation(settings: Optim | OnPolicy, work: Work | None) -> Validation | None:

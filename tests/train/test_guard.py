@@ -72,6 +72,34 @@ def test_a_loss_around_zero_is_judged_by_its_size() -> None:
         guard.usual(21, ROWS, loss=-0.6)
 
 
+def test_steps_without_a_gradient_say_nothing_of_others() -> None:
+    """Twelve idle steps and eleven of 1: the median of all is 0, and that of those that learned something is 1."""
+    guard = Guard(spike=10)
+    for step in range(22):
+        guard.usual(step, ROWS, gradient=float(step % 2))
+    guard.usual(22, ROWS, gradient=0.0)
+    guard.usual(23, ROWS, gradient=9.0)
+    with pytest.raises(TrainingError, match="the gradient is 11, and its median over the last 12 steps 1;"):
+        guard.usual(24, ROWS, gradient=11.0)
+
+
+def test_what_an_older_checkpoint_remembers_of_idle_steps_is_forgotten() -> None:
+    guard = Guard(spike=10)
+    guard.load({"gradient": [0.0] * WINDOW}, {})
+    guard.usual(50, ROWS, gradient=1.0)
+    assert guard.state()[0] == {"gradient": [1.0]}
+
+
+def test_a_loss_is_not_judged_where_it_tells_nothing() -> None:
+    """A group's advantages add up to zero but for rounding, until the policy is no longer what sampled."""
+    guard = Guard(spike=10, losses=False)
+    for step in range(20):
+        guard.usual(step, ROWS, loss=(-1.0) ** step * 1e-9, gradient=1.0)
+    guard.usual(20, ROWS, loss=0.02, gradient=2.0)
+    with pytest.raises(TrainingError, match="the gradient is 11"):
+        guard.usual(21, ROWS, loss=0.02, gradient=11.0)
+
+
 def test_without_spike_only_what_is_not_finite_stops() -> None:
     guard = Guard()
     seen(guard, [1.0] * 20 + [1e9])

@@ -1,0 +1,71 @@
+"""What becomes of a section's settings where its stage trains."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contexts import context_of
+
+from burnish.batches import Document, pack
+from burnish.errors import TrainingError
+from burnish.pipeline import training
+from burnish.pipeline.recipe import Kto, Optim, Recipe, Sft
+from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.train.guard import Guard
+
+ROWS = [pack([Document(row="a", ids=[0, 1], weights=[0, 1])])]
+NOTHING: Any = None
+
+
+def begun(guard: Guard) -> Guard:
+    """With twenty steps behind it, whose losses are next to nothing."""
+    for step in range(20):
+        guard.usual(step, ROWS, loss=1e-9, gradient=1.0)
+    return guard
+
+
+@pytest.mark.parametrize("section", [Ppo, Grpo, Rft, OnlineDpo, lambda **said: Distill(teacher="t", **said)])
+def test_stages_that_sample_are_stopped_by_their_gradients_alone(section: Any) -> None:
+    guard = begun(training.guard_of(section(spike=10)))
+    guard.usual(20, ROWS, loss=0.1, gradient=2.0)
+    with pytest.raises(TrainingError, match="the gradient is 11"):
+        guard.usual(21, ROWS, loss=0.1, gradient=11.0)
+
+
+@pytest.mark.parametrize("section", [Sft, Kto])
+def test_stages_with_data_are_stopped_by_their_losses_too(section: type[Optim]) -> None:
+    guard = begun(training.guard_of(section(data="rows.jsonl", spike=10)))
+    with pytest.raises(TrainingError, match=r"the loss is 0\.1"):
+        guard.usual(20, ROWS, loss=0.1, gradient=2.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "warmup", "said"),
+    [
+        (Sft(data="rows.jsonl", warmup_steps=10), 10, "rises, to 40% of lr"),
+        (Sft(data="rows.jsonl", warmup_steps=4), 4, "rises, to 100% of lr"),
+        (Sft(data="rows.jsonl", warmup_steps=3), 3, ""),
+        (Sft(data="rows.jsonl"), 0, ""),
+        (Ppo(warmup_steps=5), 5, "rises, to 80% of lr"),
+    ],
+)
+def test_a_warm_up_that_outlasts_the_training_is_said(
+    settings: Optim | OnPolicy,
+    warmup: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Four steps: the last one's rate is lr · 4 / warmup_steps."""
+    name = "sft" if isinstance(settings, Sft) else "ppo"
+    recipe = Recipe(name="t", model="m").model_copy(update={name: settings})
+    monkeypatch.setattr(training, "_fit", lambda *given: None)
+    caplog.set_level(logging.WARNING, "burnish")
+    context = context_of(recipe, tmp_path / name)
+    training.learn(context, NOTHING, NOTHING, steps=4, save_every=0, folder=tmp_path, label="")
+    assert said in caplog.text
+    assert bool(said) == (f"{name}.warmup_steps is {warmup}, and there are 4 steps" in caplog.text)
