@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -129,10 +130,14 @@ def learn(
     """
     _warn_of_warmup(context.folder.name, getattr(context.recipe, context.folder.name), steps)
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
+    where = module.device
     with partings():
         if world() > 1:
             shared([context.recipe.model_dump_json(by_alias=True), asdict(lesson), blueprint(module)])
         _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
+    if world() > 1:
+        gc.collect()  # a module in parts stands in circles of references: now there is room for a whole one
+    module.to(where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +162,7 @@ def follow() -> None:
             settings = Recipe.model_validate_json(recipe)
             choose(settings.device)
             _fit(settings, Lesson(**lesson), partial(built, plan), None, None, Quiet(), Silent(), "")
+            gc.collect()
         leave()
 
 

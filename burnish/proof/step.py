@@ -56,10 +56,12 @@ def one_step(
     ranks = ranks or Alone()
     still = copy(objective)
     still.dropout = False
-    spread = ranks.spread(module)
+    where, spread = module.device, ranks.spread(module)
     optimizer, log = _Unmoved(spread, ranks), _Loss()
     feed = ranks.feed(None if ranks.rank else _Given(batches, measured))
     fit(spread, feed, still, optimizer, FitConfig(steps=1, seed=0), log=log, ranks=ranks)
+    ranks.collect(spread, module)
+    module.to(where)
     return Step(log.loss, optimizer.gradient)
 
 

@@ -46,11 +46,11 @@ class Checkpoints:
 
     def save(self, step: int, optimizer: Optimizer, feed: Part, **others: Part) -> None:
         """Write the state before update number `step`. Older ones go only after this one is on the disk."""
-        tensors = {"optimizer": optimizer.tensors()}
+        tensors = {"optimizer": self._ranks.gathered(optimizer.tensors())}
         values: dict[str, Any] = {}
         for name, part in {"feed": feed, **others}.items():
             values[name], kept = part.state()
-            tensors[name] = {key: self._ranks.whole(tensor) for key, tensor in kept.items()}
+            tensors[name] = self._ranks.gathered(kept)
         frozen = optimizer.frozen
         if self._ranks.rank:
             return
@@ -76,7 +76,9 @@ class Checkpoints:
         with self._ranks.together():
             if not self._ranks.rank:
                 state, tensors = self._newest(frozen, feed, others)
-        state, tensors = self._ranks.shared(state, tensors)
+        state, _ = self._ranks.shared(state, {})
+        weights = optimizer.weights
+        tensors = self._ranks.parts(tensors, lambda key: weights.get(_weight(key)))
         optimizer.load(_of("optimizer", tensors))
         for name, part in others.items():
             part.load(state["parts"][name], _of(name, tensors))
@@ -103,6 +105,12 @@ class Checkpoints:
 
     def _found(self) -> list[Path]:
         return sorted(child for child in self.path.glob(f"{_PREFIX}*") if child.is_dir())
+
+
+def _weight(key: str) -> str:
+    """The name of the weight to which a checkpoint's tensor belongs."""
+    part, _, name = key.partition("/")
+    return name.partition(".")[2] if part == "optimizer" else name
 
 
 def _of(part: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

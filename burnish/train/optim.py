@@ -135,12 +135,13 @@ class Optimizer:
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """Masters and moments, whole and by name, for a checkpoint. Before the first step there are no moments."""
+        """Masters and moments by name, for a checkpoint: of each what this rank holds, no copies. Before the first step
+        there are no moments."""
         found: dict[str, Tensor] = {}
         for (name, _), master in zip(self._named, self._masters, strict=True):
-            found[f"master.{name}"] = self._ranks.whole(master.detach())
+            found[f"master.{name}"] = master.detach()
             for key, value in self._adam.state.get(master, {}).items():
-                found[f"{key}.{name}"] = self._ranks.whole(value)
+                found[f"{key}.{name}"] = value
         return found
 
     def load(self, tensors: dict[str, Tensor]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import replace
@@ -60,8 +60,17 @@ class Ranks(Protocol):
         """All of a tensor of which each rank may hold a part."""
         ...
 
-    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """All of tensors of which each rank may hold a part: the first rank's, which alone writes them."""
+        ...
+
+    def part(self, tensor: Tensor, like: Tensor | None) -> Tensor:
         """Of a whole tensor what this rank holds of `like`."""
+        ...
+
+    def parts(self, tensors: Mapping[str, Tensor], like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
+        """Of the first rank's whole tensors what each rank holds of them; `like`: of a tensor's name what it is cut
+        like."""
         ...
 
     def feed(self, feed: Feed | None) -> Feed:
@@ -73,11 +82,12 @@ class Ranks(Protocol):
         ...
 
     def spread(self, module: Trainable) -> Trainable:
-        """The first rank's weights, in the module of each. Returns what is to be trained."""
+        """The first rank's weights, in the module of each. Returns what is to be trained; until `collect` the module
+        itself may be without weights."""
         ...
 
     def collect(self, spread: Trainable, into: Trainable) -> None:
-        """Put what was trained into the module that was spread."""
+        """Put what was trained into the first rank's module that was spread."""
         ...
 
 
@@ -102,8 +112,14 @@ class Alone:
     def whole(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return dict(tensors)
+
+    def part(self, tensor: Tensor, like: Tensor | None) -> Tensor:
         return tensor
+
+    def parts(self, tensors: Mapping[str, Tensor], like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
+        return self.shared(None, tensors)[1]
 
     def feed(self, feed: Feed | None) -> Feed:
         assert feed is not None
@@ -193,21 +209,42 @@ class Sharded(DataParallel):
     def whole(self, tensor: Tensor) -> Tensor:
         return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
-    def part(self, tensor: Tensor, like: Tensor) -> Tensor:
+    def gathered(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """On the first rank's CPU. The others, and every device, hold one whole tensor at a time."""
+        found: dict[str, Tensor] = {}
+        for name, tensor in tensors.items():
+            if self.rank:
+                self.whole(tensor)  # for its part in it
+            else:
+                found[name] = self.whole(tensor).cpu()
+        return found
+
+    def part(self, tensor: Tensor, like: Tensor | None) -> Tensor:
         if not isinstance(like, DTensor) or tensor.shape != like.shape:
             return tensor
         return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
 
+    def parts(self, tensors: Mapping[str, Tensor], like: Callable[[str], Tensor | None]) -> dict[str, Tensor]:
+        """One whole tensor is on its way at a time."""
+        found: dict[str, Tensor] = {}
+        for name in self.shared(list(tensors), {})[0]:
+            own = {name: tensors[name]} if name in tensors else {}
+            found[name] = self.part(self.shared(None, own)[1][name], like(name))
+        return found
+
     def spread(self, module: Trainable) -> Trainable:
-        """A sharded copy; the module stays whole. Embeddings and LM head, which may be one tensor, share a group.
+        """A sharded module in place of this one, whose weights are let go: they are empty until `collect`. Embeddings
+        and LM head, which may be one tensor, share a group.
 
         Raises ModelError for an architecture that takes one sequence at a time.
         """
         if module.layout is Layout.ROWS:
             found = "it takes one sequence at a time, and a model in parts has to be passed equally often by all"
             raise ModelError(Problem(type(module.backbone).__name__, found, "Set parallel to ddp."))
-        copy = deepcopy(super().spread(module))
-        mesh = init_device_mesh(next(copy.parameters()).device.type, (self.size,))
+        weights = list(super().spread(module).parameters())
+        shared = {id(each): each for each in [*weights, *module.buffers()]}
+        copy = deepcopy(module, shared)  # its own structure, on the same tensors: shards are cut from those
+        mesh = init_device_mesh(module.device.type, (self.size,))
         precision = MixedPrecisionPolicy(reduce_dtype=torch.float32)
         heads = [head for head in (copy.value, copy.score) if head is not None]  # fp32 beside weights in bfloat16
         for part in [*decoder_layers(copy), *heads, copy]:
@@ -216,12 +253,23 @@ class Sharded(DataParallel):
             unit.set_force_sum_reduction_for_comms(True)  # gloo has no other
         # Nothing of ours changes a module's output in place, which is what torch warns of.
         warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view", UserWarning)
+        copy.register_forward_hook(_let_go)
+        for weight in weights:
+            weight.data = weight.data.new_empty(0)
         return copy
 
     @torch.no_grad()
     def collect(self, spread: Trainable, into: Trainable) -> None:
-        for part, weight in zip(spread.parameters(), into.parameters(), strict=True):
-            weight.copy_(self.whole(part))
+        """On the first rank's CPU: its device may have no room for it until the shards are gone."""
+        for name, whole in self.gathered(dict(spread.named_parameters())).items():
+            into.get_parameter(name).data = whole
+
+
+def _let_go(root: Any, inputs: Any, output: Any) -> None:
+    """The root's own weights, put together, stay for a backward pass. Where there is none they would stay when the
+    shards have changed, and the next pass would read them."""
+    if not torch.is_grad_enabled():
+        root.reshard()
 
 
 def joined(kind: Kind) -> Ranks:

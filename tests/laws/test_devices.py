@@ -1,8 +1,8 @@
 """What is computed elsewhere is what is computed here: on a second device that every machine has, and on a GPU where
 there is one. On the second device a tensor that was left behind is an error.
 
-The tiny model's heads are 8 wide, which FlexAttention's compiled kernel does not take: on a GPU these tests go document by
-document, and tests/models/test_flex.py has the kernel."""
+The tiny model's heads are 8 wide, which FlexAttention's compiled kernel does not take: on a GPU these tests go document
+by document, and tests/models/test_flex.py has the kernel."""
 
 from __future__ import annotations
 
