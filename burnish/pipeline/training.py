@@ -184,7 +184,7 @@ def _fit(
     optimizer = Optimizer(spread, optim_config(settings, lesson.steps), ranks)
     averages = Averages(optimizer, ema=settings.ema, start=settings.average_with_start, factors=first_factors(spread))
     watch = _watch(settings, averages)
-    held_out = ranks.everywhere(held)
+    held_out = ranks.once(held)
     fit(
         spread,
         ranks.feed(Watched(feed, watch) if feed and watch else feed),

@@ -21,7 +21,7 @@ from burnish.train.guard import Guard
 from burnish.train.objectives import Objective, added, total
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
-from burnish.train.validation import Evaluation
+from burnish.train.validation import Evaluation, prepare
 from burnish.types import Progress, Silent
 
 
@@ -114,12 +114,7 @@ def _update(
     guard: Guard,
 ) -> tuple[float, dict[str, float]]:
     """One optimiser update: sums over micro-batches divided by counts over all of them. Returns loss and metrics."""
-    prepare = getattr(objective, "prepare", None)
-    if prepare is not None:
-        with torch.no_grad():
-            for batch in work.measured_fillers:  # before the measure, at the end of which ranks wait for each other
-                module(batch)
-        prepare(module, work.measured, ranks)
+    prepare(module, objective, work, ranks)
     counts = ranks.sum(added(objective.counts(batch) for batch in work.batches))
     losses: list[float] = []
     sums: defaultdict[str, float] = defaultdict(float)

@@ -77,8 +77,8 @@ class Ranks(Protocol):
         """The first rank's feed, dealt over all; the others give None."""
         ...
 
-    def everywhere(self, feed: Feed | None) -> Work | None:
-        """The first step of the first rank's feed, whole, on every rank; None where it has no feed."""
+    def once(self, feed: Feed | None) -> Work | None:
+        """The first step of the first rank's feed, dealt over all; None where it has no feed."""
         ...
 
     def spread(self, module: Trainable) -> Trainable:
@@ -125,7 +125,7 @@ class Alone:
         assert feed is not None
         return feed
 
-    def everywhere(self, feed: Feed | None) -> Work | None:
+    def once(self, feed: Feed | None) -> Work | None:
         return feed.next(0) if feed else None
 
     def spread(self, module: Trainable) -> Trainable:
@@ -173,14 +173,8 @@ class DataParallel(Alone):
     def feed(self, feed: Feed | None) -> Feed:
         return _Dealt(feed, self)
 
-    def everywhere(self, feed: Feed | None) -> Work | None:
-        work: Work | None = None
-        with self.together():
-            work = super().everywhere(feed)
-        if not self.shared(work is not None, {})[0]:
-            return None
-        work = work or Work([])
-        return Work(self.alike(work.batches), measured=self.alike(work.measured))
+    def once(self, feed: Feed | None) -> Work | None:
+        return self.feed(feed).next(0) if self.shared(feed is not None, {})[0] else None
 
     def alike(self, batches: Sequence[Batch]) -> list[Batch]:
         """The first rank's batches, on every rank."""

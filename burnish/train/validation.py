@@ -17,7 +17,7 @@ from burnish.models.forward import Trainable
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Work
 from burnish.train.objectives import Objective, added, total
-from burnish.train.parallel import Alone, Ranks
+from burnish.train.parallel import Ranks
 
 
 class Evaluation(Protocol):
@@ -40,9 +40,9 @@ class Validation:
     """Measures, and remembers the best and how often it was missed since."""
 
     def __init__(self, work: Work, *, every: int, patience: int | None = None, keep_best: bool = False) -> None:
-        """`work`: all held-out documents as one step. `every`: updates between evaluations. `patience`: so many
-        evaluations in a row without a lower loss than the lowest end the run; None: none do. `keep_best`: the weights
-        of the lowest loss are kept, not the last.
+        """`work`: all held-out documents as one step, of several ranks each one's share. `every`: updates between
+        evaluations. `patience`: so many evaluations in a row without a lower loss than the lowest end the run; None:
+        none do. `keep_best`: the weights of the lowest loss are kept, not the last.
         """
         self._work = work
         self._every = every
@@ -64,7 +64,7 @@ class Validation:
     def measure(self, module: Trainable, objective: Objective, averages: Averages, ranks: Ranks) -> dict[str, float]:
         """Loss and metrics of the weights that would be kept, under names that begin with eval/."""
         with averages.inside():
-            (loss, metrics), _ = ranks.shared(measured(module, objective, self._work), {})
+            loss, metrics = measured(module, objective, self._work, ranks)
         if loss < self._lowest:
             self._lowest, self._missed = loss, 0
             self._weights = copied(averages.kept()) if self._keep_best else {}
@@ -86,20 +86,32 @@ class Validation:
         self._weights = tensors
 
 
+def prepare(module: Trainable, objective: Objective, work: Work, ranks: Ranks) -> None:
+    """Have an objective that asks for it measure what lies beside a step, before the step's counts."""
+    asked = getattr(objective, "prepare", None)
+    if asked is not None:
+        with torch.no_grad():
+            for batch in work.measured_fillers:  # before the measure, at the end of which ranks wait for each other
+                module(batch)
+        asked(module, work.measured, ranks)
+
+
 @torch.no_grad()
-def measured(module: Trainable, objective: Objective, work: Work) -> tuple[float, dict[str, float]]:
+def measured(module: Trainable, objective: Objective, work: Work, ranks: Ranks) -> tuple[float, dict[str, float]]:
     """The objective's loss and metrics of a step that is not made, dropout off.
 
-    Every rank reads all of it: the documents are few, and shards need all ranks. What counts is what the first one
-    found, since the last digits may differ between machines, and whether a run ends must not.
+    Each rank reads its share. All add up the same sums in the same order, so that they come to the same numbers to the
+    bit: whether a run ends depends on them.
     """
     module.eval()
-    prepare = getattr(objective, "prepare", None)
-    if prepare is not None:
-        prepare(module, work.measured, Alone())
-    counts = added(objective.counts(batch) for batch in work.batches)
+    prepare(module, objective, work, ranks)
+    counts = ranks.sum(added(objective.counts(batch) for batch in work.batches))
     results = [objective.loss(module, batch) for batch in work.batches]
-    sums = added({name: part for name, (part, _) in each.metrics.items()} for each in results)
-    seen = added({name: count for name, (_, count) in each.metrics.items()} for each in results)
-    loss = sum(float(total(objective, each, counts)) for each in results)
+    for batch in work.fillers:
+        objective.loss(module, batch)
+    loss = ranks.sum({"loss": sum(float(total(objective, each, counts)) for each in results)})["loss"]
+    sums, seen = (
+        ranks.sum(added({name: pair[place] for name, pair in each.metrics.items()} for each in results))
+        for place in (0, 1)
+    )
     return loss, {name: part / seen[name] for name, part in sums.items() if seen[name]}

@@ -43,6 +43,10 @@ for ranks in (DataParallel(), Sharded()):
     filled = [[batch.rows for batch in each] for each in (work.fillers, work.measured_fillers)]
     wanted = [[], [("r2",)]] if rank else [[("r2",)], []]
     assert filled == (wanted if isinstance(ranks, Sharded) else [[], []])
+    held = ranks.once(None if rank else Given())
+    assert [batch.rows for batch in held.batches] == [batch.rows for batch in work.batches]
+    assert [len(held.fillers), len(held.measured)] == [len(work.fillers), len(work.measured)]
+    assert ranks.once(None) is None
 try:
     with together():
         if rank:

@@ -52,7 +52,7 @@ def trained(ranks, module, *, steps=8, ema=None, best=False, checkpoints=None):
     fit(
         spread, ranks.feed(feed(documents[:5], 4)), Sft(), optimizer, FitConfig(steps=steps, seed=0, save_every=2),
         log=log, ranks=ranks, checkpoints=checkpoints, averages=Averages(optimizer, ema=ema),
-        validation=Validation(ranks.everywhere(feed(documents[5:], 3)), every=2, keep_best=best),
+        validation=Validation(ranks.once(feed(documents[5:], 3)), every=2, keep_best=best),
     )
     ranks.collect(spread, module)
     return torch.tensor(log.losses), {name: weight.detach().clone() for name, weight in module.named_parameters()}

@@ -188,7 +188,7 @@ def test_sums_are_divided_once_and_what_lies_beside_is_read() -> None:
     """Micro-batches of one and of three targets at 2: the mean is 1.25² and not of two means."""
     three = [pack([Document(row="held", ids=[0, 1, 2, 3], weights=[0, 1, 1, 1])]), *HELD.batches]
     objective = Prepared()
-    loss, metrics = measured(Point(2.0), objective, Work(three, measured=HELD.batches))
+    loss, metrics = measured(Point(2.0), objective, Work(three, measured=HELD.batches), Alone())
     assert loss == pytest.approx(1.25**2)
     assert metrics["at"] == pytest.approx(4.0)
     assert objective.mean == 1.0
