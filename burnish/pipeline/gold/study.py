@@ -11,8 +11,10 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from math import sqrt
 from pathlib import Path
-from statistics import fmean, pstdev
+from statistics import fmean, pstdev, stdev
 from typing import Any
 
 from transformers import LlamaConfig
@@ -21,7 +23,7 @@ from burnish.errors import ConfigError, Problem
 from burnish.models.tiny import word_tokenizer, write_random
 from burnish.pipeline.best_of_n import best_of_n, learned_reward
 from burnish.pipeline.gold import world
-from burnish.pipeline.gold.findings import as_text, summary
+from burnish.pipeline.gold.findings import as_text, shares, summary
 from burnish.pipeline.gold.picture import picture
 from burnish.pipeline.graph import execute
 from burnish.pipeline.on_policy import SAMPLES
@@ -31,6 +33,7 @@ from burnish.pipeline.speaker import speaker
 from burnish.pipeline.training import rule_of
 from burnish.records import durable
 from burnish.records.formats import read_prompts
+from burnish.rewards.combination import HELD_OUT
 from burnish.stats.best_of import best_of_each
 from burnish.types import Message, Progress, Sampling
 
@@ -42,14 +45,15 @@ BEST_OF_PROMPTS, BEST_OF = 32, 64
 COLUMNS = {
     "kl": "objective/full_kl",
     "proxy": "objective/scores",
-    "held_out": "reward/held_out",
     "entropy": "objective/entropy",
     "length": "val/length",
     "eos_share": "val/eos_share",
     "distinct_2": "val/distinct_2",
     "repeated_4": "val/repeated_4",
 }
-"""What is kept of an iteration's metrics, beside what gold says of its answers."""
+"""What is kept of an iteration's metrics, beside what gold and the watcher say of its answers."""
+TRACES = "traces-2"
+"""Where what was found is kept; another name once a trace holds something else, so that old ones are read anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,15 +91,16 @@ def publish(recipe: Path, out: Path, plan: Plan, progress: Progress) -> tuple[di
     Returns the summary, and the same as a text.
     """
     found = study(recipe, out, plan, progress)
-    rows = summary(found, rule_of(Watch()))
-    durable.write_json(out / "gold.json", {"summary": rows, **found})
+    rule = rule_of(Watch())
+    told = {"summary": summary(found, rule), "shares": shares(found, rule)}
+    durable.write_json(out / "gold.json", {**told, **found})
     durable.write_bytes(out / "gold.svg", picture(found, sorted(plan.coefs)[len(plan.coefs) // 2]))
-    return {"summary": rows, "out": str(out)}, as_text(rows)
+    return {**told, "out": str(out)}, as_text(told["summary"], told["shares"])
 
 
 def _kept(folder: Path, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
     """What was made, or is made now and kept."""
-    path = folder / "traces" / f"{name}.json"
+    path = folder / TRACES / f"{name}.json"
     if not path.is_file():
         durable.write_json(path, {"found": make()})
     found: list[dict[str, Any]] = json.loads(path.read_bytes())["found"]
@@ -112,7 +117,7 @@ def _begin(recipe: Path, folder: Path, seed: int, labels: int, progress: Progres
         found = "runs of another recipe lie here, and figures of two are not to be mixed"
         raise ConfigError(Problem(str(kept), found, "Choose another folder with --out."))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "traces").mkdir(exist_ok=True)
+    (folder / TRACES).mkdir(exist_ok=True)
     durable.write_bytes(folder / "recipe.yaml", recipe.read_bytes())
     rows = list(world.conversations(CONVERSATIONS, seed))
     durable.write_jsonl(folder / "conversations.jsonl", rows)
@@ -188,8 +193,15 @@ def _best_of(folder: Path, seed: int, labels: int, progress: Progress) -> list[d
         "proxy": [size.score.value for size in chosen.sizes],
         "gold": [each.value for each in best_of_each(list(zip(scores, golds, strict=True)), sizes)],
     }
+    return [{"seed": seed, "labels": labels, **told, **_start(golds)}]
+
+
+def _start(golds: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Gold of the fine-tuned model's answers, given by prompts: mean and standard deviation, and the mean's standard
+    error, for which the answers to one prompt count as one."""
     everything = [each for row in golds for each in row]
-    return [{"seed": seed, "labels": labels, **told, "gold_mean": fmean(everything), "gold_std": pstdev(everything)}]
+    error = stdev([fmean(row) for row in golds]) / sqrt(len(golds))
+    return {"gold_mean": fmean(everything), "gold_std": pstdev(everything), "gold_error": error}
 
 
 def _runs(folder: Path, seed: int, labels: int, coef: float, progress: Progress) -> list[dict[str, Any]]:
@@ -210,16 +222,25 @@ def _runs(folder: Path, seed: int, labels: int, coef: float, progress: Progress)
 
 
 def _trace(stage: Path) -> list[dict[str, float]]:
-    """One row an iteration. Gold is the mean over all of its answers, and over each half of them: what is chosen by one
-    half is measured by the other."""
-    worth: dict[int, list[float]] = {}
+    """One row an iteration, with what gold and the watcher say of its answers: means over all of them, and over those
+    of each half of the prompts, since what is chosen by one half is measured by the other. Answers to one prompt are
+    alike and stay together."""
+    said: dict[int, list[dict[str, Any]]] = {}
     for line in durable.read_log(stage / SAMPLES):
-        worth.setdefault(line["iteration"], []).append(world.gold(line["text"]))
+        said.setdefault(line["iteration"], []).append(line)
     rows = [row for row in durable.read_log(stage / "metrics.jsonl") if "objective/scores" in row]
     found: list[dict[str, float]] = []
     for number, row in enumerate(rows):
-        golds = worth[number]
         told = {name: row[metric] for name, metric in COLUMNS.items() if metric in row}
-        halves = {"gold_even": fmean(golds[::2]), "gold_odd": fmean(golds[1::2])}
-        found.append({**told, "gold": fmean(golds), **halves})
+        found.append({**told, **_halves(said[number])})
+    return found
+
+
+def _halves(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
+    asked = [list(group) for _, group in groupby(lines, key=lambda line: line["id"])]
+    found: dict[str, float] = {}
+    for name, groups in (("", asked), ("_even", asked[::2]), ("_odd", asked[1::2])):
+        part = [line for group in groups for line in group]
+        found[f"gold{name}"] = fmean(world.gold(line["text"]) for line in part)
+        found[f"held_out{name}"] = fmean(line["parts"][HELD_OUT] for line in part)
     return found
