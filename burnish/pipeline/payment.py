@@ -17,7 +17,7 @@ from burnish.pipeline.speaker import answering
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
 from burnish.rewards.checked import by_rule
-from burnish.rewards.combination import HELD_OUT, Weighted
+from burnish.rewards.combination import HELD_OUT, Sure, Weighted
 from burnish.rewards.function import FunctionReward, load_function
 from burnish.rewards.judged import JudgedReward
 from burnish.rewards.model import EnsembleReward, LearnedReward
@@ -29,15 +29,19 @@ OWN = (RewardTerm(model=Learned()),)
 
 def paid_by(
     context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, dtype: torch.dtype
-) -> Weighted:
-    """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing.
+) -> Reward:
+    """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing; where a
+    watch has none, the models that pay say of how much they are sure.
 
     Raises as `weighed` does.
     """
     terms = settings.rewards or (OWN if settings.paid else ())
     paid = weighed(context, terms, prompts, renderer, dtype, settings.micro_tokens)
-    if settings.watch is None or not settings.watch.held_out:
+    if settings.watch is None:
         return paid
+    if not settings.watch.held_out:
+        paying = [term for term in terms if term.model and term.weight > 0] if settings.paid else []
+        return Sure(paid, tuple((term.label, term.weight) for term in paying))
     watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
     seen = LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens, name=HELD_OUT)
     return Weighted((*paid.terms, (0.0, seen)))

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model
 
 from burnish.config import Strict
 from burnish.errors import BurnishError, MachineError, Problem, nearest
-from burnish.rewards.combination import HELD_OUT
+from burnish.rewards.combination import HELD_OUT, SURE
 from burnish.rewards.function import required_columns
 from burnish.rewards.rules import RULES, Exact, Format, Gold, JsonSchema, Language, Length, Maths, Pattern, Rule
 from burnish.types import Prompt
@@ -123,8 +123,9 @@ def _fit_together(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice:
         raise ValueError(f'two rewards are called "{twice}"; give one of them a name')
-    if HELD_OUT in labels:
-        raise ValueError(f'"{HELD_OUT}" is what the model that watches is called; give the reward another name')
+    kept = next((label for label in labels if label in (HELD_OUT, SURE)), None)
+    if kept:
+        raise ValueError(f'"{kept}" is what a watch goes by; give the reward another name')
     if not any(term.weight for term in terms):
         raise ValueError("all weights are 0, so that nothing is paid for")
     return terms

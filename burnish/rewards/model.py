@@ -14,6 +14,7 @@ from torch import Tensor
 
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Trainable
+from burnish.rewards.combination import SPREAD
 from burnish.types import Completion, Message, Prompt, Rated
 
 Combine = Literal["mean", "worst", "mean_less_spread"]
@@ -114,7 +115,7 @@ class LearnedReward:
         parts = {self.name: scores}
         if len(scores_MB) > 1:
             parts |= {f"{self.name}/{number}": each.tolist() for number, each in enumerate(scores_MB, start=1)}
-            parts[f"{self.name}/spread"] = spread(scores_MB).tolist()
+            parts[f"{self.name}{SPREAD}"] = spread(scores_MB).tolist()
         return Rated(scores=scores, parts=parts)
 
     def _trees(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Iterator[Document]:

@@ -20,14 +20,11 @@ from typing import Any
 from torch import Tensor
 
 from burnish.models.forward import Trainable
-from burnish.rewards.combination import HELD_OUT
+from burnish.rewards.combination import HELD_OUT, SURE
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Feed, Work
 from burnish.train.objectives import Objective
 from burnish.train.parallel import Ranks
-
-SPREAD = "/spread"
-"""Ends the metric of an ensemble's standard deviation; what stands before it is what the members say together."""
 
 
 class Ending(Enum):
@@ -108,14 +105,10 @@ def readings_of(rows: Iterable[Mapping[str, float]]) -> list[Reading]:
 
 
 def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading:
-    """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model, an ensemble
-    gives its mean less its spread, which falls where the members come to answers of which they know little."""
+    """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model the score is
+    what the ensembles that pay are sure of."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    score = metrics.get(f"reward/{HELD_OUT}")
-    spread = next((name for name in metrics if name.startswith("reward/") and name.endswith(SPREAD)), None)
-    if score is None and spread:
-        score = metrics[spread.removesuffix(SPREAD)] - metrics[spread]
-    return Reading(kl=kl, score=score)
+    return Reading(kl=kl, score=metrics.get(f"reward/{HELD_OUT}", metrics.get(f"reward/{SURE}")))
 
 
 class Watch:

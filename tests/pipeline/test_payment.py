@@ -13,8 +13,9 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ModelError
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.tiny import write_tiny
-from burnish.pipeline.payment import weighed
+from burnish.pipeline.payment import paid_by, weighed
 from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.stage import Context
@@ -63,6 +64,32 @@ def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None
     assert rated.parts["exact"] == [1.0, 0.0]
     assert rated.scores == pytest.approx([-2 * worst[0] + 1, -2 * worst[1]])
     assert rated.parts.keys() == {"rm", "rm/1", "rm/2", "rm/spread", "exact"}
+
+
+def sure(place: Path, settings: OnPolicy) -> list[float | None] | None:
+    renderer = Renderer(Tokenizer.load(place / "policy"))
+    said = [Completion(text=text, stop=Stop.EOS, ids=tuple(renderer.answer(text))) for text in ("It left.", "No.")]
+    rated = paid_by(context(place), settings, PROMPTS, renderer, torch.float32).score(PROMPTS, said)
+    found = rated.parts.get("sure")
+    return list(found) if found else None
+
+
+@pytest.mark.parametrize("combine", ["mean", "worst", "mean_less_spread"])
+def test_a_watch_without_a_watcher_goes_by_the_mean_less_the_spread_of_what_pays(place: Path, combine: str) -> None:
+    """Two members: mean less spread is the lower score of the two."""
+    renderer = Renderer(Tokenizer.load(place / "policy"))
+    said = [Completion(text=text, stop=Stop.EOS, ids=tuple(renderer.answer(text))) for text in ("It left.", "No.")]
+    alone = LearnedReward(scorer=load_reward(place / "scored", torch.float32), ids=renderer, micro_tokens=256)
+    parts = alone.score(PROMPTS, said).parts
+    lower = [min(each) for each in zip(parts["model/1"], parts["model/2"], strict=True)]
+    against = {"model": {"folder": "scored"}, "weight": -1, "name": "against"}
+    looks_on = {"model": {"folder": "scored"}, "weight": 0, "name": "looks-on"}
+    pays = {"model": {"folder": "scored", "combine": combine}, "weight": 2, "name": "rm"}
+    settings = {"rewards": [against, looks_on, pays], "watch": {"held_out": False}}
+    assert sure(place, Grpo.model_validate(settings)) == pytest.approx([2 * each for each in lower])
+    assert sure(place, Grpo.model_validate({**settings, "rewards": [against, {"exact": {}}]})) is None
+    assert sure(place, Grpo.model_validate({**settings, "watch": None})) is None
+    assert sure(place, Distill.model_validate({**settings, "teacher": "policy"})) is None, "it pays for nothing"
 
 
 def test_a_reward_model_that_reads_other_tokens_is_refused(place: Path) -> None:

@@ -91,6 +91,8 @@ def test_a_key_holds_what_the_files_say_and_not_where_they_lie(tmp_path: Path) -
         ("    - {regex: {pattern: '('}}\n", "no regular expression (missing ), unterminated subpattern at position 0)"),
         ("    - {length: {}}\n", "neither least nor most is given"),
         ("    - {exact: {}, name: 'a b'}\n", "grpo.rewards.0.name"),
+        ("    - {exact: {}, name: sure}\n", '"sure" is what a watch goes by; give the reward another name'),
+        ("    - {exact: {}, name: held_out}\n", '"held_out" is what a watch goes by'),
         ("    - {model: {folder: sums.jsonl, spread_coef: 2}}\n", "spread_coef is set, and mean does not read it"),
         ("    - {model: {}}\n", "grpo needs a reward section. Add reward, or let grpo.rewards say"),
         ("    - {python: {file: theirs.py, function: f}}\n", '"theirs.py" does not exist'),

@@ -59,12 +59,12 @@ def test_an_iteration_that_measured_no_kl_is_as_far_as_the_one_before() -> None:
     assert readings_of(rows) == [Reading(kl=0.5, score=1.0), Reading(kl=0.5, score=2.0)]
 
 
-def test_without_a_watcher_an_ensemble_gives_what_its_members_are_sure_of() -> None:
-    rows = [{"objective/full_kl": 0.5, "reward/model": 2.0, "reward/model/spread": 0.75}]
+def test_without_a_watcher_the_score_is_what_paying_models_are_sure_of() -> None:
+    rows = [{"objective/full_kl": 0.5, "reward/model": 2.0, "reward/model/spread": 0.75, "reward/sure": 1.25}]
     assert readings_of(rows) == [Reading(kl=0.5, score=1.25)]
     assert readings_of([{**rows[0], "reward/held_out": 3.0}]) == [Reading(kl=0.5, score=3.0)]
-    named = {"objective/full_kl": 0.5, "reward/kind": 2.0, "reward/kind/spread": 0.5, "reward/length": 9.0}
-    assert readings_of([named]) == [Reading(kl=0.5, score=1.5)], "whatever the recipe calls it"
+    alone = {"objective/full_kl": 0.5, "reward/model": 2.0}
+    assert readings_of([alone]) == [Reading(kl=0.5, score=None)], "a model's own score says nothing"
 
 
 def test_the_kl_of_a_whole_distribution_by_hand() -> None:
