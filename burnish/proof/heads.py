@@ -10,16 +10,15 @@ from torch import nn
 from burnish.models.forward import Trainable
 from burnish.proof.law import Measured
 from burnish.proof.step import one_step
-from burnish.proof.subject import Subject
+from burnish.proof.subject import Subject, Trial
 
 
-def chunks(subject: Subject) -> Measured:
+def chunks(trial: Trial) -> Measured:
     """The step with all logits at once, and with 8 and 13 rows of them at a time.
 
     With 1 to 3 rows the fp32 product that makes the hidden states' gradient sums a vocabulary of 49,152 less exactly:
     1.7e-4 apart on SmolLM2-135M, where 8 rows are 2e-5 apart.
     """
-    trial = subject.trial("sft")
     batch = trial.batch(trial.documents)
     trial.module.chunk = batch.target_N.numel()
     whole = trial.step(batch)
