@@ -133,6 +133,7 @@ ALONE = {
     "distill": ("distill", (), "Learn what a teacher would say in one's own answers: the distill stage alone."),
     "rft": ("rft", (), "Answer, keep the best answers, fine-tune on them, in rounds: the rft stage, and its reward."),
     "online-dpo": ("online_dpo", (), "Direct preference on fresh answers: the online_dpo stage, and its reward."),
+    "ppo": ("ppo", (), "Reinforce answers with a critic, held near by a KL: the ppo stage, and its reward."),
     "grpo": ("grpo", (), "Reinforce answers that beat others to their prompt: the grpo stage, and its reward."),
 }
 """Verbs that do one stage: its name, settings, help."""

@@ -141,6 +141,11 @@ class Sampling:
     seed: int = 0
     """The same seed, prompt and weights give the same answer, whatever else is in the batch."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether tokens are drawn from all that the model says, which a temperature alone changes."""
+        return self.top_k is None and self.top_p == 1 and not self.min_p and self.repetition_penalty == 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import types
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
@@ -30,6 +30,8 @@ class Strict(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    elsewhere: ClassVar[Mapping[str, str]] = {}
+    """Names that other programs have for what is set here, and the mend for each."""
 
 
 def validate(model: type[Model], document: Document, overrides: Sequence[str] = ()) -> Model:
@@ -72,9 +74,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], document: Document) 
     name = ".".join(map(str, keys))
     where = document.where(keys)
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        return Problem(
-            where, f'"{name}" is not a setting', nearest(str(keys[-1]), list(_settings_at(model, keys[:-1])))
-        )
+        return Problem(where, f'"{name}" is not a setting', _mend_name(model, keys))
     if kind in ("missing", "missing_argument", "missing_keyword_only_argument"):
         missing = ".".join(map(str, details["loc"]))
         return Problem(where, f'"{missing}" is missing', f"Add: {details['loc'][-1]}: ...")
@@ -83,6 +83,15 @@ def _problem(details: ErrorDetails, model: type[BaseModel], document: Document) 
         return Problem(where, f"{name}: {said}" if name else str(said))
     wanted = details["msg"].replace("Input should be", "it should be").rstrip(".")
     return Problem(where, f"{name} is {_shown(details['input'])}; {wanted}", _mend(details, model, keys))
+
+
+def _mend_name(model: Any, keys: Keys) -> str:
+    """For a name that is no setting: ours, where the section knows it, else the nearest of the section's."""
+    known = list(_settings_at(model, keys[:-1]))
+    for key in keys[:-1]:
+        model = _inside(model, key)
+    told = (option.elsewhere.get(str(keys[-1])) for option in _options(model) if _is_strict(option))
+    return next(filter(None, told), None) or nearest(str(keys[-1]), known)
 
 
 def _mend(details: ErrorDetails, model: type[BaseModel], keys: Keys) -> str:
@@ -158,6 +167,10 @@ def _settings(kind: Any) -> dict[str, Any]:
 
 def _is_model(kind: Any) -> TypeGuard[type[BaseModel]]:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _is_strict(kind: Any) -> TypeGuard[type[Strict]]:
+    return isinstance(kind, type) and issubclass(kind, Strict)
 
 
 def _default(model: Any, keys: Keys) -> Any:

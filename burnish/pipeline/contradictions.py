@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from burnish.evals.run import FIGURES
 from burnish.pipeline.recipe import Collect, Evaluate, RewardModel
-from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, Grpo, ImportanceSampling, OnPolicy, Ppo, Reinforced, Rft
 from burnish.store.kinds import KINDS
 
 Contradiction = tuple[tuple[str, ...], str, str]
@@ -119,7 +119,19 @@ def reward_clashes(reward: RewardModel) -> Iterator[Contradiction]:
         yield ("reward.bootstrap", "reward.members"), found, "Set members to 2 or more, or remove bootstrap."
 
 
+def _reinforced_clashes(name: str, section: Reinforced) -> Iterator[Contradiction]:
+    if not section.mask_truncated:
+        return
+    if section.watch:
+        found = "the watch reads how far all answers are from the tuned model, and those that were cut are not passed"
+        yield (f"{name}.watch", f"{name}.mask_truncated"), found, "Remove one of the two."
+    if section.missing_eos_penalty != Reinforced().missing_eos_penalty:
+        found = "a penalty is set for answers that were cut, and nothing is learned from them"
+        yield (f"{name}.missing_eos_penalty", f"{name}.mask_truncated"), found, "Remove one of the two."
+
+
 def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:
+    yield from _reinforced_clashes("ppo", ppo)
     if ppo.baseline == "leave_one_out" and ppo.samples_per_prompt < 2:
         yield (
             ("ppo.baseline", "ppo.samples_per_prompt"),
@@ -135,6 +147,7 @@ def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:
 
 
 def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
+    yield from _reinforced_clashes("grpo", grpo)
     if grpo.loss in ("reinforce", "rloo") and grpo.epochs * grpo.minibatches > 1:
         yield (
             (f"grpo.{'epochs' if grpo.epochs > 1 else 'minibatches'}", "grpo.loss"),
@@ -147,6 +160,14 @@ def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
     if grpo.kl and grpo.kl.place == "loss" and grpo.kl.kind == "k1":
         found = "k1 in the loss has an expected gradient of 0: it holds nothing"
         yield ("grpo.kl.estimator", "grpo.kl.in"), found, "Set estimator: k3, or in: reward."
+    if grpo.attempts > 1 and grpo.kl_is_paid and grpo.loss in COMPARED:
+        found = "with a KL in the reward, answers with the same score are not paid the same: no prompt is left out"
+        yield ("grpo.dynamic_sampling", "grpo.kl.in"), found, "Remove dynamic_sampling, or set in: loss."
+    weighing = grpo.importance_sampling
+    if weighing and weighing.rule == "truncate" and weighing.least != ImportanceSampling().least:
+        found = "least is set, and truncate has no lower end"
+        where = "grpo.importance_sampling"
+        yield (f"{where}.least", f"{where}.rule"), found, "Set rule: mask, or remove least."
     unread = {
         "epsilon": grpo.epsilon and grpo.loss in ("reinforce", "rloo", "cispo"),
         "epsilon_high": grpo.epsilon_high and grpo.loss in ("reinforce", "rloo"),

@@ -3,7 +3,7 @@ same prompt become likelier. GRPO, its relatives, RLOO and REINFORCE, one sectio
 
 from __future__ import annotations
 
-from burnish.pipeline.on_policy import collected, improve
+from burnish.pipeline.on_policy import collected, finished, improve
 from burnish.pipeline.reinforcement import Grpo
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import drop_checkpoints, metrics_log, trained
@@ -17,7 +17,14 @@ def run(context: Context) -> Facts:
     if not trained(context.folder):
         kl = settings.penalty
         in_loss = kl is not None and kl.place == "loss"
-        improve(context, settings, _advantages(settings), measures_kl=kl is not None, exploits_all=in_loss)
+        improve(
+            context,
+            settings,
+            _advantages(settings),
+            measures_kl=kl is not None,
+            exploits_all=in_loss,
+            chosen=finished(settings),
+        )
     drop_checkpoints(context.folder)
     rows = [row for row in metrics_log(context.folder).read() if "objective/scores" in row]
     return {

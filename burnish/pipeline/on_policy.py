@@ -13,11 +13,11 @@ from burnish.data.documents import PIECE, example_document, text_documents
 from burnish.data.packing import require_fit
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Output, Trainable
-from burnish.models.layers import train_last
+from burnish.models.layers import decoder_layers, train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
 from burnish.pipeline.payment import paid_by
-from burnish.pipeline.reinforcement import OnPolicy, Watch
+from burnish.pipeline.reinforcement import OnPolicy, Reinforced, Watch
 from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
@@ -28,6 +28,7 @@ from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import Advantages
+from burnish.train.choice import Finished
 from burnish.train.collection import Group, RolloutConfig, RolloutPrompt
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
@@ -64,11 +65,10 @@ def improve(
     tokenizer = Tokenizer.load(start)
     renderer = Renderer(tokenizer)
     shared = advantages.critic and not settings.own_critic
-    module = with_adapter(load_trainable(start, dtype=dtype, value=shared), settings, recipe.seed)
-    if settings.unfrozen_layers is not None:
-        train_last(module, settings.unfrozen_layers)
+    module = learner(load_trainable(start, dtype=dtype, value=shared), settings, recipe.seed)
     if settings.own_critic:
-        module = WithCritic(module, load_critic(context.inputs["reward"] / MODEL, dtype))
+        critic = load_critic(context.inputs["reward"] / MODEL, dtype)
+        module = WithCritic(module, learner(critic, settings, recipe.seed))
     asked = training_prompts(context, settings)
     reward = paid_by(context, settings, asked, renderer, dtype)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
@@ -100,6 +100,15 @@ def improve(
     )
     keep_adapter(module, context.folder, start, tuned_name(context))
     keep(module, tokenizer, context.folder)
+
+
+def learner(module: Trainable, settings: OnPolicy, seed: int) -> Trainable:
+    """The module with an adapter, or with its last layers alone unfrozen, as the settings say. A critic may have fewer
+    layers than they name: all of them learn then."""
+    module = with_adapter(module, settings, seed)
+    if settings.unfrozen_layers is not None:
+        train_last(module, min(settings.unfrozen_layers, len(decoder_layers(module))))
+    return module
 
 
 def _fullest(prompt: RolloutPrompt, settings: OnPolicy) -> Document:
@@ -145,14 +154,18 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
         epochs=settings.epochs,
         minibatches=settings.minibatches,
         micro_tokens=settings.micro_tokens,
-        temperature=settings.temperature,
-        max_new_tokens=settings.max_new_tokens,
+        sampling=settings.sampling,
         missing_eos_penalty=settings.missing_eos_penalty if settings.paid else 0.0,
         overlong_tokens=settings.overlong_tokens or 0,
         attempts=settings.attempts,
         seed=seed,
         spread=world(),
     )
+
+
+def finished(settings: Reinforced) -> Callable[[Group], Group] | None:
+    """Which answers are learned, where those that the budget cut are not. None: all."""
+    return Finished(least=2 if settings.compared else 1).chosen if settings.mask_truncated else None
 
 
 def collected(context: Context, settings: OnPolicy) -> Facts:

@@ -3,7 +3,7 @@ where it began by a KL term in the reward (Ouyang et al. 2022). Policy and value
 
 from __future__ import annotations
 
-from burnish.pipeline.on_policy import collected, improve
+from burnish.pipeline.on_policy import collected, finished, improve
 from burnish.pipeline.reinforcement import Ppo
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import drop_checkpoints, trained
@@ -17,7 +17,7 @@ def run(context: Context) -> Facts:
     settings = context.recipe.ppo
     assert settings is not None
     if not trained(context.folder):
-        improve(context, settings, _advantages(settings), measures_kl=True)
+        improve(context, settings, _advantages(settings), measures_kl=True, chosen=finished(settings))
     drop_checkpoints(context.folder)
     return collected(context, settings)
 

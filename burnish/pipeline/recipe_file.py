@@ -35,6 +35,7 @@ DATA = {
     "distill": "prompts",
     "rft": "prompts",
     "online_dpo": "prompts",
+    "ppo": "prompts",
     "grpo": "prompts",
 }
 """The setting that a stage's own verb calls --data."""

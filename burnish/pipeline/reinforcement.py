@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from burnish.config import Strict
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
+from burnish.types import Sampling
 
 PTX_COEF = 1.0
 """A token of text counts as a token of an answer. InstructGPT's γ is 27.8."""
+
+
+def _called(names: Mapping[str, str]) -> dict[str, str]:
+    """Mends for names of TRL's, by ours."""
+    return {theirs: f"Here it is called {ours}." for theirs, ours in names.items()}
 
 
 class Watch(Strict):
@@ -36,6 +44,18 @@ class Watch(Strict):
 class OnPolicy(Kept):
     """What all of them say about sampling, learning and saving."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = _called(
+        {
+            **dict.fromkeys(("num_ppo_epochs", "num_iterations"), "epochs"),
+            "num_mini_batches": "minibatches",
+            **dict.fromkeys(("response_length", "max_completion_length"), "max_new_tokens"),
+            "reward_funcs": "rewards",
+            "learning_rate": "lr",
+            "lr_scheduler_type": "schedule",
+            "max_grad_norm": "clip_norm",
+            "loss_type": "loss",
+        }
+    )
     prompts: str | None = Field(default=None, min_length=1)
     """A JSONL file of prompts; absent: the training prompts of the rankings. What else a row says (a right answer, for
     example) is for rewards to read."""
@@ -58,6 +78,9 @@ class OnPolicy(Kept):
     """The last so many tokens of the budget cost an answer up to 1, on a line: DAPO's soft penalty."""
     temperature: float = Field(default=1.0, gt=0, le=10)
     """Of the sampled answers."""
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
+    """An answer ends with the first of these texts that it says. Rewards read what stands before it; learned is what
+    was said, with it. The answer ended by itself: missing_eos_penalty is not taken."""
     max_new_tokens: Positive = 64
     ptx_data: str | None = Field(default=None, min_length=1)
     """A file of texts (`text` in JSONL, or .txt) or of conversations, learned beside the answers so that less is
@@ -93,6 +116,12 @@ class OnPolicy(Kept):
     that one model less is held in memory. A good `lr` is then about ten times as high."""
 
     @property
+    def sampling(self) -> Sampling:
+        """How answers are drawn, but for the seed."""
+        known = {each.name for each in fields(Sampling)}
+        return Sampling(**{name: value for name, value in self if name in known and value is not None})
+
+    @property
     def steps_per_iteration(self) -> int:
         return self.epochs * self.minibatches
 
@@ -123,9 +152,48 @@ class OnPolicy(Kept):
         return terms is None or self.own_critic or any(term.of_this_run for term in terms)
 
 
-class Ppo(OnPolicy):
+class Cuts(Strict):
+    """Which tokens are drawn, where answers are learned as given ones are: nothing asks how likely they were."""
+
+    top_p: Rate | None = None
+    """Only the most likely tokens that hold this share of the probability are drawn. Absent: all."""
+    top_k: Positive | None = None
+    """Only so many of the most likely tokens are drawn."""
+    min_p: Rate | None = None
+    """Only tokens are drawn that have this share of the most likely one's probability."""
+    repetition_penalty: float | None = Field(default=None, gt=0, le=10)
+    """Logits of tokens that stand in prompt or answer already are divided by this where positive, else multiplied."""
+
+
+class Reinforced(OnPolicy):
+    """What ppo and grpo say besides, which compare how likely the policy says an answer with how likely others do."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **OnPolicy.elsewhere,
+        **_called({"mask_truncated_completions": "mask_truncated"}),
+        **dict.fromkeys(
+            Cuts.model_fields,
+            "Remove it: ratios and KL are of all that the policy may say, and answers drawn from a part of it would "
+            "bias both. rft, online_dpo and distill have it.",
+        ),
+    }
+    mask_truncated: bool | None = None
+    """true: answers that the budget cut are as if they had not been said: not learned from, compared with no other, and
+    in no mean. Absent: false."""
+
+    @property
+    def compared(self) -> bool:
+        """Whether an answer is compared with its prompt's others."""
+        return True
+
+
+class Ppo(Reinforced):
     """Reinforcement learning against the rewards, with a critic. Names and meanings follow TRL's PPOConfig."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **Reinforced.elsewhere,
+        **_called({"num_generations": "samples_per_prompt", "beta": "kl_coef", "init_kl_coef": "kl_coef"}),
+    }
     samples_per_prompt: Positive = 1
     epochs: Positive = 2
     """Passes over the answers of one iteration."""
@@ -155,11 +223,15 @@ class Ppo(OnPolicy):
 
     critic: Literal["shared", "reward"] = "shared"
     """A value head on the policy's backbone, or a model of its own that begins as the reward model: InstructGPT's,
-    which costs the memory and the time of a second one."""
+    which costs the memory and the time of a second one. `lora` and `unfrozen_layers` are said of both."""
 
     @property
     def answers(self) -> int:
         return self.samples_per_prompt
+
+    @property
+    def compared(self) -> bool:
+        return self.baseline == "leave_one_out"
 
     @property
     def own_critic(self) -> bool:
@@ -171,8 +243,9 @@ class Kl(Strict):
 
     In the reward (k1), the optimum is ref·exp(r/coef)/Z, answer by answer. In the loss, each token's distribution is
     pulled to ref·exp(Q/coef) by k2 and to coef·ref/(c - Q) by k3, where Q is the score to be expected after it and c
-    makes the sum 1: both look one token ahead. Where advantages are divided by their spread (`scale_rewards: group`),
-    coef counts in units of that spread.
+    makes the sum 1: both look one token ahead. That needs one optimiser step an iteration: at further ones the answers
+    are an older policy's, and the KL in the loss has no ratio that makes up for it. Where advantages are divided by
+    their spread (`scale_rewards: group`), coef counts in units of that spread.
     """
 
     place: Literal["reward", "loss"] = Field(default="reward", alias="in")
@@ -189,7 +262,8 @@ class Kl(Strict):
 
 
 class ImportanceSampling(Strict):
-    """Weights for what sampler and trainer say differently of the same token, as with weights in bfloat16."""
+    """Weights for what sampler and trainer say differently of the same token. They have the same weights here, and
+    other kernels: in float32 nothing is left to weigh, in bfloat16 they differ by 0.05 nats a token on the mean."""
 
     level: Literal["token", "answer"] = "token"
     """A token's ratio, or that of the whole answer."""
@@ -197,7 +271,7 @@ class ImportanceSampling(Strict):
     """Ratios above `most` count as `most`; or those outside of `least` and `most` count nothing."""
     most: float = Field(default=2.0, ge=1)
     least: float = Field(default=0.5, ge=0, le=1)
-    """Of mask alone."""
+    """Of `rule: mask` alone."""
 
 
 Loss = Literal["grpo", "dr_grpo", "dapo", "gspo", "cispo", "rloo", "reinforce", "reinforce_pp"]
@@ -210,10 +284,16 @@ _KLS = {
 }
 
 
-class Grpo(OnPolicy):
+class Grpo(Reinforced):
     """Reinforcement learning without a critic: answers are compared with others to the same prompt. Names and meanings
     follow TRL's GRPOConfig where it has them."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        **Reinforced.elsewhere,
+        **_called({"samples_per_prompt": "num_generations", "rloo_k": "num_generations"}),
+        **dict.fromkeys(("beta", "kl_coef"), "Here it is called kl.coef, and kl.in says where it stands."),
+        "vllm_importance_sampling_correction": "Here it is called importance_sampling, a section.",
+    }
     loss: Loss = "grpo"
     """Which of the family; `burnish.train.policy_gradient` says what each averages. What is absent below is what is
     usual for it."""
@@ -229,10 +309,10 @@ class Grpo(OnPolicy):
     """Divide advantages by the standard deviation of the group's scores. Absent: group, for those losses that compare
     with the group's mean; dr_grpo none."""
     dynamic_sampling: Positive | None = None
-    """Sample again, so many times in all at most, until an iteration has its number of prompts whose answers do not all
-    have the same score. Absent: once; dapo 4."""
+    """Sample again, so many times in all at most, until an iteration has its number of prompts whose answers are not
+    all as good by the rewards, penalties left out. Absent: once; dapo 4, unless the KL is in the reward."""
     importance_sampling: ImportanceSampling | None = None
-    """Absent: none. Sampler and trainer are the same weights here."""
+    """Absent: none."""
 
     @property
     def answers(self) -> int:
@@ -240,7 +320,16 @@ class Grpo(OnPolicy):
 
     @property
     def attempts(self) -> int:
-        return self.dynamic_sampling or {"dapo": 4}.get(self.loss, 1)
+        return self.dynamic_sampling or (4 if self.loss == "dapo" and not self.kl_is_paid else 1)
+
+    @property
+    def kl_is_paid(self) -> bool:
+        """Whether the KL is in the reward, so that answers with the same score differ in what they are paid."""
+        return self.penalty is not None and self.penalty.place == "reward"
+
+    @property
+    def compared(self) -> bool:
+        return self.loss not in ("reinforce", "reinforce_pp")
 
     @property
     def clips(self) -> tuple[float, float]:
@@ -257,7 +346,7 @@ class Grpo(OnPolicy):
         return found if found and found.coef else None
 
 
-class Rft(OnPolicy):
+class Rft(Cuts, OnPolicy):
     """Rejection-sampling fine-tuning (RAFT): the policy answers, its best answers are learned as sft learns given ones,
     and so on in rounds, which are the iterations."""
 
@@ -273,7 +362,7 @@ class Rft(OnPolicy):
         return self.num_generations
 
 
-class OnlineDpo(Preference, OnPolicy):
+class OnlineDpo(Preference, Cuts, OnPolicy):
     """Direct preference on fresh answers (OAIF): the policy answers, the rewards say which answer is better, and dpo's
     loss of all pairs is minimised. The reference is the tuned model."""
 
@@ -287,7 +376,7 @@ class OnlineDpo(Preference, OnPolicy):
         return self.num_generations
 
 
-class Distill(OnPolicy):
+class Distill(Cuts, OnPolicy):
     """On-policy distillation (GKD): the policy answers, and learns at every token of its answers what a teacher would
     have said there. Rewards, where there are some, are measured and not learned from."""
 

@@ -120,8 +120,7 @@ def _config(subject: Subject) -> RolloutConfig:
         epochs=1,
         minibatches=1,
         micro_tokens=2 * longest,
-        temperature=TEMPERATURE,
-        max_new_tokens=NEW_TOKENS,
+        sampling=Sampling(temperature=TEMPERATURE, max_new_tokens=NEW_TOKENS),
         missing_eos_penalty=0.0,
         seed=0,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from burnish.chat.render import Renderer
 from burnish.rollout.engine import Engine, Sampled
+from burnish.rollout.stops import before, stopping
 from burnish.types import Completion, Message, Progress, Sampling, Silent
 
 
@@ -22,13 +23,9 @@ class ChatGenerator:
     ) -> list[list[Completion]]:
         """n answers to each prompt, in the prompts' order. Errors as `Engine.generate` has them."""
         ids = [self._renderer.prompt(messages) for messages in prompts]
-        rows = self.engine.generate(ids, sampling, n, self._progress, self._stopped(sampling.stop))
+        stopped = stopping(lambda said: self._renderer.parse(said)[0], sampling.stop)
+        rows = self.engine.generate(ids, sampling, n, self._progress, stopped)
         return [[self._completion(sampled, sampling.stop) for sampled in row] for row in rows]
-
-    def _stopped(self, strings: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:
-        if not strings:
-            return None
-        return lambda ids: any(string in self._renderer.parse(ids)[0] for string in strings)
 
     def _completion(self, sampled: Sampled, strings: Sequence[str]) -> Completion:
         text, _ = self._renderer.parse(sampled.ids)
@@ -39,8 +36,3 @@ class ChatGenerator:
             logprobs=sampled.logprobs,
             version=sampled.version,
         )
-
-
-def before(text: str, strings: Sequence[str]) -> str:
-    """The text up to the first of the strings in it; the whole where there is none."""
-    return text[: min((text.index(string) for string in strings if string in text), default=len(text))]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from burnish.batches import Batch
 from burnish.train.collection import Group
+from burnish.types import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +42,7 @@ class Best:
         order = sorted(range(len(group.answers)), key=lambda place: -group.scores[place])
         good = [place for place in order if self.threshold is None or group.scores[place] >= self.threshold]
         first = {group.answers[place].ids: place for place in reversed(good)}
-        places = sorted([place for place in good if first[group.answers[place].ids] == place][: self.per_prompt])
-        return replace(
-            group,
-            answers=[group.answers[place] for place in places],
-            scores=[group.scores[place] for place in places],
-            parts={name: [values[place] for place in places] for name, values in group.parts.items()},
-        )
+        return _part(group, sorted([p for p in good if first[group.answers[p].ids] == p][: self.per_prompt]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +66,28 @@ class Order:
         scores_B, prompt_B = batch.extra["scores_B"], batch.prompt_B
         beaten_BB = (scores_B[None, :] > scores_B[:, None]) & (prompt_B[None, :] == prompt_B[:, None])
         return batch.with_extra(ranks_B=1 + beaten_BB.sum(1))
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Learn the answers that came to an end: those that the budget cut are as if they had not been said, compared with
+    no other and in no mean. (Overlong filtering, Yu et al. 2025, §3.4; it leaves them in the others' baseline.)
+    """
+
+    least: int = 1
+    """Learn none where fewer are left: 2 where an answer is compared with its prompt's others."""
+
+    def chosen(self, group: Group) -> Group:
+        places = [place for place, answer in enumerate(group.answers) if answer.stop is not Stop.LENGTH]
+        return _part(group, places if len(places) >= self.least else [])
+
+
+def _part(group: Group, places: Sequence[int]) -> Group:
+    """The group with these of its answers alone."""
+    return replace(
+        group,
+        answers=[group.answers[place] for place in places],
+        scores=[group.scores[place] for place in places],
+        rewards=[group.rewards[place] for place in places],
+        parts={name: [values[place] for place in places] for name, values in group.parts.items()},
+    )

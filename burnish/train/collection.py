@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from burnish.batches import Document
 from burnish.data.order import draw, rows_of_step
 from burnish.losses import returns
 from burnish.records import durable
+from burnish.rollout.stops import before, stopping
 from burnish.types import Completion, Prompt, Rated, Reward, Sampling, Stop
 
 
@@ -39,7 +40,12 @@ class Sampler(Protocol):
     """Which weights these are: optimiser steps so far. The collector says it before it asks for answers."""
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int = 1,
+        *,
+        stopped: Callable[[Sequence[int]], bool] | None = None,
     ) -> Sequence[Sequence[Sampled]]: ...
 
 
@@ -68,16 +74,16 @@ class RolloutConfig:
     minibatches: int
     """Optimiser steps a pass."""
     micro_tokens: int
-    temperature: float
-    max_new_tokens: int
+    sampling: Sampling
+    """Of the answers; each call has a seed of its own, which follows from `seed`."""
     missing_eos_penalty: float
-    """Taken from the score of an answer that the budget cut."""
+    """Taken from the score of an answer that the budget cut: not of one that ended with a stop string, by itself."""
     seed: int
     overlong_tokens: int = 0
     """The last so many tokens of the budget cost an answer up to 1, on a line (`returns.overlong`)."""
     attempts: int = 1
-    """More than 1: groups without an advantage are left out, and others sampled in their place, so many times in all at
-    most (dynamic sampling, Yu et al. 2025, §3.2). An iteration may then be smaller than asked for."""
+    """More than 1: groups that the rewards call all alike are left out, and others sampled in their place, so many
+    times in all at most (dynamic sampling, Yu et al. 2025, §3.2). An iteration may then be smaller than asked for."""
     spread: int = 1
     """Micro-batches of a minibatch are as many for each of so many ranks, where there are prompts enough."""
 
@@ -96,6 +102,8 @@ class Group:
     answers: list[Completion]
     scores: list[float]
     """Penalties taken."""
+    rewards: list[float]
+    """Before them: what the rewards say alone."""
     parts: dict[str, list[float | None]]
     kl: list[float] = field(default_factory=list[float])
 
@@ -117,15 +125,18 @@ class Collector:
         prompts: Sequence[RolloutPrompt],
         view: TextView,
         config: RolloutConfig,
-        idle: Callable[[Sequence[float]], bool],
+        idle: Callable[[Group], bool],
     ) -> None:
-        """`idle`: whether nothing is learned from a group with these scores."""
+        """`idle`: whether nothing is learned from a group, so that it does not count towards an iteration."""
         self._sampler = sampler
         self._reward = reward
         self._prompts = prompts
         self._view = view
         self._config = config
         self._idle = idle
+        self.again = 0
+        """Attempts beyond the first of each iteration, so far. Every attempt takes the next prompts of the pass, so
+        that where an iteration begins depends on them."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Of sampling and of scoring, in the last iteration."""
 
@@ -139,7 +150,8 @@ class Collector:
         names: defaultdict[str, int] = defaultdict(int)
         self._sampler.version = iteration * config.steps
         for attempt in range(config.attempts):
-            turn = iteration * config.attempts + attempt
+            self.again += attempt > 0
+            turn = iteration + self.again
             rows = rows_of_step(turn, len(self._prompts), config.prompts_per_iteration, config.seed)
             fresh = self._sampled([self._prompts[row] for row in rows], turn)
             for group in fresh:
@@ -147,7 +159,7 @@ class Collector:
                 if names[group.row] > 1:  # the same prompt again: rows of a batch have names of their own
                     group.row = f"{group.row}#{names[group.row]}"
                 yield group
-            wanted -= sum(not self._idle(group.scores) for group in fresh)
+            wanted -= sum(not self._idle(group) for group in fresh)
             if wanted <= 0:
                 return
 
@@ -157,7 +169,7 @@ class Collector:
         sampled_at = time.perf_counter()
         answers = [[self._completion(each) for each in group] for group in said]
         prompts = [each.prompt for each, group in zip(asked, answers, strict=True) for _ in group]
-        rated = self._reward.score(prompts, [each for group in answers for each in group])
+        rated = self._reward.score(prompts, [_delivered(each) for group in answers for each in group])
         self.seconds["rollout"] += sampled_at - began
         self.seconds["reward"] += time.perf_counter() - sampled_at
         return list(self._rated(asked, answers, rated))
@@ -166,14 +178,16 @@ class Collector:
         """Answers to each. A prompt that stands there again, as where a pass is shorter than an iteration, is asked by
         itself with another seed: a sampler's numbers follow from seed and prompt, and it would say the same again."""
         config = self._config
+        stopped = stopping(lambda ids: self._view.parse(ids)[0], config.sampling.stop)
         said: list[Sequence[Sampled]] = [()] * len(asked)
         for again, places in enumerate(_rounds([each.prompt.id for each in asked])):
-            sampling = Sampling(
-                temperature=config.temperature,
-                max_new_tokens=config.max_new_tokens,
-                seed=draw(config.seed, "rollout", turn, *([again] if again else [])),
+            seed = draw(config.seed, "rollout", turn, *([again] if again else []))
+            found = self._sampler.generate(
+                [asked[place].ids for place in places],
+                replace(config.sampling, seed=seed),
+                config.samples_per_prompt,
+                stopped=stopped,
             )
-            found = self._sampler.generate([asked[place].ids for place in places], sampling, config.samples_per_prompt)
             for place, group in zip(places, found, strict=True):
                 said[place] = group
         return said
@@ -181,7 +195,7 @@ class Collector:
     def _completion(self, sampled: Sampled) -> Completion:
         text, _ = self._view.parse(sampled.ids)
         return Completion(
-            text=text,
+            text=before(text, self._config.sampling.stop),
             stop=sampled.stop,
             ids=sampled.ids,
             logprobs=tuple(sampled.logprobs),
@@ -193,14 +207,13 @@ class Collector:
     ) -> Iterator[Group]:
         scores, parts = iter(rated.scores), {name: iter(values) for name, values in rated.parts.items()}
         for each, group in zip(asked, answers, strict=True):
+            rewards = list(islice(scores, len(group)))
             yield Group(
                 row=each.prompt.id,
                 asked=each,
                 answers=group,
-                scores=[
-                    score - self._penalty(answer)
-                    for score, answer in zip(islice(scores, len(group)), group, strict=True)
-                ],
+                scores=[reward - self._penalty(answer) for reward, answer in zip(rewards, group, strict=True)],
+                rewards=rewards,
                 parts={name: list(islice(values, len(group))) for name, values in parts.items()},
             )
 
@@ -209,8 +222,13 @@ class Collector:
         found = config.missing_eos_penalty if answer.stop is Stop.LENGTH else 0.0
         if config.overlong_tokens:
             length = torch.tensor([len(answer.ids)])
-            found -= float(returns.overlong(length, config.max_new_tokens, config.overlong_tokens))
+            found -= float(returns.overlong(length, config.sampling.max_new_tokens, config.overlong_tokens))
         return found
+
+
+def _delivered(answer: Completion) -> Completion:
+    """As rewards read it: of an answer that a stop string ended, its text, which its ids do not end with."""
+    return replace(answer, ids=()) if answer.stop is Stop.STRING else answer
 
 
 def _rounds(names: Sequence[str]) -> list[list[int]]:

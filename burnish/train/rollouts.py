@@ -60,18 +60,18 @@ class RolloutFeed:
     ) -> None:
         """Without a `reference` no KL is measured. `exploits_all`: whether the objective learns something, a KL, of
         answers without an advantage too. `watched`: measure the KL of whole distributions too, for a
-        `burnish.train.watch.Watch`. `chosen`: which of a prompt's answers are learned; absent: all."""
+        `burnish.train.watch.Watch`. `chosen`: which of a prompt's answers are learned, if any; absent: all."""
         self._module = module
         module.measures_entropy = True
         self._reference = reference
-        self._collector = Collector(sampler, reward, prompts, view, config, advantages.vanish)
+        self._collector = Collector(sampler, reward, prompts, view, config, self._idle)
         self._advantages = advantages
         self._samples = samples
         self._config = config
         self._exploits_all = exploits_all
         self._watched = watched
         self._chosen = chosen
-        self._temperature = config.temperature if advantages.compares else 1.0
+        self._temperature = config.sampling.temperature if advantages.compares else 1.0
         """At which the batches are learned: answers that are learned as given ones are, at 1."""
         self._held: list[list[Batch]] = []
         """Minibatches of the iteration in hand, each a list of micro-batches."""
@@ -92,10 +92,12 @@ class RolloutFeed:
         }
         rows = [[list(batch.rows) for batch in batches] for batches in self._held]
         kl = self._advantages.kl
-        return {"rows": rows, "samples": self._written, "kl_coef": kl and kl.coef}, tensors
+        again = self._collector.again
+        return {"rows": rows, "samples": self._written, "again": again, "kl_coef": kl and kl.coef}, tensors
 
     def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._written = durable.truncate_log(self._samples, values["samples"])
+        self._collector.again = values.get("again", 0)  # a checkpoint of an earlier burnish has none
         if self._advantages.kl:
             self._advantages.kl.coef = values["kl_coef"]
         self._held = [
@@ -112,11 +114,11 @@ class RolloutFeed:
         if not iteration:  # a run killed before its first checkpoint begins again
             self._written = durable.truncate_log(self._samples, 0)
         found = self._collector.collect(iteration)
-        useful = [group for group in found if not self._advantages.vanish(group.scores)]
+        useful = [group for group in found if not self._idle(group)]
         taken = useful[: self._config.prompts_per_iteration] if self._config.attempts > 1 else found
         began = time.perf_counter()
         if self._chosen:
-            taken = [self._chosen(group) for group in taken if self._learns(group)]
+            taken = [chosen for chosen in map(self._chosen, taken) if chosen.answers]
         self._hold(taken)
         beside = self._left_out(found) if self._watched else []
         write_samples(self._samples, iteration, found)
@@ -150,6 +152,15 @@ class RolloutFeed:
         packs = best_fit([group.document() for group in groups.values()], self._config.micro_tokens)
         return [self._measured(each, groups) for each in packs]
 
+    def _idle(self, group: Group) -> bool:
+        """Whether nothing is learned from it but a KL. Dynamic sampling asks whether answers are right, some and not
+        all of them (Yu et al. 2025, eq. 11): that wrong ones were long, or cut, makes none of them better."""
+        if self._chosen:
+            group = self._chosen(group)
+        if not group.answers or self._advantages.vanish(group.scores):
+            return True
+        return self._config.attempts > 1 and self._advantages.vanish(group.rewards)
+
     def _learns(self, group: Group) -> bool:
         return self._exploits_all or not self._advantages.vanish(group.scores)
 
@@ -165,10 +176,10 @@ class RolloutFeed:
         answers = [answer for group in within for answer in group.answers]
         extra = {
             "scores_B": torch.tensor([score for group in within for score in group.scores]),
-            "cut_B": torch.tensor([answer.stop is Stop.LENGTH for answer in answers]),
             "sampler_logprobs_N": torch.tensor([each for answer in answers for each in answer.logprobs]),
         }
-        fresh = not self._advantages.compares and self._config.temperature == self._temperature
+        sampling = self._config.sampling
+        fresh = not self._advantages.compares and sampling.temperature == self._temperature and sampling.whole
         said_N = extra["sampler_logprobs_N"] if fresh else None
         reference = self._reference(batch) if self._reference else None
         if reference:
@@ -201,7 +212,7 @@ class RolloutFeed:
         metrics = {
             "episode": self._written,
             "objective/scores": score,
-            "val/num_eos_tokens": len(answers) * (1 - cut),
+            "val/num_eos_tokens": sum(answer.stop is Stop.EOS for answer in answers),
             "val/eos_share": 1 - cut,
             "val/length": _mean(len(answer.ids) for answer in answers),
             "val/repeated_4": _mean(repeated_share(answer.ids, 4) for answer in answers),

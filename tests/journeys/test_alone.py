@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -174,6 +178,42 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
     assert [row["val/ratio"] for row in rows] == [1.0, 1.0]
     assert all("reward/model" in row for row in rows)
     assert len((place / "grown" / "grpo" / "samples.jsonl").read_text().splitlines()) == 12
+
+
+def test_ppo_alone_with_an_adapted_critic_of_its_own_survives_a_kill(place: Path) -> None:
+    """The first run is left alone. The second is killed when its policy has a checkpoint, and continued."""
+    whole, killed = place / "reinforced", place / "killed"
+    command = ("ppo", "--model", place / "model", "--data", place / "prompts.jsonl")
+    without = burnish(*command, "--out", whole)
+    assert without.returncode == 2
+    assert "ppo needs a reward section" in without.stderr
+    settings = (
+        *("critic=reward", "lora={rank: 4, alpha: 8}", "iterations=6", "prompts_per_iteration=3", "minibatches=1"),
+        *("samples_per_prompt=2", "max_new_tokens=8", "lr=1e-3", "micro_tokens=4096", "save_every=1"),
+    )
+    words = [word for setting in settings for word in ("--set", f"ppo.{setting}")]
+    words += ["--set", f"reward.rankings={place / 'pairs.jsonl'}", *small("reward")]
+    found = burnish(*command, "--out", whole, *words, "--json")
+    assert found.returncode == 0, found.stderr
+    facts = said(found)["stages"]["ppo"]["facts"]
+    assert (facts["episodes"], facts["kl_start"]) == (36, 0.0)
+    assert not (whole / "ppo" / "model" / "heads.safetensors").exists()
+    line = [sys.executable, "-m", "burnish", *map(str, (*command, "--out", killed, *words))]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(line, env={**os.environ, "OMP_NUM_THREADS": "1"}, **quiet) as working:
+        while working.poll() is None and not [*(killed / "ppo").glob("checkpoints/[!.]*")]:
+            time.sleep(0.0005)
+        working.kill()
+    assert not (killed / "ppo" / "model").exists(), "killed too late"
+    again = burnish(*command, "--out", killed, *words, "--json")
+    assert again.returncode == 0, again.stderr
+    for name in ("model/model.safetensors", "adapter/adapter_model.safetensors", "samples.jsonl"):
+        assert (killed / "ppo" / name).read_bytes() == (whole / "ppo" / name).read_bytes(), name
+    losses = [
+        [json.loads(line)["loss/value_avg"] for line in (run / "ppo" / "metrics.jsonl").read_text().splitlines()]
+        for run in (whole, killed)
+    ]
+    assert losses[0] == losses[1]
 
 
 def test_all_answers_are_counted_that_dynamic_sampling_asked_for(place: Path) -> None:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import torch
 from contexts import context_of
 
-from burnish.pipeline.on_policy import collected
+from burnish.models.critic import critic_of
+from burnish.models.load import load_trainable
+from burnish.models.tiny import write_tiny
+from burnish.pipeline.on_policy import collected, learner
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import Ppo, Watch
+from burnish.pipeline.settings import Lora
 from burnish.pipeline.stage import Facts
 
 HELD_OUT = (0.0, 1.0, 2.0, 3.0, 1.0, 0.5)
@@ -58,3 +64,21 @@ def test_where_nothing_ended_the_run_they_are_of_its_end(tmp_path: Path, watch: 
 def test_a_watch_that_kept_the_start_says_nothing_of_later_answers(tmp_path: Path) -> None:
     facts = stated(tmp_path, Watch(kl_budget=0.5))
     assert (facts["kept_iterations"], facts["kl_end"], facts["eos_share"], facts["averaged_iterations"]) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "learns"),
+    [
+        (Ppo(), r".*"),
+        (Ppo(lora=Lora(rank=2)), r".*\.lora_[AB]|value\..*"),
+        (Ppo(unfrozen_layers=1), r"backbone\.layers\.1\..*|value\..*"),
+        (Ppo(unfrozen_layers=9), r"backbone\.layers\..*|value\..*"),  # the reward model may have fewer layers
+    ],
+)
+def test_what_learns_of_a_critic_is_what_learns_of_a_policy(tmp_path: Path, settings: Ppo, learns: str) -> None:
+    folder = write_tiny(tmp_path / "tiny")
+    reward = load_trainable(folder, dtype=torch.float32, lm=False, score=True)
+    critic = learner(critic_of(reward, 0.0, 1.0), settings, seed=0)
+    found = {name for name, weight in critic.named_parameters() if weight.requires_grad}
+    assert found == {name for name, _ in critic.named_parameters() if re.fullmatch(learns, name)}
+    assert {"value.weight"} < found

@@ -13,9 +13,10 @@ from burnish.pipeline import run_folder
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
-from burnish.pipeline.reinforcement import Distill
+from burnish.pipeline.reinforcement import Cuts, Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import Lora
 from burnish.train.direct import DirectPreference
+from burnish.types import Sampling
 
 ROOT = Path(__file__).parents[2]
 SFT = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
@@ -294,6 +295,11 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
         ("grpo: {loss: cispo, epsilon: 0.2}", "epsilon is set, and cispo does not read it"),
         ("grpo: {loss: rloo, scale_rewards: group}", "scale_rewards is set, and rloo does not read it"),
         ("grpo: {loss: reinforce_pp, dynamic_sampling: 3}", "dynamic_sampling is set, and reinforce_pp"),
+        ("grpo: {dynamic_sampling: 3, kl: {in: reward}}", "answers with the same score are not paid the same"),
+        ("grpo: {importance_sampling: {least: 0.1}}", "truncate has no lower end"),
+        ("grpo: {mask_truncated: true, watch: {held_out: false}}", "those that were cut are not passed"),
+        ("ppo: {mask_truncated: true, missing_eos_penalty: 2.0}", "nothing is learned from them"),
+        ("ppo: {stop: ['']}", 'ppo.stop.0 is ""'),
         ("grpo: {minibatches: 99}", "99 minibatches of 32 prompts"),
         ("grpo: {overlong_tokens: 65}", "the last 65 tokens of a budget of 64"),
         ("grpo: {ptx_coef: 1}", "ptx_coef is set, and there is nothing to learn beside the answers"),
@@ -306,6 +312,57 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
     assert [says in clause for _, clause, _ in found] == [True]
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "ours"),
+    [
+        ("ppo", "num_ppo_epochs", "epochs"),
+        ("ppo", "num_mini_batches", "minibatches"),
+        ("ppo", "response_length", "max_new_tokens"),
+        ("ppo", "num_generations", "samples_per_prompt"),
+        ("grpo", "num_iterations", "epochs"),
+        ("grpo", "max_completion_length", "max_new_tokens"),
+        ("grpo", "mask_truncated_completions", "mask_truncated"),
+        ("grpo", "beta", "kl.coef"),
+        ("online_dpo", "learning_rate", "lr"),
+    ],
+)
+def test_names_of_trls_are_told_ours(tmp_path: Path, section: str, name: str, ours: str) -> None:
+    path = write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}: {{{name}: 1}}\n")
+    [(_, found, mend)] = problems(path)
+    assert found == f'"{section}.{name}" is not a setting'
+    assert mend.startswith(f"Here it is called {ours}")
+
+
+@pytest.mark.parametrize("section", [Ppo, Grpo, Rft, OnlineDpo, Distill])
+def test_names_of_others_name_settings_that_there_are(section: type[OnPolicy]) -> None:
+    for name, mend in section.elsewhere.items():
+        ours = mend.removeprefix("Here it is called ").rstrip(".").replace(",", ".").split(".")[0]
+        there = set(section.model_fields) | {"loss"}
+        assert name in Cuts.model_fields or ours in there, (name, mend)
+
+
+CUT = {"top_p": 0.9, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
+
+
+def test_what_is_learned_as_given_may_be_drawn_from_a_part_of_what_the_policy_may_say(tmp_path: Path) -> None:
+    for section in (Rft(**CUT, stop=("a",)), OnlineDpo(**CUT, stop=("a",)), Distill(**CUT, stop=("a",), teacher="t")):
+        wanted = Sampling(temperature=1.0, max_new_tokens=64, stop=("a",), **CUT)
+        assert section.sampling == wanted
+        assert not wanted.whole
+    assert Ppo(stop=("a",), temperature=0.7).sampling == Sampling(temperature=0.7, stop=("a",))
+    for name, value in CUT.items():
+        path = write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\nppo: {{{name}: {value}}}\n")
+        [(_, found, mend)] = problems(path)
+        assert found == f'"ppo.{name}" is not a setting'
+        assert mend.startswith("Remove it: ratios and KL are of all that the policy may say")
+
+
+@pytest.mark.parametrize("section", [Ppo(), Grpo(), Rft(), OnlineDpo(), Distill(teacher="t")])
+def test_settings_that_ask_for_nothing_are_null_and_in_no_key(section: OnPolicy) -> None:
+    values = resolved(section)
+    assert all(values[name] is None for name in {*CUT, "stop", "mask_truncated"} & values.keys())
 
 
 def test_a_list_with_a_wrong_item_is_not_called_short_as_well(tmp_path: Path) -> None:
@@ -328,6 +385,7 @@ def test_conversations_beside_answers_of_a_taught_policy(lmbda: float, minibatch
         ("{epsilon: 0.1}", ("loss", "k3", 0.04), (0.1, 0.1), 1),
         ("{loss: rloo}", ("reward", "k1", 0.05), (0.2, 0.2), 1),
         ("{loss: dapo}", None, (0.2, 0.28), 4),
+        ("{loss: dapo, kl: {in: reward}}", ("reward", "k1", 0.05), (0.2, 0.28), 1),
         ("{loss: dapo, dynamic_sampling: 1, epsilon_high: 0.3}", None, (0.2, 0.3), 1),
         ("{loss: gspo, kl: {in: loss, coef: 0.01}}", ("loss", "k3", 0.01), (3e-4, 4e-4), 1),
         ("{kl: {coef: 0}}", None, (0.2, 0.2), 1),

@@ -83,7 +83,9 @@ class Exact:
         self.table = table
         self.answers = answers(table.logits_SV.shape[1], length)
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, **_: object
+    ) -> list[list[Said]]:
         edges = (self.table.likelihoods(self.answers).detach().cumsum(0) * n).round().int().tolist()
         counts = [b - a for a, b in zip([0, *edges], edges, strict=False)]
         group = [answer for answer, count in zip(self.answers, counts, strict=True) for _ in range(count)]
@@ -96,7 +98,9 @@ class Scripted:
     def __init__(self, *groups: Sequence[Said]) -> None:
         self.groups = groups
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, **_: object
+    ) -> list[list[Said]]:
         return [list(self.groups[place % len(self.groups)]) for place, _ in enumerate(prompts)]
 
 
@@ -137,8 +141,7 @@ def feed(
         "epochs": 1,
         "minibatches": 1,
         "micro_tokens": 10_000,
-        "temperature": 1.0,
-        "max_new_tokens": 2,
+        "sampling": Sampling(max_new_tokens=2),
         "missing_eos_penalty": 0.0,
         "seed": 0,
     }

@@ -20,7 +20,7 @@ from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Sft
 from burnish.train.optim import OptimConfig, Optimizer
 from burnish.train.rollouts import RolloutFeed
-from burnish.types import Completion, Prompt, Stop
+from burnish.types import Completion, Prompt, Sampling, Stop
 
 UNIFORM = torch.full((5, 4), 0.25)
 BANDIT = torch.tensor([[0.4, 0.3, 0.2, 0.1]]).expand(5, 4)
@@ -32,7 +32,8 @@ def group(*paid: float, ids: tuple[int, ...] | None = None) -> Group:
     """One answer a score; `ids` say which are the same text."""
     said_ = [Completion(text=str(k), stop=Stop.EOS, ids=(k,)) for k in ids or range(len(paid))]
     asked = RolloutPrompt(prompt=Prompt(id="q", messages=()), ids=(9,))
-    return Group(row="q", asked=asked, answers=said_, scores=list(paid), parts={"part": [10 * each for each in paid]})
+    parts = {"part": [10 * each for each in paid]}
+    return Group(row="q", asked=asked, answers=said_, scores=list(paid), rewards=list(paid), parts=parts)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,9 @@ def test_answers_sampled_hotter_are_learned_as_they_are(tmp_path: Path) -> None:
     """At temperature 1; how far they are from the reference is not measured then."""
     table = Table(BANDIT)
     sampler = Scripted(said(table, (0,), (3,)))
-    made = feed(table, tmp_path, Order(), sampler=sampler, reward=PAID, reference=BANDIT, temperature=1.3)
+    made = feed(
+        table, tmp_path, Order(), sampler=sampler, reward=PAID, reference=BANDIT, sampling=Sampling(temperature=1.3)
+    )
     work = made.next(0)
     assert work.batches[0].temperature == 1.0
     assert "objective/kl" not in work.metrics
@@ -194,7 +197,7 @@ def test_a_resumed_feed_hands_out_the_same(tmp_path: Path, choice: Best | Order)
             samples_per_prompt=12,
             epochs=2,
             minibatches=2,
-            temperature=1.3,
+            sampling=Sampling(temperature=1.3),
             chosen=choice.chosen if isinstance(choice, Best) else None,
         )
 

@@ -170,7 +170,7 @@ class Turns(Scripted):
 
     calls = 0
 
-    def generate(self, prompts: object, sampling: object, n: int = 1) -> list[list[Said]]:
+    def generate(self, prompts: object, sampling: object, n: int = 1, **_: object) -> list[list[Said]]:
         self.calls += 1
         return [list(self.groups[min(self.calls, len(self.groups)) - 1]) for _ in prompts]
 
@@ -202,7 +202,7 @@ def test_overlong_answers_pay_on_a_line(tmp_path: Path) -> None:
         sampler=Scripted(said(table, *ids)),
         reward=Payout(dict.fromkeys(ids, 1.0)),
         reference=None,
-        max_new_tokens=4,
+        sampling=Sampling(max_new_tokens=4),
         overlong_tokens=2,
     )
     assert made.next(0).batches[0].extra["scores_B"].tolist() == pytest.approx([1.0, 0.5, 0.0])
@@ -215,7 +215,9 @@ class BySeed:
         self.table = table
         self.seeds: list[int] = []
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Said]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, **_: object
+    ) -> list[list[Said]]:
         self.seeds = list(dict.fromkeys([*self.seeds, sampling.seed]))
         return [said(self.table, *[(self.seeds.index(sampling.seed),)] * n) for _ in prompts]
 

@@ -62,8 +62,15 @@ class Kept:
         self.version = engine.version
         self._engine = engine
 
-    def generate(self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1) -> list[list[Sampled]]:
-        found = self._engine.generate(prompts, sampling, n)
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        n: int = 1,
+        *,
+        stopped: Callable[[Sequence[int]], bool] | None = None,
+    ) -> list[list[Sampled]]:
+        found = self._engine.generate(prompts, sampling, n, stopped=stopped)
         groups = [(len(ids), [len(a.ids) for a in row]) for ids, row in zip(prompts, found, strict=True)]
         self.made.append(groups)
         return found
@@ -163,8 +170,7 @@ def _config(job: Job) -> RolloutConfig:
         epochs=1,
         minibatches=1,
         micro_tokens=job.micro_tokens,
-        temperature=1.0,
-        max_new_tokens=job.new_tokens,
+        sampling=Sampling(max_new_tokens=job.new_tokens),
         missing_eos_penalty=0.0,
         seed=SEED,
     )
