@@ -220,7 +220,7 @@ class RolloutFeed:
             "val/groups": len(taken),
             "val/groups_without_advantage": len(found) - len(useful),
         }
-        if self._config.temperature == self._temperature:
+        if self._config.sampling.whole and self._config.sampling.temperature == self._temperature:
             # Right on average; where distributions were measured, theirs takes its place.
             metrics["objective/entropy"] = -_mean(sum(answer.logprobs) for answer in answers)
         if self._chosen:
