@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from burnish.pipeline.plots import Curve, Series
+from burnish.rewards.combination import HELD_OUT, SPREAD, SURE
 
 ON_POLICY = ("distill", "rft", "online_dpo", "ppo", "grpo")
 Rows = Sequence[Mapping[str, Any]]
@@ -29,6 +30,12 @@ _SAMPLED = (
         "Mean over an iteration, penalties for cut and overlong answers included, KL not yet taken off.",
     ),
     _Picture(
+        "objective/full_kl",
+        "KL from the tuned model",
+        "nats per answer",
+        "Of whole distributions, summed along the policy's own answers, mean. It starts at 0, and is never below it.",
+    ),
+    _Picture(
         "objective/kl",
         "KL from the tuned model",
         "nats per answer",
@@ -46,6 +53,12 @@ _SAMPLED = (
         "Repetition",
         "share of 4-token runs",
         "Runs of four tokens that stood in the same answer before.",
+    ),
+    _Picture(
+        "val/distinct_2",
+        "Distinct pairs of tokens",
+        "share of pairs",
+        "Of neighbouring tokens in all of an iteration's answers. It falls where they come to be alike.",
     ),
     _Picture(
         "val/eos_share",
@@ -175,11 +188,31 @@ _BESIDE_IT = _Picture(
 
 
 def curves(stage: str, rows: Rows) -> list[Curve]:
-    """A stage's pictures, of those quantities that it logged at least twice. One that trains nothing has none."""
+    """A stage's pictures, of those quantities that it logged at least twice. One that trains nothing has none. Of two
+    pictures with one title, the first that there is."""
     rows = by_iteration(rows) if stage in ON_POLICY else rows
-    found = [_curve(stage, rows, picture) for picture in (*_PICTURES.get(stage, ()), _BESIDE_IT, _EVALUATED)]
-    frontier = [_watched(stage, rows) or _frontier(rows)] if stage in ON_POLICY else []
-    return [each for each in (*found[:2], *frontier, *found[2:]) if each is not None]
+    found: dict[str, Curve] = {}
+    for picture in (*_PICTURES.get(stage, ()), *_spreads(rows), _BESIDE_IT, _EVALUATED):
+        curve = _curve(stage, rows, picture)
+        if curve:
+            found.setdefault(picture.title, curve)
+    drawn = list(found.values())
+    frontier = (_watched(stage, rows) or _frontier(rows)) if stage in ON_POLICY else None
+    return [*drawn[:2], frontier, *drawn[2:]] if frontier else drawn
+
+
+def _spreads(rows: Rows) -> Iterator[_Picture]:
+    """Of each ensemble among what answers are paid by, whatever the recipe calls it."""
+    for metric in sorted(
+        {name for row in rows for name in row if name.startswith("reward/") and name.endswith(SPREAD)}
+    ):
+        yield _Picture(
+            metric,
+            f"Disagreement within {metric.removeprefix('reward/').removesuffix(SPREAD)}",
+            "score",
+            "Standard deviation of the reward models' scores of an answer, mean. It grows where the policy comes to "
+            "answers of which they know little.",
+        )
 
 
 def _curve(stage: str, rows: Rows, picture: _Picture) -> Curve | None:
@@ -232,8 +265,13 @@ def _frontier(rows: Rows) -> Curve | None:
     )
 
 
-_BESIDE = (("reward/held_out", "what looks on", "reward"), ("reward/gold", "gold", "maybe"))
-"""Metrics that may stand beside what pays: the watcher's, and a reward that the recipe calls gold, of weight 0."""
+_BESIDE = (
+    (f"reward/{HELD_OUT}", "what looks on", "reward"),
+    (f"reward/{SURE}", "what is sure of it", "reward"),
+    ("reward/gold", "gold", "maybe"),
+)
+"""Metrics that may stand beside what pays: the watcher's, or without one what an ensemble is sure of; and a reward that
+the recipe calls gold, of weight 0."""
 
 
 def _watched(stage: str, rows: Rows) -> Curve | None:

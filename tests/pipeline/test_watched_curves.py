@@ -42,6 +42,32 @@ def test_a_stage_without_a_held_out_score_is_drawn_alone() -> None:
     assert frontier().beside == []
 
 
+def test_without_a_watcher_what_an_ensemble_is_sure_of_stands_beside() -> None:
+    [sure] = frontier(**{"reward/sure": [1.0, 2.0, 0.5]}).beside
+    assert (sure.name, list(sure.y)) == ("what is sure of it", [0.0, 1.0, -0.5])
+
+
+def test_the_kl_of_whole_distributions_is_drawn_where_it_was_measured() -> None:
+    sampled = {"objective/kl": [0.1, 0.9, 4.2]}
+    [found] = [each for each in curves("grpo", rows(**sampled)) if each.title == "KL from the tuned model"]
+    assert list(found.y) == [0.0, 1.0, 4.0]
+    assert found.caption.startswith("Of whole distributions")
+    unwatched = [{name: value for name, value in row.items() if name != "objective/full_kl"} for row in rows(**sampled)]
+    [found] = [each for each in curves("grpo", unwatched) if each.title == "KL from the tuned model"]
+    assert list(found.y) == [0.1, 0.9, 4.2]
+    assert found.caption.startswith("Summed log-ratio")
+
+
+def test_distinct_pairs_and_each_ensembles_spread_are_drawn_where_they_were_logged() -> None:
+    told = {"val/distinct_2": [0.9, 0.8, 0.4], "reward/rm/spread": [0.1, 0.2, 0.4], "reward/b/spread": [0.3, 0.3, 0.3]}
+    for stage in ("distill", "rft", "online_dpo", "ppo", "grpo"):
+        drawn = {each.title: list(each.y) for each in curves(stage, rows(**told))}
+        assert drawn["Distinct pairs of tokens"] == [0.9, 0.8, 0.4]
+        assert drawn["Disagreement within rm"] == [0.1, 0.2, 0.4]
+        assert drawn["Disagreement within b"] == [0.3, 0.3, 0.3]
+    assert not {"Distinct pairs of tokens", "Disagreement within rm"} & {each.title for each in curves("ppo", rows())}
+
+
 def test_every_series_has_its_own_colour_and_name() -> None:
     picture = draw(frontier(**{"reward/held_out": [0.0, 1.0, 0.5], "reward/gold": [0.0, 1.0, 0.5]}))
     assert {"--grpo", "--reward", "--maybe"} <= set(re.findall(r"--\w+", picture))
