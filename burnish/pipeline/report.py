@@ -17,7 +17,7 @@ from burnish import __version__
 from burnish.pipeline import axis, curves, plots, reward_page, samples, story
 from burnish.pipeline.recipe import POLICIES
 from burnish.records.durable import write_bytes
-from burnish.release import card, clauses, figures
+from burnish.release import card, clauses, doubt, figures
 from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
 
 MODELS = ("base", *POLICIES)
@@ -50,12 +50,13 @@ def _environment() -> Environment:
 
 
 def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
-    found = figures.read_figures(evidence["evaluation"]) if evidence["evaluation"] else figures.Figures()
+    found = figures.read_figures(evidence["evaluation"], doubt.doubtful(evidence))
     stages = evidence["stages"]
     recipe = run / "recipe.yaml"
     page: dict[str, Any] = {
         "name": evidence["recipe"].get("name", run.name),
         "lead": story.lead(evidence),
+        "doubts": doubt.doubts(evidence),
         "verdict": story.verdict(run, evidence),
         "tiles": story.tiles(evidence, found),
         "stages": [_stage_row(name, record) for name, record in stages.items()],

@@ -79,9 +79,11 @@ def _unbroken(text: str) -> str:
 
 
 def tiles(evidence: Evidence, found: Figures) -> list[dict[str, str]]:
-    """The handful of figures to remember."""
+    """The handful of figures to remember, without those that show nothing."""
     tiles: list[dict[str, str]] = []
     for row in found.comparisons[:1]:
+        if row.doubted:
+            continue
         what = f"{row.title}: preferred, ties half ({_ends(row.estimate)} prompts)"
         tiles.append({"value": shown(row.estimate.value, "share"), "what": what})
     accuracy = clauses.estimate_in(facts_of(evidence, "reward").get("accuracy"))

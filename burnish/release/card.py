@@ -10,8 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from burnish.errors import plain
 from burnish.release import clauses
+from burnish.release.doubt import doubts
 from burnish.release.evidence import Evidence, facts_of
-from burnish.release.figures import Figures, read_figures, shown, spread
+from burnish.release.figures import read_figures, shown, spread
 
 LANGUAGES = {"en": "English", "es": "Spanish", "de": "German", "fr": "French", "it": "Italian", "pt": "Portuguese"}
 TITLES = {
@@ -91,7 +92,8 @@ def _context(evidence: Evidence) -> dict[str, Any]:
     return {
         "it": evidence,
         "decision": evidence.get("decision", {}),
-        "figures": read_figures(evidence["evaluation"]) if evidence.get("evaluation") else Figures(),
+        "figures": read_figures(evidence.get("evaluation", {})),
+        "doubts": doubts(evidence),
         "base": evidence.get("recipe", {}).get("model", ""),
         "collect": facts_of(evidence, "collect"),
         "reward": facts_of(evidence, "reward"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from burnish.release.clauses import estimate_in, number
@@ -13,7 +13,7 @@ Unit = Literal["share", "grade", "score"]
 """share: of cases, shown in percent. grade: from 0 to 1. score: without natural ends."""
 SHOWN_AT = 0.05
 """Adjusted p below which a difference is said to be there."""
-Reading = Literal["better", "worse", "changed", "same"]
+Reading = Literal["better", "worse", "changed", "same", "doubted"]
 MODELS = {
     "base": "Base",
     "sft": "SFT",
@@ -60,6 +60,8 @@ class Difference:
     estimate: Estimate
     p: float | None
     """Adjusted for all tests of the evaluation (Holm)."""
+    doubted: bool = False
+    """What measured it may be guessing."""
 
     @property
     def reading(self) -> Reading:
@@ -67,6 +69,8 @@ class Difference:
 
         That shows no difference, and does not show equality.
         """
+        if self.doubted:
+            return "doubted"
         if self.estimate.low <= 0 <= self.estimate.high or (self.p is not None and self.p >= SHOWN_AT):
             return "same"
         if self.suite.better not in ("higher", "lower"):
@@ -83,6 +87,8 @@ class Comparison:
     colour: str
     estimate: Estimate
     too_few: bool
+    doubted: bool = False
+    """What preferred it may be guessing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +103,23 @@ class Figures:
     """How comparisons were made."""
 
 
-def read_figures(evaluation: Mapping[str, Any]) -> Figures:
-    """From the JSON of `burnish.evals.report.Evaluation`; of an empty one, no figures."""
+def read_figures(evaluation: Mapping[str, Any], doubtful: Collection[str] = ()) -> Figures:
+    """From the JSON of `burnish.evals.report.Evaluation`; of an empty one, no figures. `doubtful`: suites from which
+    nothing is concluded."""
     models: list[str] = evaluation.get("models", [])
     suites: Mapping[str, Any] = evaluation.get("suites", {})
-    measured = [(_suite(found, models), found["figures"]) for name, found in suites.items() if name != WIN_RATES]
+    measured = {name: _suite(found, models) for name, found in suites.items() if name != WIN_RATES}
     duels: Mapping[str, Any] = suites.get(WIN_RATES, {})
     return Figures(
-        suites=tuple(suite for suite, _ in measured),
-        differences=tuple(each for suite, figures in measured for each in _differences(suite, figures, models)),
-        comparisons=tuple(_comparisons(duels.get("figures", {}), models)),
+        suites=tuple(measured.values()),
+        differences=tuple(
+            replace(each, doubted=name in doubtful)
+            for name, suite in measured.items()
+            for each in _differences(suite, suites[name]["figures"], models)
+        ),
+        comparisons=tuple(
+            replace(each, doubted=WIN_RATES in doubtful) for each in _comparisons(duels.get("figures", {}), models)
+        ),
         says=duels.get("says", ""),
     )
 

@@ -169,6 +169,41 @@ def test_a_verdict_that_is_not_yes_says_what_to_do(tmp_path: Path, verdict: str,
     assert f"burnish run RECIPE --out {run}" in text
 
 
+def test_nothing_is_concluded_from_a_reward_model_that_may_be_guessing(tmp_path: Path) -> None:
+    """A fabricated run whose evaluation is by that model alone: its win rates are flagged."""
+    run = write_run(tmp_path)
+    sure = write_report(run).read_text()
+    assert "No conclusion" not in sure
+    assert "preferred, ties half" in sure
+    path = run / "reward" / "stage.json"
+    record = json.loads(path.read_text())
+    record["facts"]["accuracy"] |= {"low": 0.48}
+    write_json(path, record)
+    page = write_report(run).read_text()
+    assert "<b>No conclusion.</b> The reward model that pays PPO puts 74.1%" in page
+    assert '<span class="flag">no conclusion</span>' in page
+    assert "preferred, ties half" not in page, "it is no figure to remember"
+    path = run / "evaluate" / "stage.json"
+    write_json(path, json.loads(path.read_text()) | {"settings": {"rubric": "shop.yaml"}})
+    assert '<span class="flag">no conclusion</span>' not in write_report(run).read_text(), "a rule's win rates stand"
+
+
+def test_a_difference_by_a_model_that_may_be_guessing_reads_no_conclusion(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    path = run / "evaluate" / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    evaluation["suites"]["held_out_reward"] = evaluation["suites"]["facts"]
+    write_json(path, evaluation)
+    assert "no conclusion" not in write_report(run).read_text()
+    path = run / "reward" / "stage.json"
+    record = json.loads(path.read_text())
+    record["facts"]["watcher"] = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 30, "mde": 0.1}
+    write_json(path, record)
+    page = write_report(run).read_text()
+    assert page.count('<td class="reading doubted">no conclusion</td>') == 3, "a row for each two of three models"
+    assert "No conclusion is drawn where a reward model that may be guessing measured the difference" in page
+
+
 def test_too_few_cases_are_flagged(tmp_path: Path) -> None:
     assert "too few cases" in write_report(write_run(tmp_path, ("evaluate",), cases=20)).read_text()
 

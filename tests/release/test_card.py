@@ -92,6 +92,13 @@ def test_recorded_text_cannot_become_markup(evidence: dict[str, Any]) -> None:
     assert r"\*\*bold\*\* \| cell" in card
 
 
+def test_a_reward_model_that_may_be_guessing_is_said(evidence: dict[str, Any]) -> None:
+    told = record(evidence)
+    assert "No conclusion" not in write_card(told)
+    told["stages"]["reward"]["facts"]["accuracy"] |= {"low": 0.5}
+    assert "**No conclusion.** The reward model that pays PPO puts" in write_card(told)
+
+
 def test_the_same_evidence_gives_the_same_card(evidence: dict[str, Any]) -> None:
     assert write_card(record(evidence)) == write_card(record(evidence))
 
