@@ -13,6 +13,7 @@ from burnish.types import Sampling
 Positive = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "bfloat16", "float32"]
 Schedule = Literal["constant", "linear", "cosine"]
@@ -83,8 +84,11 @@ class Preference(Strict):
 
 
 class Kept(Strict):
-    """What every trained stage says about the weights that it keeps, and about when it stops."""
+    """What every trained stage says about AdamW, about the weights that it keeps, and about when it stops."""
 
+    betas: tuple[Decay, Decay] | None = None
+    """AdamW's β1 and β2: what is left after a step of the averages of gradients and of their squares. Absent: [0.9,
+    0.95]. Its ε is 1e-8."""
     ema: Share | None = None
     """Keep an average of the weights over the steps: each step back counts so many times the one after it (0.99: the
     last hundred or so). In fp32."""

@@ -34,7 +34,7 @@ from burnish.train.feeds import Feed, Work
 from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, Log, Quiet, fit
 from burnish.train.messages import leave, partings, shared, world
-from burnish.train.optim import OptimConfig, Optimizer, learning_rate
+from burnish.train.optim import BETAS, OptimConfig, Optimizer, learning_rate
 from burnish.train.parallel import joined
 from burnish.train.validation import Validation
 from burnish.train.watch import Rule, Watch, Watched
@@ -57,6 +57,7 @@ def optim_config(settings: Optim | OnPolicy, steps: int) -> OptimConfig:
         steps=steps,
         warmup_steps=settings.warmup_steps,
         schedule=settings.schedule,
+        betas=settings.betas or BETAS,
         weight_decay=settings.weight_decay,
         clip_norm=settings.clip_norm,
     )

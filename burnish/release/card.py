@@ -63,6 +63,7 @@ SHOWN_SETTINGS = (
     "layers",
     "schedule",
     "warmup_steps",
+    "betas",
     "ema",
     "average_with_start",
     "eval_every",

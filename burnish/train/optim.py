@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from burnish.train.parallel import Alone, Ranks
 
+BETAS = (0.9, 0.95)
+"""Ouyang et al. 2022."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimConfig:
@@ -26,7 +29,7 @@ class OptimConfig:
     warmup_steps: int = 0
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     """After the warm-up: constant, linear to 0, or cosine to a tenth of the peak."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[float, float] = BETAS
     eps: float = 1e-8
     weight_decay: float = 0.0
     """What a matrix loses a step beside its gradient: this times the rate, of itself (`decays`)."""

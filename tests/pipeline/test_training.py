@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from contexts import context_of
+from pydantic import ValidationError
 
 from burnish.batches import Document, pack
 from burnish.errors import TrainingError
@@ -25,6 +26,13 @@ def begun(guard: Guard) -> Guard:
     for step in range(20):
         guard.usual(step, ROWS, loss=1e-9, gradient=1.0)
     return guard
+
+
+def test_the_averages_of_adam() -> None:
+    assert training.optim_config(Sft(data="rows.jsonl"), 4).betas == (0.9, 0.95)
+    assert training.optim_config(Ppo.model_validate({"betas": [0, 0.999]}), 4).betas == (0.0, 0.999)
+    with pytest.raises(ValidationError):
+        Ppo.model_validate({"betas": [0.9, 1.0]})
 
 
 @pytest.mark.parametrize("section", [Ppo, Grpo, Rft, OnlineDpo, lambda **said: Distill(teacher="t", **said)])
