@@ -53,7 +53,7 @@ def learning_rate(config: OptimConfig, step: int) -> float:
 
 def decays(name: str, weight: Tensor) -> bool:
     """Whether weight decay is for this weight: for what is multiplied, embeddings and an adapter's factors included.
-    Not for scales of norms and biases, which are vectors, but for those of experts: a matrix by their number."""
+    Not for the scales of norms nor for biases: vectors, but for biases of experts, which lie in one matrix a layer."""
     return weight.ndim > 1 and not name.endswith("bias")
 
 
