@@ -2,7 +2,7 @@
 other. Knows files and names; the arithmetic is in `lora`.
 
 Beside peft's two files lies `base.json`, with the base's name and digest, and, where the module has heads of ours,
-`heads.safetensors`.
+`heads.safetensors`. A folder without `base.json` is another program's: its base is taken at its word.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ import torch
 from peft import LoraConfig as PeftConfig
 from torch import Tensor
 
+from burnish.chat.tokenizer import VOCABULARY, Tokenizer
 from burnish.errors import ModelError, Problem
 from burnish.models import folder as folders
 from burnish.models import weights
 from burnish.models.forward import Trainable
-from burnish.models.load import load_trainable, restore_heads, save_heads
-from burnish.models.lora import LoraConfig, adapt, adapted
+from burnish.models.load import load_trainable, restore_heads, save_heads, save_trainable
+from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.records import durable
+from burnish.records.adapters import BASE, CONFIG, FILE
 
-CONFIG = "adapter_config.json"
-FILE = "adapter_model.safetensors"
-BASE = "base.json"
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
-_SILENT = ("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode")
+_SILENT = (
+    *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
+    *("auto_mapping", "revision"),
+)
 """Settings of peft that say nothing which the tensors do not. The rest must be as peft has it by default."""
-_KIND = "an adapter that burnish wrote"
+_KIND = "an adapter as peft writes it"
 
 
 def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, base_name: str) -> None:
@@ -70,14 +72,37 @@ def load_adapted(
     """
     if (adapter / durable.MANIFEST).is_file():
         durable.verify(adapter)
-    named = folders.read_json(adapter / BASE, _KIND)
-    if (found := base_digest(base)) != named.get("sha256"):
+    named = _named(adapter)
+    if named and (found := base_digest(base)) != named.get("sha256"):
         wanted = f"SHA-256 {found}, but the adapter in {adapter} was trained on {named.get('sha256')}"
         raise ModelError(Problem(str(base), wanted, f"Give the folder of {named.get('name')} as it was then."))
     module = load_trainable(base, dtype=dtype, lm=lm, value=value, score=score, layers=named.get("layers"))
     _restore(module, adapter)
     restore_heads(module, adapter)
     return module
+
+
+def write_merged(adapter: Path, base: Path, folder_being_filled: Path) -> None:
+    """Write the model that base and adapter are together into a folder that `records.durable.folder` is filling: added
+    up in fp32, rounded once to the base's format. The tokenizer is the adapter's where it brings one.
+
+    Raises what `load_adapted` raises, and ModelError for an adapter of a model that does not answer.
+    """
+    kind, named = folders.read_json(adapter / CONFIG, _KIND).get("task_type"), _named(adapter)
+    if kind != "CAUSAL_LM" and (kind is not None or named):
+        found = "an adapter of a model that scores and does not answer"
+        raise ModelError(Problem(str(adapter), found, "Give that of a stage that makes a model that answers."))
+    module = load_adapted(adapter, base, dtype=torch.float32)
+    merge(module)
+    tokenizer = Tokenizer.load(adapter if (adapter / VOCABULARY).is_file() else base)
+    stated: Any = folders.read_config(base).dtype
+    dtype = stated if isinstance(stated, torch.dtype) else torch.float32
+    save_trainable(module, folder_being_filled, tokenizer, dtype=dtype)
+
+
+def _named(adapter: Path) -> dict[str, Any]:
+    """What burnish wrote of an adapter's base; nothing where another program made it."""
+    return folders.read_json(adapter / BASE, _KIND) if (adapter / BASE).is_file() else {}
 
 
 def base_digest(base: Path) -> str:

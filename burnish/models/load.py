@@ -27,9 +27,6 @@ from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
 from burnish.models.processor import limit_threads
 from burnish.models.quiet import quiet
-from burnish.models.sources import resolve
-
-__all__ = ["load_trainable", "pick_dtype", "resolve", "save_trainable"]
 
 HEADS = "heads.safetensors"
 DType = Literal["auto", "bfloat16", "float32"]

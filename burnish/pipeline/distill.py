@@ -9,7 +9,8 @@ from burnish.data.documents import example_document
 from burnish.data.packing import require_fit
 from burnish.errors import ModelError, Problem
 from burnish.models.forward import Trainable
-from burnish.models.load import load_trainable, pick_dtype, resolve
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.sources import resolve
 from burnish.pipeline.on_policy import WINDOW, collected, improve
 from burnish.pipeline.reinforcement import Distill
 from burnish.pipeline.speaker import tuned_model, tuned_name

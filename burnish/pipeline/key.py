@@ -15,6 +15,7 @@ from typing import Any
 from burnish.config import resolved
 from burnish.pipeline.recipe import PATHS, Recipe, places, put, resolve
 from burnish.pipeline.stage import Stage
+from burnish.records.adapters import BASE, is_adapter, place_of_base
 from burnish.records.durable import digest_file, digest_value
 
 IMMATERIAL = {"save_every", "spike", "store"}
@@ -76,7 +77,12 @@ def content(name: str | list[str] | None, base: Path) -> Any:
     if name is None or not resolve(name, base).exists():
         return name
     path = resolve(name, base)
-    return digest_file(path) if path.is_file() else folder_content(path)
+    if path.is_file():
+        return digest_file(path)
+    found = folder_content(path)
+    if is_adapter(path) and BASE not in found:  # nothing in it says what its base holds
+        found["of"] = content(*place_of_base(path, base))
+    return found
 
 
 def folder_content(folder: Path) -> dict[str, str]:

@@ -21,7 +21,8 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw
 from burnish.errors import DataError, Problem
 from burnish.models.arithmetic import settle
-from burnish.models.load import load_trainable, pick_dtype, resolve
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.sources import resolve
 from burnish.pipeline.frozen import asked_side, principal, read_features
 from burnish.pipeline.suggest import COMPONENTS, DRAWS, MEASURES
 from burnish.records.durable import digest_value, write_bytes

@@ -21,7 +21,7 @@ from burnish.data.order import draw
 from burnish.errors import ConfigError, Problem, WaitingError
 from burnish.label.campaigns import ask
 from burnish.label.export import export
-from burnish.models.load import resolve
+from burnish.models.sources import resolve
 from burnish.pipeline import talk
 from burnish.pipeline.graph import check, execute
 from burnish.pipeline.judging import wait

@@ -11,7 +11,8 @@ from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
 from burnish.models.folder import read_config
-from burnish.models.load import load_trainable, pick_dtype, resolve
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.sources import resolve
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.settings import DType
 from burnish.pipeline.stage import Context

@@ -21,7 +21,8 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, Problem, StoreError
 from burnish.models.arithmetic import settle
-from burnish.models.load import load_trainable, pick_dtype, resolve
+from burnish.models.load import load_trainable, pick_dtype
+from burnish.models.sources import resolve
 from burnish.pipeline.frozen import asked_side, budget_of, principal, read_features
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import differences, scored

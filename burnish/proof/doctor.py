@@ -14,7 +14,7 @@ from burnish.batches import Document
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import plain
 from burnish.models.forward import Layout
-from burnish.models.load import resolve
+from burnish.models.sources import resolve
 from burnish.proof.law import Finding, Law
 from burnish.proof.laws import LAWS
 from burnish.proof.material import read_rows

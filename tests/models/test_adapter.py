@@ -17,12 +17,13 @@ from transformers import AutoModelForCausalLM
 from burnish.batches import Document, pack
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError
-from burnish.models.adapter import BASE, CONFIG, FILE, load_adapted, save_adapter
+from burnish.models.adapter import load_adapted, save_adapter
 from burnish.models.forward import Output, Trainable
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.tiny import write_tiny
 from burnish.records import durable
+from burnish.records.adapters import CONFIG, FILE
 
 # peft 0.21 asks transformers for a name that it has deprecated; peft's own warnings, of missing keys say, stay errors.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -154,7 +155,6 @@ def lose_a_tensor(folder: Path) -> None:
         (say(r="3"), "r, lora_alpha, lora_dropout must be numbers"),
         (say(r=4), r"lora_A.weight: shape \[3, 32\], \[4, 32\] is wanted"),
         (lose_a_tensor, r"layers.1.mlp.up_proj.lora_B.weight: missing"),
-        (lambda folder: (folder / BASE).unlink(), "no base.json here: not an adapter that burnish wrote"),
         (lambda folder: (folder / FILE).unlink(), f"no {FILE} here"),
     ],
 )

@@ -14,8 +14,8 @@ import torch
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError
-from burnish.models.load import load_trainable, resolve
-from burnish.models.sources import ALIAS, WHEEL
+from burnish.models.load import load_trainable
+from burnish.models.sources import ALIAS, WHEEL, resolve
 from burnish.models.tiny import CHATML, tiny_tokenizer
 from burnish.records import durable
 from burnish.types import Message, Silent

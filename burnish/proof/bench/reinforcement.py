@@ -13,8 +13,7 @@ from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.packing import require_fit
-from burnish.models.load import resolve
-from burnish.models.sources import ALIAS, comes_of_gguf
+from burnish.models.sources import ALIAS, comes_of_gguf, resolve
 from burnish.proof.bench.compare import WARMUP, Contest, Peer, Plan
 from burnish.proof.bench.items import prompts, rows_for
 from burnish.proof.bench.job import Item, Job

@@ -11,7 +11,7 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.packing import require_fit
 from burnish.errors import ConfigError, MachineError, Problem
-from burnish.models.load import resolve
+from burnish.models.sources import resolve
 from burnish.proof.bench.compare import WARMUP, Contest, Peer, Plan
 from burnish.proof.bench.items import items, rows_for
 from burnish.proof.bench.job import Job

@@ -1,0 +1,138 @@
+"""An adapter's folder as a model: found with its base, merged once, and refused where the base is not its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from burnish.batches import Document, pack
+from burnish.errors import ModelError
+from burnish.models.adapter import save_adapter
+from burnish.models.load import load_trainable
+from burnish.models.lora import LoraConfig, adapt, adapted
+from burnish.models.sources import resolve
+from burnish.models.tiny import write_tiny
+from burnish.pipeline.key import content
+from burnish.records import durable
+from burnish.types import Silent
+
+# peft 0.21 asks transformers for a name that it has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+IDS = [5, 6, 7, 3, 4, 258]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BURNISH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    return write_tiny(tmp_path / "models" / "base")
+
+
+def ours(base: Path, folder: Path, *, named: str, lm: bool = True) -> torch.Tensor:
+    """An adapter of burnish's in a sealed folder; what base and adapter say together."""
+    module = load_trainable(base, dtype=torch.float32, lm=lm, score=not lm)
+    adapt(module, LoraConfig(rank=3, alpha=6), seed=1)
+    for layer in adapted(module.backbone).values():
+        nn.init.normal_(layer.lora_B, std=0.1)
+    with durable.folder(folder) as filling:
+        save_adapter(module, filling, base, base_name=named)
+    return said(module) if lm else torch.empty(0)
+
+
+def said(module: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return module(pack([Document(row="a", ids=IDS, weights=[1.0] * len(IDS))])).logprobs_N
+
+
+def found(name: str, base: Path) -> torch.Tensor:
+    return said(load_trainable(resolve(name, base, Silent()), dtype=torch.float32))
+
+
+def test_an_adapter_is_merged_into_its_base_once(base: Path, tmp_path: Path, own_cache: Path) -> None:
+    wanted = ours(base, tmp_path / "adapter", named="models/base")
+    assert not torch.allclose(said(load_trainable(base, dtype=torch.float32)), wanted, atol=1e-2)
+    torch.testing.assert_close(found("adapter", tmp_path), wanted, atol=1e-5, rtol=1e-5)
+    merged = resolve("adapter", tmp_path, Silent())
+    assert merged.parent == own_cache / "models"
+    weights = merged / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    assert resolve(str(tmp_path / "adapter"), tmp_path, Silent()) == merged
+    assert weights.stat().st_mtime_ns == before
+    weights.write_bytes(b"spoilt")
+    torch.testing.assert_close(found("adapter", tmp_path), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_an_adapter_of_a_run_finds_the_runs_own_model(base: Path, tmp_path: Path) -> None:
+    """What dpo began with is called sft/model: in the run, from wherever a recipe names the adapter."""
+    run = tmp_path / "runs" / "one"
+    shutil.copytree(base, run / "sft" / "model")
+    wanted = ours(base, run / "dpo" / "adapter", named="sft/model")
+    torch.testing.assert_close(found("../runs/one/dpo/adapter", tmp_path / "models"), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_base_that_is_not_there_or_another_is_refused(base: Path, tmp_path: Path) -> None:
+    ours(base, tmp_path / "adapter", named="./models/base")
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(ModelError, match=r"(?s)an adapter of ./models/base, which is not to be had in .*elsewhere"):
+        resolve("../adapter", tmp_path / "elsewhere", Silent())
+    shutil.rmtree(base)
+    write_tiny(base, seed=1)
+    with pytest.raises(ModelError, match=r"(?s)SHA-256 .*was trained on.*Give the folder of ./models/base as it was"):
+        resolve("adapter", tmp_path, Silent())
+
+
+def test_an_adapter_that_answers_nothing_is_refused(base: Path, tmp_path: Path) -> None:
+    ours(base, tmp_path / "adapter", named="models/base", lm=False)
+    with pytest.raises(ModelError, match="scores and does not answer"):
+        resolve("adapter", tmp_path, Silent())
+
+
+def theirs(base: Path, folder: Path, **more: Any) -> torch.Tensor:
+    """An adapter that peft made, and what peft says with it."""
+    torch.manual_seed(1)
+    chosen = PeftConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"], **more)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base), chosen)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(folder)
+    with torch.no_grad():
+        logprobs = model(torch.tensor([IDS])).logits[0].log_softmax(-1)
+    return logprobs[torch.arange(len(IDS) - 1), IDS[1:]]
+
+
+@pytest.mark.parametrize("more", [{"task_type": "CAUSAL_LM"}, {}])
+def test_an_adapter_that_peft_made(base: Path, tmp_path: Path, more: dict[str, Any]) -> None:
+    """Its base is that of its name, and part of a stage's key: nothing in the folder says what it holds."""
+    wanted = theirs(base, tmp_path / "peft", **more)
+    torch.testing.assert_close(found("peft", tmp_path), wanted, atol=1e-5, rtol=1e-5)
+    before = content("peft", tmp_path)
+    shutil.rmtree(base)
+    write_tiny(base, seed=1)
+    assert content("peft", tmp_path) != before
+    assert not torch.allclose(found("peft", tmp_path), wanted, atol=1e-2), "merged anew"
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [("peft", "names itself"), ("", "does not say which model"), ("nowhere", "which is not to be had")],
+)
+def test_what_says_no_base(base: Path, tmp_path: Path, stated: str, says: str) -> None:
+    theirs(base, tmp_path / "peft")
+    path = tmp_path / "peft" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "base_model_name_or_path": stated}))
+    with pytest.raises(ModelError, match=says):
+        resolve("peft", tmp_path, Silent())
