@@ -100,6 +100,14 @@ def test_log_odds() -> None:
     assert found.tolist() == pytest.approx([math.log(0.25), 0.0])
 
 
+def test_log_odds_rise_by_one_over_what_is_missing() -> None:
+    """d/dm (m - log(1 - e^m)) = 1/(1 - p): 1.25 at p = 0.2, 2 at p = ½."""
+    at = torch.tensor([0.2, 0.5], dtype=torch.float64).log().requires_grad_(True)
+    direct.log_odds(at).sum().backward()
+    assert at.grad is not None
+    assert at.grad.tolist() == pytest.approx([1.25, 2.0])
+
+
 @pytest.mark.parametrize("mean", [0.0, -1e-8, -1e-4, -20.0, -200.0])
 def test_log_odds_are_finite_and_right_at_the_ends(mean: float) -> None:
     """Near p = 1 the odds are 1/|log p| but for a half; far below they are p. In fp32, as training has it."""

@@ -67,6 +67,21 @@ def test_k_wise_is_the_mean_over_prompts_not_over_pairs() -> None:
     assert float(found) != pytest.approx(pair_mean)
 
 
+def test_a_prompts_pairs_share_its_slope() -> None:
+    """Scores 2, 1, 0 in this order: the first wins by 1 and 2, the last loses by 2 and 1, and what the middle one wins
+    of the last it loses to the first. The other prompt has one pair, which counts whole."""
+    values = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    prompt_means(values, torch.tensor([0, 0, 0, 1])).backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3, 1.0])
+    scores = torch.tensor([2.0, 1.0, 0.0, 0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    k_wise(scores, torch.tensor([1, 2, 3, 1, 2]), torch.tensor([0, 0, 0, 1, 1])).backward()
+    by_one, by_two, against = 1 / (1 + math.e), 1 / (1 + math.exp(2)), 1 / (1 + math.exp(-1))  # σ(-1), σ(-2), σ(1)
+    assert scores.grad is not None
+    outer = (by_one + by_two) / 3
+    assert scores.grad.tolist() == pytest.approx([-outer, 0.0, outer, -against, against])
+
+
 def test_a_prompt_of_ties_gives_nothing() -> None:
     scores = torch.tensor([3.0, 1.0, 2.0, 0.0], dtype=torch.float64)
     found = k_wise(scores, torch.tensor([1, 1, 1, 2]), torch.tensor([0, 0, 1, 1]))
@@ -111,6 +126,14 @@ def test_a_margin_shifts_the_difference_that_a_pair_must_show() -> None:
     margins = torch.tensor([0.0, 1.0], dtype=torch.float64)
     found = bradley_terry(torch.zeros(2, dtype=torch.float64), torch.zeros(2, dtype=torch.float64), margins)
     assert found.tolist() == pytest.approx([math.log(2), softplus(1.0)])
+
+
+def test_a_margin_steepens_the_slope() -> None:
+    """At Δ = 1.5 and m = 1: -σ(m - Δ) for the better, σ(m - Δ) for the worse and for m."""
+    given = [one(each).requires_grad_(True) for each in (2.0, 0.5, 1.0)]
+    bradley_terry(*given).sum().backward()
+    steep = 1 / (1 + math.exp(0.5))
+    assert [float(each.grad) for each in given if each.grad is not None] == pytest.approx([-steep, steep, steep])
 
 
 def test_centring_is_the_square_of_the_sum() -> None:
@@ -162,6 +185,19 @@ def test_plackett_luce_is_a_chain_of_choices() -> None:
     prompts = torch.tensor([0, 0, 0, 1, 1])
     found = plackett_luce(scores, torch.tensor([1, 3, 2, 1, 2]), prompts)
     assert float(found) == pytest.approx(-math.log(1 / 3) - math.log(1 / 5))
+
+
+def test_plackett_luces_slope_is_the_chance_to_be_chosen_less_the_choice() -> None:
+    """Weights 3, 1, 2 and ranks 1, 3, 2. The first is chosen with 3/6; the third is passed over with 2/6, then chosen
+    with 2/3; the second is passed over with 1/6 and 1/3. Of 1 and 4, the better has 1/5."""
+    scores = torch.tensor([3.0, 1.0, 2.0, 1.0, 4.0], dtype=torch.float64).log().requires_grad_(True)
+    plackett_luce(scores, torch.tensor([1, 3, 2, 1, 2]), torch.tensor([0, 0, 0, 1, 1])).backward()
+    assert scores.grad is not None
+    assert scores.grad.tolist() == pytest.approx([3 / 6 - 1, 1 / 6 + 1 / 3, 2 / 6 + 2 / 3 - 1, 1 / 5 - 1, 4 / 5])
+    tied = torch.tensor([3.0, 2.0, 1.0], dtype=torch.float64).log().requires_grad_(True)
+    plackett_luce(tied, torch.tensor([1, 1, 2]), torch.zeros(3, dtype=torch.long)).backward()
+    assert tied.grad is not None
+    assert tied.grad.tolist() == pytest.approx([3 / 4 - 1, 2 / 3 - 1, 1 / 4 + 1 / 3])
 
 
 def test_plackett_luce_of_two_answers_is_bradley_terry() -> None:

@@ -19,6 +19,19 @@ def test_log_probabilities_of_a_known_distribution() -> None:
     )
 
 
+def test_a_target_pulls_its_own_logit_up_and_each_down_by_its_probability() -> None:
+    """∂L/∂z_v = w (p_v - [v = y]): of ¼ among ½, ¼, ¼ with weight 1, and of 0.7 among 0.1, 0.2, 0.7 with weight ½."""
+    logits_NV = (torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]).log() + 3.0).requires_grad_(True)
+    logprobs_N = target_logprobs(logits_NV, torch.tensor([1, 2]))
+    logprobs_N.retain_grad()
+    nll(logprobs_N, torch.tensor([1.0, 0.5])).backward()
+    assert logprobs_N.grad is not None
+    assert logits_NV.grad is not None
+    assert logprobs_N.grad.tolist() == [-1.0, -0.5]
+    slopes = [0.5, -0.75, 0.25, 0.05, 0.1, -0.15]
+    assert logits_NV.grad.flatten().tolist() == pytest.approx(slopes, abs=1e-6)
+
+
 def test_a_zero_head_costs_the_log_of_the_vocabulary() -> None:
     logprobs_N = target_logprobs(torch.zeros(4, 49152), torch.tensor([0, 1, 49151, 7]))
     assert float(nll(logprobs_N, torch.ones(4)) / 4) == pytest.approx(10.802673, abs=1e-5)
