@@ -53,6 +53,11 @@ class Diagnosis:
     skipped: Sequence[str]
     """Names of laws that have nothing to say of this model."""
     lessons: Sequence[Lesson]
+    """Of the documents that the laws were tried on."""
+    rows: int
+    """How many were looked at."""
+    longest: int
+    """Tokens of the longest document that they make."""
 
     @property
     def passed(self) -> bool:
@@ -65,6 +70,8 @@ class Diagnosis:
             "passed": self.passed,
             "laws": [finding.as_json() for finding in self.findings],
             "skipped": list(self.skipped),
+            "rows": self.rows,
+            "longest": self.longest,
             "examples": [lesson.as_json() for lesson in self.lessons],
         }
 
@@ -93,19 +100,28 @@ def examine(model: str, base: Path, data: Path | None, progress: Progress, laws:
         findings=findings,
         skipped=[law.name for law in laws if law not in fitting],
         lessons=[_lesson(document, subject.tokenizer) for document in documents],
+        rows=subject.material.rows,
+        longest=subject.material.longest,
     )
 
 
 def as_text(found: Diagnosis, mark: Callable[[str], str], out: Path | None) -> str:
     """The table, an example with its learned tokens marked, and what to do next."""
     width = max(len(finding.name) for finding in found.findings)
-    lines = [f"{found.model}: {LAYOUTS[found.layout]}", ""]
+    lines = [f"{found.model}: {LAYOUTS[found.layout]}", _tried(found), ""]
     lines.append(f"{'law':<{width}}  {'measured':>9}  {'tolerance':>9}")
     lines += [_row(finding, width) for finding in found.findings]
     lines += [f"not tried, having nothing to say of this model: {', '.join(found.skipped)}"] if found.skipped else []
     lines += ["", *_taught(found.lessons, mark), ""]
     lines += [f"{each.name}: {each.says} (Tolerance: {each.because}.)" for each in found.findings if not each.passed]
     return "\n".join([*lines, _farewell(found, out)])
+
+
+def _tried(found: Diagnosis) -> str:
+    """Which documents, and what was left out."""
+    tokens = [lesson.tokens for lesson in found.lessons]
+    longer = f"; the longest, {found.longest:,} tokens, was not tried" if found.longest > max(tokens) else ""
+    return f"tried on the shortest documents of {found.rows} rows, {min(tokens):,} to {max(tokens):,} tokens{longer}"
 
 
 def _row(finding: Finding, width: int) -> str:

@@ -40,6 +40,10 @@ class Material:
     """Prompts with two or more answers."""
     ranks: Mapping[str, Sequence[int]]
     """Ranks of each tree's answers, by its row; at least two of a tree differ."""
+    rows: int
+    """How many were looked at."""
+    longest: int
+    """Tokens of the longest document of those, taken or not."""
 
 
 def read_rows(data: Path | None, limit: int = LOOKED_AT) -> Rows:
@@ -69,7 +73,13 @@ def render(renderer: Renderer, rows: Rows) -> Material:
         for number, each in enumerate(rows.rankings)
     ]
     ranks = {tree.row: each.ranks for tree, each in zip(trees, rows.rankings, strict=True)}
-    return Material(conversations=_shortest(conversations), trees=_shortest(trees), ranks=ranks)
+    return Material(
+        conversations=_shortest(conversations),
+        trees=_shortest(trees),
+        ranks=ranks,
+        rows=len(conversations),
+        longest=max(document.tokens for document in (*conversations, *trees)),
+    )
 
 
 def _shortest(documents: Sequence[Document]) -> list[Document]:

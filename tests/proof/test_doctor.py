@@ -131,6 +131,18 @@ def test_a_users_conversations_are_what_is_tried(tiny: Path, tmp_path: Path) -> 
     assert found.lessons[TAKEN].learned == 2 * (2 + 1)  # its own answer and its neighbour's, each with its end
 
 
+def test_it_says_how_long_the_documents_were_that_it_tried(tiny: Path, tmp_path: Path) -> None:
+    """Beside what it asks, a conversation has 4 markers, "user\\n", "\\n", "assistant\\n", "Ho" and "\\n": 23. A tree
+    has no last line break, and a second answer with its end: 25."""
+    path = rows(tmp_path, *({"prompt": "i" * n, "completion": "Ho"} for n in (10, 20, 30, 40, 1000)))
+    found = examine(str(tiny), Path.cwd(), path, Silent(), QUICK)
+    assert (found.rows, found.longest) == (5, 25 + 1000)
+    said = "tried on the shortest documents of 5 rows, 33 to 65 tokens; the longest, 1,025 tokens, was not tried"
+    assert as_text(found, str, None).splitlines()[1] == said
+    own = examine(str(tiny), Path.cwd(), None, Silent(), QUICK)
+    assert "not tried" not in as_text(own, str, None)
+
+
 def test_data_that_cannot_be_used_are_a_problem(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "empty.jsonl").touch()
     rows(tmp_path, {"prompt": "Hi", "completion": "Ho"})
