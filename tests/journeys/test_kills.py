@@ -1,7 +1,8 @@
-"""kill -9 at any moment: the same command continues, and ends with the same weights, figures and judgements to the bit.
+"""kill -9 at any moment: the same command continues, and ends with the same weights, figures and judgements to the bit,
+by way of the same checkpoints.
 
-A kill waits for its stage to begin (its folder changes), then strikes after a random part of the stage's usual time, or
-as soon as something is being written aside there. The model has dropout, and answers are sampled.
+Of a stage's kills every other one strikes in the middle of a save, and the others after a random part of its usual time
+(`mortal`). The model has dropout, and answers are sampled.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import subprocess
 import sys
-import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+import mortal
 import pytest
-from tiny import burnish, project
+from tiny import project
 
 from burnish.label import service
 from burnish.pipeline.recipe import STAGES
@@ -30,95 +33,92 @@ RESULTS = STAGES[:-1]
 """Stages whose output holds no time of day; of the release, the weights are compared."""
 SAMPLED = ("distill", "rft", "online_dpo", "ppo", "grpo")
 LEARNING = ("sft", "reward", "dpo", "kto", *SAMPLED)
+AT_ONCE = 4
+"""Kills of one stage in one run: a stage that is done is not begun again."""
+Work = Callable[..., int]
+"""Does the recipe beside a run folder, and dies where it is told to. Returns the exit code."""
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Work]:
+    """By two parents in turn, whose sets of strings have other orders."""
+    with ExitStack() as stack:
+        parents = cycle([stack.enter_context(parent(seed)) for seed in "12"])
+
+        def done(run: Path, stage: str = "", when: str = "", amount: float = 0.0) -> int:
+            one = next(parents)
+            assert one.stdin is not None
+            assert one.stdout is not None
+            command = ["run", f"{run.parent / 'recipe.yaml'}", "--out", f"{run}"]
+            one.stdin.write(json.dumps([f"{log(run)}", f"{run}", stage, when, amount, command]) + "\n")
+            one.stdin.flush()
+            return int(one.stdout.readline())
+
+        yield done
 
 
 @pytest.mark.parametrize("adapters", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("kills", [4, pytest.param(25, marks=pytest.mark.proof)])
-def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, kills: int, adapters: bool) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.proof)])
+def test_a_killed_run_ends_as_if_it_had_not_been(tmp_path: Path, work: Work, kills: int, adapters: bool) -> None:
+    """So many kills in each stage that learns, and in every run one in each other stage."""
     folder = project(tmp_path / "tiny", adapters=adapters)
     whole = folder / "whole"
-    assert burnish(*command(folder, whole)).returncode == 0
-    wanted, usual = fingerprint(whole), seconds(whole)
-    chance, struck, runs = random.Random(kills), Counter[str](), 0
-    while struck.total() < kills:
+    assert work(whole) == 0, words(whole)
+    wanted, kept = fingerprint(whole), checkpoints(whole)
+    usual = {each["stage"]: each for each in lines(whole, "stage")}
+    assert {name.split("/")[0] for name in kept} == set(LEARNING)
+    chance, left, died, runs = random.Random(kills), dict.fromkeys(LEARNING, kills), Counter[str](), 0
+    while any(left.values()):
         run = folder / f"killed-{runs}"
         runs += 1
-        for stage in targets(chance, kills - struck.total()):
-            if strike(folder, run, stage, aimed=chance.random() < 0.5, after=chance.uniform(0, usual[stage])):
-                struck[stage] += 1
-        last = burnish(*command(folder, run))
-        assert last.returncode == 0, last.stderr
-        assert fingerprint(run) == wanted, f"after kills in {dict(struck)}"
-    print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in STAGES))
+        for stage in STAGES:
+            strikes = min(AT_ONCE, left.get(stage, 1))
+            for number in range(strikes):
+                when = "moment" if number % 2 else "save"
+                left_to_do = 0.9 * usual[stage][when] * (strikes - number) / strikes
+                assert work(run, stage, when, chance.uniform(0, left_to_do)) == -9, words(run)
+            if stage in left:
+                left[stage] -= strikes
+        assert work(run) == 0, words(run)
+        assert fingerprint(run) == wanted
+        assert checkpoints(run) == kept
+        died.update(f"{each['died']}, {each['when']}" for each in lines(run, "died"))
+    print(f"{died.total()} kills in {runs} runs: {dict(sorted(died.items()))}")
+    assert all(died[f"{stage}, save"] for stage in ("sft", "reward", "dpo", "ppo", "grpo"))
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(25, marks=pytest.mark.proof)])
-def test_rollouts_and_controllers_survive_kills(tmp_path: Path, kills: int) -> None:
-    """In the stages whose checkpoints hold answers that are still to be learned, and the weight of a KL. So many in
-    each; what comes before them is done once."""
-    folder = project(tmp_path / "tiny")
-    whole, before = folder / "whole", folder / "before"
-    assert burnish(*command(folder, whole)).returncode == 0
-    assert burnish(*command(folder, before), "--until", "kto").returncode == 0
-    wanted, usual = fingerprint(whole), seconds(whole)
-    chance, struck, runs = random.Random(3), Counter[str](), 0
-    while any(struck[stage] < kills for stage in SAMPLED):
-        run = shutil.copytree(before, folder / f"killed-{runs}")
-        runs += 1
-        for stage in SAMPLED:
-            for place in range(min(4, kills - struck[stage])):
-                after = chance.uniform(0, usual[stage])
-                struck[stage] += strike(folder, run, stage, aimed=place % 2 == 0, after=after)
-        assert burnish(*command(folder, run)).returncode == 0
-        assert fingerprint(run) == wanted, f"after kills in {dict(struck)}"
-    print(f"{struck.total()} kills in {runs} runs: " + ", ".join(f"{name} {struck[name]}" for name in SAMPLED))
+def parent(seed: str) -> subprocess.Popen[str]:
+    environment = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "PYTHONHASHSEED": seed}
+    return subprocess.Popen(
+        [sys.executable, mortal.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
 
 
-def command(folder: Path, run: Path) -> tuple[str | Path, ...]:
-    return "run", folder / "recipe.yaml", "--out", run
+def log(run: Path) -> Path:
+    return run.with_suffix(".log")
 
 
-def targets(chance: random.Random, left: int) -> list[str]:
-    """Stages to strike in one run, in the run's order: a stage that is done is not begun again."""
-    drawn = STAGES[: min(left, len(STAGES))]
-    again = chance.choices(LEARNING, k=max(0, min(left - len(drawn), 3)))
-    return sorted([*drawn, *again], key=STAGES.index)
+def words(run: Path) -> str:
+    """What its last process said."""
+    return Path(f"{log(run)}.txt").read_text()
 
 
-def strike(folder: Path, run: Path, stage: str, *, aimed: bool, after: float) -> bool:
-    """Start the command and kill it in this stage; False where it ended before (it is whole then)."""
-    began = time.time_ns()
-    with subprocess.Popen(
-        [sys.executable, "-m", "burnish", *map(str, command(folder, run))],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as working:
-        while not begun(run, stage, began):
-            if working.poll() is not None:
-                return False
-            time.sleep(0.001)
-        until = time.monotonic() + after
-        while time.monotonic() < until and not (aimed and saving(run, stage)):
-            time.sleep(0.0005)
-        working.kill()
-        return working.wait() == -9
+def lines(run: Path, about: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = [json.loads(line) for line in log(run).read_text().splitlines()]
+    return [each for each in found if about in each]
 
 
-def begun(run: Path, stage: str, since: int) -> bool:
-    """Whether this process has touched the stage's folder, or what will become it."""
-    return any(changed(path) > since for path in (run / stage, run / stage / "key.json", run / f".tmp-{stage}"))
-
-
-def saving(run: Path, stage: str) -> bool:
-    return (run / f".tmp-{stage}").exists() or any((run / stage).glob("**/.tmp-*"))
-
-
-def changed(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+def checkpoints(run: Path) -> dict[str, dict[str, str]]:
+    """SHA-256 of every file of every checkpoint: weights and moments, feed, averages, guard; step and states. Where a
+    step was made again, so was its checkpoint, and with the same bytes."""
+    found: dict[str, dict[str, str]] = {}
+    for each in lines(run, "checkpoint"):
+        assert found.setdefault(each["checkpoint"], each["files"]) == each["files"], each["checkpoint"]
+    return found
 
 
 def fingerprint(run: Path) -> dict[str, Any]:
@@ -136,12 +136,6 @@ def fingerprint(run: Path) -> dict[str, Any]:
 def record(run: Path, stage: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((run / stage / "stage.json").read_text())
     return found
-
-
-def seconds(run: Path) -> dict[str, float]:
-    """How long each stage took; the release's record lies beside it."""
-    found = {stage: float(record(run, stage)["seconds"]) for stage in RESULTS}
-    return found | {"release": float(json.loads((run / "release.json").read_text())["seconds"])}
 
 
 def metrics(path: Path) -> list[dict[str, Any]]:
