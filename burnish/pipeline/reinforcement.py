@@ -263,7 +263,7 @@ class Kl(Strict):
 
 class ImportanceSampling(Strict):
     """Weights for what sampler and trainer say differently of the same token. They have the same weights here, and
-    other kernels: in float32 nothing is left to weigh, in bfloat16 they differ by 0.05 nats a token on the mean."""
+    other kernels: in float32 next to nothing is left to weigh, in bfloat16 0.05 nats a token on the mean."""
 
     level: Literal["token", "answer"] = "token"
     """A token's ratio, or that of the whole answer."""
