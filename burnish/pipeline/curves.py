@@ -72,7 +72,7 @@ _CLIPPED = _Picture(
     "policy/clipfrac_avg",
     "Clipped tokens",
     "share of tokens",
-    "Tokens whose ratio left the clip range: a large share says that steps are too long.",
+    "Tokens that the clip left without a gradient: a large share says that steps are too long.",
 )
 _PICTURES = {
     "sft": (
@@ -179,11 +179,19 @@ _EVALUATED = _Picture(
     "The same loss on documents that are not learned from: where it rises, the stage learns its data by heart.",
     noisy=False,
 )
-_BESIDE_IT = _Picture(
-    "loss/ptx_avg",
-    "Text that is learned beside",
-    "nats per token",
-    "Negative log-likelihood of its pieces (PPO-ptx), before each step: each is another text, so that the mean tells.",
+_BESIDE_IT = (
+    _Picture(
+        "loss/ptx_avg",
+        "Text that is learned beside",
+        "nats per token",
+        "Negative log-likelihood of its pieces (PPO-ptx), before each step; each is another text, so the mean tells.",
+    ),
+    _Picture(
+        "grad_norm/own",
+        "Gradient of the answers alone",
+        "",
+        "Before it is clipped with the text's: far below `grad_norm` in metrics.jsonl, the text leads (ptx_coef).",
+    ),
 )
 
 
@@ -192,7 +200,7 @@ def curves(stage: str, rows: Rows) -> list[Curve]:
     pictures with one title, the first that there is."""
     rows = by_iteration(rows) if stage in ON_POLICY else rows
     found: dict[str, Curve] = {}
-    for picture in (*_PICTURES.get(stage, ()), *_spreads(rows), _BESIDE_IT, _EVALUATED):
+    for picture in (*_PICTURES.get(stage, ()), *_spreads(rows), *_BESIDE_IT, _EVALUATED):
         curve = _curve(stage, rows, picture)
         if curve:
             found.setdefault(picture.title, curve)
