@@ -87,7 +87,7 @@ GRAPH: Graph = (
     ),
     Stage(
         name="gate",
-        version=1,
+        version=2,
         needs=("evaluate",),
         makes="decision.json",
         run=imported("burnish.pipeline.gate_stage"),

@@ -1,13 +1,14 @@
 """The gate: thresholds against an evaluation's figures, judged by their intervals. Pure; opens no file.
 
 A threshold passes where even the bad end of the 95% interval satisfies it, fails where not even the good end does, and
-is inconclusive between. So is one whose figure is missing or rests on too few cases: a gate never says yes or no to
-what was not measured. One failure fails the whole; else one doubt leaves it inconclusive.
+is inconclusive between. So is one whose figure is missing, rests on too few cases, or is what a reward model says that
+may be guessing: a gate never says yes or no to what was not measured. One failure fails the whole; else one doubt
+leaves it inconclusive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,9 +69,12 @@ class Decision:
         }
 
 
-def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold]) -> Decision:
-    """Judge evaluation.json's value (burnish.evals.report). No threshold at all is inconclusive: nothing was asked."""
-    judgements = tuple(_judge(evaluation, threshold) for threshold in thresholds)
+def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold], doubtful: Collection[str] = ()) -> Decision:
+    """Judge evaluation.json's value (burnish.evals.report). No threshold at all is inconclusive: nothing was asked.
+
+    `doubtful`: suites of which nothing is to be concluded (`burnish.release.doubt`).
+    """
+    judgements = tuple(_judge(evaluation, threshold, doubtful) for threshold in thresholds)
     found = {judgement.verdict for judgement in judgements}
     if Verdict.FAIL in found:
         verdict = Verdict.FAIL
@@ -81,12 +85,14 @@ def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold]) -> De
     return Decision(verdict=verdict, judgements=judgements)
 
 
-def _judge(evaluation: Mapping[str, Any], threshold: Threshold) -> Judgement:
+def _judge(evaluation: Mapping[str, Any], threshold: Threshold, doubtful: Collection[str]) -> Judgement:
     figure, absent = _find(evaluation, threshold.figure)
     if figure is None:
         return Judgement(figure=threshold.figure, verdict=Verdict.INCONCLUSIVE, reason=f"{threshold.figure}: {absent}")
-    verdict = Verdict.INCONCLUSIVE if figure["too_few"] else _by_interval(figure["low"], figure["high"], threshold)
-    return Judgement(figure=threshold.figure, verdict=verdict, reason=_reason(figure, threshold, verdict))
+    guessed = threshold.figure.partition(".")[0] in doubtful
+    verdict = _by_interval(figure["low"], figure["high"], threshold)
+    verdict = Verdict.INCONCLUSIVE if guessed or figure["too_few"] else verdict
+    return Judgement(figure=threshold.figure, verdict=verdict, reason=_reason(figure, threshold, verdict, guessed))
 
 
 def _find(evaluation: Mapping[str, Any], path: str) -> tuple[Mapping[str, Any] | None, str]:
@@ -113,7 +119,7 @@ def _by_interval(low: float, high: float, threshold: Threshold) -> Verdict:
     return Verdict.FAIL if sign * good < sign * bound else Verdict.INCONCLUSIVE
 
 
-def _reason(figure: Mapping[str, Any], threshold: Threshold, verdict: Verdict) -> str:
+def _reason(figure: Mapping[str, Any], threshold: Threshold, verdict: Verdict, guessed: bool) -> str:
     wanted = f"at least {threshold.at_least:g}" if threshold.at_least is not None else f"at most {threshold.at_most:g}"
     seen = f"{figure['value']:.3f}, 95% interval {figure['low']:.3f} to {figure['high']:.3f}, n = {figure['n']}"
     ending = {
@@ -122,4 +128,5 @@ def _reason(figure: Mapping[str, Any], threshold: Threshold, verdict: Verdict) -
         Verdict.INCONCLUSIVE: f"the interval allows both; effects below {figure['mde']:.3f} go unseen with this n",
     }[verdict]
     ending = "too few cases to decide by" if figure["too_few"] else ending
+    ending = "the reward model that measured it may be guessing" if guessed else ending
     return f"{threshold.figure} should be {wanted} and is {seen}: {ending}"

@@ -56,6 +56,15 @@ def test_a_missing_figure_is_inconclusive_and_names_the_nearest():
     assert decide({}, [Threshold(figure="refusal.ppo", at_least=0.9)]).verdict is Verdict.INCONCLUSIVE
 
 
+def test_what_a_guessing_reward_model_says_decides_nothing_either_way():
+    for low, high in ((0.95, 1.0), (0.0, 0.1)):
+        evaluation, asked = figures(ppo=(0.5, low, high, 200)), [Threshold(figure="refusal.ppo", at_least=0.9)]
+        decision = decide(evaluation, asked, {"refusal"})
+        assert decision.verdict is Verdict.INCONCLUSIVE
+        assert "may be guessing" in decision.reasons[0]
+        assert decide(evaluation, asked, {"winrate"}).verdict is not Verdict.INCONCLUSIVE
+
+
 def test_no_threshold_is_no_pass():
     assert decide(figures(), []).verdict is Verdict.INCONCLUSIVE
 
