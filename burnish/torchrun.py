@@ -16,7 +16,21 @@ from burnish.models.arithmetic import settle
 from burnish.pipeline.training import follow
 from burnish.train.messages import join, leave, partings, shared
 
-TRAINING = ("run", "rounds", "gold", "sft", "reward", "dpo", "orpo", "kto", "distill", "rft", "online-dpo", "grpo")
+TRAINING = (
+    "run",
+    "rounds",
+    "gold",
+    "sft",
+    "reward",
+    "dpo",
+    "orpo",
+    "kto",
+    "distill",
+    "rft",
+    "online-dpo",
+    "ppo",
+    "grpo",
+)
 """Verbs to which several processes are of use."""
 
 

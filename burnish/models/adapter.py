@@ -27,7 +27,7 @@ from burnish.records.adapters import BASE, CONFIG, FILE
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
 _SILENT = (
     *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
-    *("auto_mapping", "revision"),
+    "auto_mapping",
 )
 """Settings of peft that say nothing which the tensors do not. The rest must be as peft has it by default."""
 _KIND = "an adapter as peft writes it"
@@ -142,8 +142,11 @@ def _config(adapter: Path, targets: list[str]) -> LoraConfig:
     problems = [
         Problem(f"{path}: {name}", f"{value!r}, which burnish does not compute")
         for name, value in stated.items()
-        if name not in (*_NUMBERS, *_SILENT) and value not in (usual.get(name), None, False)
+        if name not in (*_NUMBERS, *_SILENT, "revision") and value not in (usual.get(name), None, False)
     ]
+    if stated.get("revision") not in (None, "main"):
+        mend = "Fetch that revision into a folder, name it as the base, and set revision to null."
+        problems.append(Problem(str(path), f"its base is of the revision {stated['revision']!r}", mend))
     numbers: list[Any] = [stated.get(name) for name in _NUMBERS]
     rank, alpha, dropout = numbers
     if not all(isinstance(number, int | float) for number in numbers) or type(rank) is not int or rank < 1:

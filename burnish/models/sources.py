@@ -101,8 +101,6 @@ def cache() -> Path:
 def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
     """An adapter merged into its base, in the cache."""
     name, place = place_of_base(adapter, base)
-    if (place / Path(name).expanduser()).absolute() == adapter.absolute():
-        raise ModelError(Problem(str(adapter), "an adapter that names itself as its base"))
     try:
         found = resolve(name, place, progress)
     except (ModelError, MachineError) as error:

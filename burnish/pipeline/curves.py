@@ -76,7 +76,12 @@ _CLIPPED = _Picture(
 )
 _PICTURES = {
     "sft": (
-        _Picture("loss", "Loss", "nats per token", "Negative log-likelihood of the assistant's tokens."),
+        _Picture(
+            "loss",
+            "Loss",
+            "nats",
+            "Negative log-likelihood of the assistant's tokens: a token's, or a conversation's with mean: sum.",
+        ),
         _Picture("lr", "Learning rate", "", "Warm-up, then the schedule.", noisy=False),
         _Picture("grad_norm", "Gradient norm", "", "Before it is clipped."),
     ),

@@ -9,17 +9,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from burnish.config import Strict
+from burnish.pipeline import trl_names
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
 from burnish.types import Sampling
 
 PTX_COEF = 1.0
 """A token of text counts as a token of an answer. InstructGPT's γ is 27.8."""
-
-
-def _called(names: Mapping[str, str]) -> dict[str, str]:
-    """Mends for names of TRL's, by ours."""
-    return {theirs: f"Here it is called {ours}." for theirs, ours in names.items()}
 
 
 class Watch(Strict):
@@ -44,18 +40,7 @@ class Watch(Strict):
 class OnPolicy(Kept):
     """What all of them say about sampling, learning and saving."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = _called(
-        {
-            **dict.fromkeys(("num_ppo_epochs", "num_iterations"), "epochs"),
-            "num_mini_batches": "minibatches",
-            **dict.fromkeys(("response_length", "max_completion_length"), "max_new_tokens"),
-            "reward_funcs": "rewards",
-            "learning_rate": "lr",
-            "lr_scheduler_type": "schedule",
-            "max_grad_norm": "clip_norm",
-            "loss_type": "loss",
-        }
-    )
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.ON_POLICY
     prompts: str | None = Field(default=None, min_length=1)
     """A JSONL file of prompts; absent: the training prompts of the rankings. What else a row says (a right answer, for
     example) is for rewards to read."""
@@ -169,8 +154,7 @@ class Reinforced(OnPolicy):
     """What ppo and grpo say besides, which compare how likely the policy says an answer with how likely others do."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {
-        **OnPolicy.elsewhere,
-        **_called({"mask_truncated_completions": "mask_truncated"}),
+        **trl_names.REINFORCED,
         **dict.fromkeys(
             Cuts.model_fields,
             "Remove it: ratios and KL are of all that the policy may say, and answers drawn from a part of it would "
@@ -179,7 +163,7 @@ class Reinforced(OnPolicy):
     }
     mask_truncated: bool | None = None
     """true: answers that the budget cut are as if they had not been said: not learned from, compared with no other, and
-    in no mean. Absent: false."""
+    in no mean. (TRL's mask_truncated_completions leaves them in the others' baseline.) Absent: false."""
 
     @property
     def compared(self) -> bool:
@@ -188,12 +172,9 @@ class Reinforced(OnPolicy):
 
 
 class Ppo(Reinforced):
-    """Reinforcement learning against the rewards, with a critic. Names and meanings follow TRL's PPOConfig."""
+    """Reinforcement learning against the rewards, with a critic. Names follow TRL's PPOConfig, but for `elsewhere`."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        **Reinforced.elsewhere,
-        **_called({"num_generations": "samples_per_prompt", "beta": "kl_coef", "init_kl_coef": "kl_coef"}),
-    }
+    elsewhere: ClassVar[Mapping[str, str]] = {**Reinforced.elsewhere, **trl_names.PPO}
     samples_per_prompt: Positive = 1
     epochs: Positive = 2
     """Passes over the answers of one iteration."""
@@ -285,15 +266,10 @@ _KLS = {
 
 
 class Grpo(Reinforced):
-    """Reinforcement learning without a critic: answers are compared with others to the same prompt. Names and meanings
-    follow TRL's GRPOConfig where it has them."""
+    """Reinforcement learning without a critic: answers are compared with others to the same prompt. Names follow TRL's
+    GRPOConfig, but for `elsewhere`."""
 
-    elsewhere: ClassVar[Mapping[str, str]] = {
-        **Reinforced.elsewhere,
-        **_called({"samples_per_prompt": "num_generations", "rloo_k": "num_generations"}),
-        **dict.fromkeys(("beta", "kl_coef"), "Here it is called kl.coef, and kl.in says where it stands."),
-        "vllm_importance_sampling_correction": "Here it is called importance_sampling, a section.",
-    }
+    elsewhere: ClassVar[Mapping[str, str]] = {**Reinforced.elsewhere, **trl_names.GRPO}
     loss: Loss = "grpo"
     """Which of the family; `burnish.train.policy_gradient` says what each averages. What is absent below is what is
     usual for it."""
@@ -366,6 +342,7 @@ class OnlineDpo(Preference, Cuts, OnPolicy):
     """Direct preference on fresh answers (OAIF): the policy answers, the rewards say which answer is better, and dpo's
     loss of all pairs is minimised. The reference is the tuned model."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.ONLINE_DPO
     num_generations: Annotated[int, Field(ge=2)] = 2
     """Answers a prompt."""
     lr: Rate = 5e-6

@@ -34,12 +34,15 @@ def run(context: Context) -> Facts:
         _train(context, settings, documents, evaluated, tokenizer)
     drop_checkpoints(context.folder)
     tokens = sum(document.tokens for document in documents)
+    facts = figures(settings, context.folder)
+    if settings.mean == "sum":  # in another unit, and so under other names
+        facts |= {f"summed_{end}": facts.pop(f"loss_{end}") for end in ("first", "last")}
     return {
         "examples": len(documents),
         "too_long": len(found) - len(documents),
         "tokens": tokens,
         "supervised_share": round(sum(document.targets for document in documents) / tokens, 4),
-        **figures(settings, context.folder),
+        **facts,
     }
 
 

@@ -129,7 +129,8 @@ def learn(
     `held`: its first step is what the stage is evaluated on meanwhile. Where there are further ranks, they take part
     (`follow`).
     """
-    _warn_of_warmup(context.folder.name, getattr(context.recipe, context.folder.name), steps)
+    if folder == context.folder:  # not of each member and control again
+        _warn_of_warmup(context.folder.name, getattr(context.recipe, context.folder.name), steps)
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     where = module.device
     with partings():

@@ -37,6 +37,20 @@ def base_name(folder: Path) -> str:
 
 
 def place_of_base(folder: Path, base: Path) -> tuple[str, Path]:
-    """The base's name, and the folder that it is relative to: `base`, or the run in which burnish wrote the adapter."""
+    """The base's name, and the folder that it is relative to: `base`, or the run in which burnish wrote the adapter.
+
+    Raises ModelError for one that says no base, or that comes back to itself from base to base.
+    """
+    found = name, place = _place_of_base(folder, base)
+    seen = {folder.resolve()}
+    while is_adapter(path := (place / Path(name).expanduser()).resolve()):
+        if path in seen:
+            raise ModelError(Problem(str(folder), "an adapter that names itself as its base"))
+        seen.add(path)
+        name, place = _place_of_base(path, place)
+    return found
+
+
+def _place_of_base(folder: Path, base: Path) -> tuple[str, Path]:
     name, run = base_name(folder), folder.absolute().parent.parent
     return name, run if (folder / BASE).is_file() and (run / name).is_dir() else base

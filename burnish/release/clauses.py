@@ -101,6 +101,7 @@ _CLAUSES = {
         "{tokens:count} tokens, {supervised_share:percent} of them learned (the assistant's)",
         "{too_long:some} conversations left out as too long",
         "loss {loss_first:number} → {loss_last:number} nats a token",
+        "loss {summed_first:number} → {summed_last:number} nats a conversation",
         "loss on documents that it did not learn from: {eval_loss:number}",
     ),
     "collect": (

@@ -106,6 +106,7 @@ class Group:
     """Before them: what the rewards say alone."""
     parts: dict[str, list[float | None]]
     kl: list[float] = field(default_factory=list[float])
+    """From the reference, of each answer; none where it was not measured, as of groups that are learned in part."""
 
     @property
     def tokens(self) -> int:

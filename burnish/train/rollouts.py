@@ -97,7 +97,7 @@ class RolloutFeed:
 
     def load(self, values: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self._written = durable.truncate_log(self._samples, values["samples"])
-        self._collector.again = values.get("again", 0)  # a checkpoint of an earlier burnish has none
+        self._collector.again = values["again"]
         if self._advantages.kl:
             self._advantages.kl.coef = values["kl_coef"]
         self._held = [
@@ -179,7 +179,8 @@ class RolloutFeed:
             "sampler_logprobs_N": torch.tensor([each for answer in answers for each in answer.logprobs]),
         }
         sampling = self._config.sampling
-        fresh = not self._advantages.compares and sampling.temperature == self._temperature and sampling.whole
+        whole = sampling.whole and sampling.temperature == self._temperature  # drawn from all that the policy says
+        fresh = whole and not self._advantages.compares
         said_N = extra["sampler_logprobs_N"] if fresh else None
         reference = self._reference(batch) if self._reference else None
         if reference:
@@ -194,7 +195,7 @@ class RolloutFeed:
                 extra["old_values_N"] = _given(own.values_N)
             if reference and self._watched:
                 extra["full_kl_N"] = full_kl(own, reference)
-        if reference and said_N is not None:
+        if reference and said_N is not None and whole:
             extra["kl_N"] = policy.k1(said_N, extra["ref_logprobs_N"])
             kl = iter(answer_sums(extra["kl_N"], batch.answer_N, len(answers)).tolist())
             for group in within:
@@ -221,7 +222,7 @@ class RolloutFeed:
             "val/groups_without_advantage": len(found) - len(useful),
         }
         if self._config.sampling.whole and self._config.sampling.temperature == self._temperature:
-            # Right on average; where distributions were measured, theirs takes its place.
+            # Of all answers, and right on average; what was measured of those that are learned takes its place.
             metrics["objective/entropy"] = -_mean(sum(answer.logprobs) for answer in answers)
         if self._chosen:
             chosen = [score for group in taken for score in group.scores]

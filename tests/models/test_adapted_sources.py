@@ -136,3 +136,26 @@ def test_what_says_no_base(base: Path, tmp_path: Path, stated: str, says: str) -
     path.write_text(json.dumps({**json.loads(path.read_bytes()), "base_model_name_or_path": stated}))
     with pytest.raises(ModelError, match=says):
         resolve("peft", tmp_path, Silent())
+
+
+def test_adapters_of_one_another_have_no_base(base: Path, tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        theirs(base, tmp_path / name)
+        path = tmp_path / name / "adapter_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "base_model_name_or_path": other}))
+    with pytest.raises(ModelError, match="names itself as its base"):
+        resolve("one", tmp_path, Silent())
+    with pytest.raises(ModelError, match="names itself as its base"):
+        content("one", tmp_path)
+
+
+def test_another_revision_of_the_base_is_refused(base: Path, tmp_path: Path) -> None:
+    theirs(base, tmp_path / "peft")
+    path = tmp_path / "peft" / "adapter_config.json"
+    for revision, refused in ((None, False), ("main", False), ("v2", True)):
+        path.write_text(json.dumps({**json.loads(path.read_bytes()), "revision": revision}))
+        if refused:
+            with pytest.raises(ModelError, match="revision 'v2'"):
+                resolve("peft", tmp_path, Silent())
+        else:
+            assert resolve("peft", tmp_path, Silent()).is_dir()

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
-from contexts import context_of
 from pydantic import ValidationError
 
 from burnish.batches import Document, pack
 from burnish.errors import TrainingError
 from burnish.pipeline import training
-from burnish.pipeline.recipe import Kto, Optim, Recipe, Sft
+from burnish.pipeline.recipe import Kto, Optim, Sft
 from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.train.guard import Guard
 
 ROWS = [pack([Document(row="a", ids=[0, 1], weights=[0, 1])])]
-NOTHING: Any = None
 
 
 def begun(guard: Guard) -> Guard:
@@ -61,19 +58,10 @@ def test_stages_with_data_are_stopped_by_their_losses_too(section: type[Optim]) 
     ],
 )
 def test_a_warm_up_that_outlasts_the_training_is_said(
-    settings: Optim | OnPolicy,
-    warmup: int,
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    settings: Optim | OnPolicy, warmup: int, said: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Four steps: the last one's rate is lr · 4 / warmup_steps."""
-    name = "sft" if isinstance(settings, Sft) else "ppo"
-    recipe = Recipe(name="t", model="m").model_copy(update={name: settings})
-    monkeypatch.setattr(training, "_fit", lambda *given: None)
     caplog.set_level(logging.WARNING, "burnish")
-    context = context_of(recipe, tmp_path / name)
-    training.learn(context, NOTHING, NOTHING, steps=4, save_every=0, folder=tmp_path, label="")
+    training._warn_of_warmup("ppo", settings, 4)
     assert said in caplog.text
-    assert bool(said) == (f"{name}.warmup_steps is {warmup}, and there are 4 steps" in caplog.text)
+    assert bool(said) == (f"ppo.warmup_steps is {warmup}, and there are 4 steps" in caplog.text)

@@ -109,6 +109,7 @@ def test_a_clause_without_its_fact_is_left_out() -> None:
     assert clauses("sft", {"too_long": 0}) == []
     assert clauses("sft", {"too_long": 2}) == ["2 conversations left out as too long"]
     assert clauses("ppo", {"kl_start": 0.0, "kl_end": 5.25}) == ["KL from the tuned model 0 → 5.25 nats an answer"]
+    assert clauses("sft", {"summed_first": 90.0, "summed_last": 40.5}) == ["loss 90 → 40.5 nats a conversation"]
     assert clauses("unheard of", {"examples": 3}) == []
 
 
