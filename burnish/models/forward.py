@@ -80,7 +80,7 @@ class Trainable(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.backbone.parameters()).device
+        return next(self.parameters()).device
 
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
