@@ -167,10 +167,29 @@ SMALL = {
 }
 
 
+class Counts(Silent):
+    """How far each work had come when it was over, and of how much, by what it is called."""
+
+    def __init__(self) -> None:
+        self.under_way: list[tuple[str, int, int]] = []
+        self.over: dict[str, tuple[int, int]] = {}
+
+    def start(self, label: str, total: int) -> None:
+        self.under_way.append((label, 0, total))
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        label, before, total = self.under_way.pop()
+        self.under_way.append((label, before + done, total))
+
+    def finish(self, note: str = "") -> None:
+        label, done, total = self.under_way.pop()
+        self.over[label] = (done, total)
+
+
 def test_a_study_of_the_smallest_size_and_what_is_done_is_not_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, count in (("CONVERSATIONS", 64), ("PROMPTS", 8), ("BEST_OF_PROMPTS", 2), ("BEST_OF", 2)):
+    for name, count in (("CONVERSATIONS", 64), ("PROMPTS", 8), ("CHUNK", 8), ("BEST_OF_PROMPTS", 2), ("BEST_OF", 2)):
         monkeypatch.setattr(f"burnish.pipeline.gold.study.{name}", count)
     text = (ROOT / "recipes" / "goldreward.yaml").read_text()
     for shipped, small in SMALL.items():
@@ -179,7 +198,9 @@ def test_a_study_of_the_smallest_size_and_what_is_done_is_not_done_again(
     recipe = tmp_path / "goldreward.yaml"
     recipe.write_text(text)
     plan = Plan(seeds=(1,), labels=(24,), coefs=(0.1,))
-    found = study(recipe, tmp_path / "out", plan, Silent())
+    progress = Counts()
+    found = study(recipe, tmp_path / "out", plan, progress)
+    assert progress.over["gold judges answers, seed 1"] == (24, 24)
     assert [(run["method"], len(run["trace"])) for run in found["runs"]] == [("grpo", 2), ("ppo", 2)]
     first = found["runs"][0]["trace"][0]
     assert first["kl"] == pytest.approx(0.0, abs=1e-6)

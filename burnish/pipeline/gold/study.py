@@ -165,8 +165,8 @@ def _judged(folder: Path, seed: int, count: int, progress: Progress) -> Iterator
             better, worse = sorted((one.text, other.text), key=world.gold, reverse=True)
             if world.gold(better) > world.gold(worse) and found < count:
                 found += 1
+                progress.advance()
                 yield {"prompt": [turn.as_json()], "completions": [better, worse], "ranks": [1, 2]}
-        progress.advance(min(count, found))
         if found >= count:
             break
     progress.finish()
