@@ -1,5 +1,5 @@
-"""The verbs with which a model answers: a person, a file of prompts, and often, for a reward model to choose. One
-function each, which imports what it needs. Knows verbs and options.
+"""The verbs with which a model answers: a person, a file of prompts, and often, for rewards to choose. One function
+each, which imports what it needs. Knows verbs and options.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import typer
 
 from burnish.options import Answers, Budget, Json, Prompts, Set, Speaks, Warmth, writable
 from burnish.terminal import converse, emit, progress
+
+CHOOSES = "What chooses: a reward model (its run or folder), or a YAML file with `rewards` as a recipe lists them."
 
 
 def chat(
@@ -62,7 +64,7 @@ def sample(
 def best_of_n(
     model: Speaks,
     prompts: Prompts,
-    reward: Annotated[Path, typer.Option(help="The reward model that chooses: a run that has one, or its folder.")],
+    reward: Annotated[Path, typer.Option(help=CHOOSES)],
     out: Annotated[Path, typer.Option(help="Write the best answers here, as rows that sft learns from.")],
     n: Answers = 16,
     temperature: Warmth = 1.0,
@@ -71,7 +73,7 @@ def best_of_n(
     overrides: Set = None,
     json: Json = False,
 ) -> None:
-    """Answer each prompt n times, keep what a reward model likes best, and say what each smaller n would be worth."""
+    """Answer each prompt n times, keep what the rewards like best, and say what each smaller n would be worth."""
     writable(out, "best.jsonl")
     from burnish.pipeline.best_of_n import choose
     from burnish.pipeline.talk import drawn

@@ -12,6 +12,7 @@ from burnish.cli import app
 from burnish.config import load_yaml, validate
 from burnish.errors import BurnishError
 from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.reward_terms import RewardList
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = ROOT / "docs" / "decisions"
@@ -83,13 +84,13 @@ def test_verbs_exist(page: Path) -> None:
         assert first in verbs or f"{first} {second}" in verbs, f"burnish {first} {second}"
 
 
-def test_recipes_in_the_readme_are_recipes(tmp_path: Path) -> None:
+def test_recipes_in_the_readme_are_recipes_and_its_rewards_are_rewards(tmp_path: Path) -> None:
     examples = blocks(ROOT / "README.md", "yaml")
     assert examples
     for number, text in enumerate(examples):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
-        validate(Recipe, load_yaml(path))
+        validate(RewardList if text.startswith("rewards:") else Recipe, load_yaml(path))
 
 
 def test_every_folder_is_in_the_readmes_tree() -> None:

@@ -1,5 +1,5 @@
-"""The best of n answers: a model answers, a reward model chooses. It costs no training, so it is what reinforcement
-learning must beat. Keeps no record beside what it returns.
+"""The best of n answers: a model answers, a reward chooses. It costs no training, so it is what reinforcement learning
+must beat. Keeps no record beside what it returns.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from burnish.chat.render import Renderer
-from burnish.chat.tokenizer import Tokenizer
-from burnish.errors import ModelError, Problem
+from burnish.config import resolved
 from burnish.models.arithmetic import settle
-from burnish.models.load import pick_dtype
-from burnish.pipeline.key import content
-from burnish.pipeline.reward import load_reward
+from burnish.pipeline.key import content, put_contents
+from burnish.pipeline.payment import Surroundings, weighed
+from burnish.pipeline.recipe import OF_REWARDS
+from burnish.pipeline.reward import reward_folder
+from burnish.pipeline.reward_terms import Learned, RewardTerm, RewardTerms, listed
 from burnish.pipeline.settings import DType
 from burnish.pipeline.talk import as_asked, opened
-from burnish.pipeline.training import MODEL
 from burnish.records.formats import read_prompts
 from burnish.records.parts import Parts
 from burnish.release.clauses import number
-from burnish.rewards.model import LearnedReward
 from burnish.stats.best_of import best_of_each, kl_of_best
 from burnish.types import Completion, Estimate, Generator, Progress, Prompt, Reward, Sampling, Silent
 
@@ -68,27 +66,33 @@ class Chosen:
 def choose(
     model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
 ) -> Chosen:
-    """`best_of_n` for a model and a reward model as a user names them, of a file of prompts into another file. What was
-    killed goes on where it was."""
-    asked, chooser, here = read_prompts(prompts), learned_reward(reward), Path.cwd()
-    key = ["best-of-n", content(model, here), content(str(reward), here), as_asked(asked), asdict(sampling), n]
-    parts = Parts(out, key)
-    found = best_of_n(opened(model, progress), chooser, asked, sampling, n, parts, progress)
+    """`best_of_n` for a model and rewards as a user names them, of a file of prompts into another file. What was killed
+    goes on where it was. Raises as `named` and `chooser` do."""
+    asked, (terms, base) = read_prompts(prompts), named(reward)
+    chooses = chooser(terms, base, asked, progress=progress)
+    rewards: dict[str, Any] = {"rewards": [resolved(term) for term in terms]}
+    put_contents(rewards, OF_REWARDS, base)
+    rows = [as_asked(asked), [dict(prompt.meta) for prompt in asked]]
+    parts = Parts(out, ["best-of-n", content(model, Path.cwd()), rewards, rows, asdict(sampling), n])
+    found = best_of_n(opened(model, progress), chooses, asked, sampling, n, parts, progress)
     parts.finish(found.rows)
     return found
 
 
-def learned_reward(folder: Path, dtype: DType = "auto") -> Reward:
-    """The reward model in a sealed folder, or in a run's. Raises ModelError where there is none, DataError where it was
-    changed."""
-    inside = folder / "reward" / MODEL
-    folder = inside if inside.is_dir() else folder
-    if not (folder / "normalisation.json").is_file():
-        found = "holds no reward model"
-        raise ModelError(Problem(str(folder), found, "Give the run that burnish reward made, or its reward/model."))
+def named(reward: Path) -> tuple[RewardTerms, Path]:
+    """The rewards that a user means by a path, and the folder that their own paths are relative to: those that a YAML
+    file lists, or a reward model. Raises ConfigError for a file that lists none."""
+    if reward.is_file():
+        return listed(reward), reward.parent
+    return (RewardTerm(model=Learned(folder=str(reward_folder(reward)))),), Path()
+
+
+def chooser(
+    terms: RewardTerms, base: Path, prompts: Sequence[Prompt], dtype: DType = "auto", progress: Progress = Silent()
+) -> Reward:
+    """What the terms say of answers to these prompts. Raises as `weighed` does."""
     settle()
-    scorer = load_reward(folder, pick_dtype(dtype))
-    return LearnedReward(scorer=scorer, ids=Renderer(Tokenizer.load(folder)), micro_tokens=MICRO_TOKENS)
+    return weighed(terms, Surroundings(base=base, dtype=dtype, progress=progress), prompts, None, MICRO_TOKENS)
 
 
 def best_of_n(

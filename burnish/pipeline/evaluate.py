@@ -24,7 +24,7 @@ from burnish.evals.run import REWARDS, TEXT, WATCHER, collect, evaluate, evaluat
 from burnish.evals.task import About, Measure, Scores
 from burnish.judge.rubric import Rubric
 from burnish.models.load import pick_dtype
-from burnish.pipeline.payment import weighed
+from burnish.pipeline.payment import Surroundings, weighed
 from burnish.pipeline.perplexity import losses
 from burnish.pipeline.ranked import scores_of
 from burnish.pipeline.recipe import POLICIES, Evaluate
@@ -117,7 +117,7 @@ def _rewarded(context: Context, settings: Evaluate, cases: Sequence[Prompt], ans
     if settings.rewards is None:
         return {}
     renderer = Renderer(Tokenizer.load(tuned_model(context)))
-    reward = weighed(context, settings.rewards, cases, renderer, pick_dtype(context.recipe.dtype), MICRO_TOKENS)
+    reward = weighed(settings.rewards, Surroundings.of(context), cases, renderer, MICRO_TOKENS)
     said = {
         name: [replace(each, ids=each.ids or tuple(renderer.answer(each.text))) for each in given]
         for name, given in answers.items()

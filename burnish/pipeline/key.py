@@ -8,7 +8,7 @@ settings that are null: they ask for nothing, and a new one of the kind leaves e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +33,7 @@ def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str
     """The key of a stage, given the digests of the stages that it reads."""
     paths = PATHS.get(stage.name, ())
     section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
-    for name in paths:
-        if "." in name:  # a path inside of a setting: its content stands in its place
-            for keys, path in list(places(section, name)):
-                put(section, keys, content(path, base))
+    put_contents(section, [name for name in paths if "." in name], base)  # paths inside of settings
     meanings = {name: meaning for name, meaning in MEANINGS.items() if section.get(name)}
     return digest_value(
         {
@@ -68,6 +65,13 @@ def _rankings(recipe: Recipe, base: Path) -> Any:
         return None
     chosen = [] if ranked.where is None else [resolved(ranked)["where"]]
     return [content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
+
+
+def put_contents(values: dict[str, Any], names: Sequence[str], base: Path) -> None:
+    """Put what files hold into the place of the paths that settings of these names say."""
+    for name in names:
+        for keys, path in list(places(values, name)):
+            put(values, keys, content(path, base))
 
 
 def content(name: str | list[str] | None, base: Path) -> Any:

@@ -70,7 +70,7 @@ def improve(
         critic = load_critic(context.inputs["reward"] / MODEL, dtype)
         module = WithCritic(module, learner(critic, settings, recipe.seed))
     asked = training_prompts(context, settings)
-    reward = paid_by(context, settings, asked, renderer, dtype)
+    reward = paid_by(context, settings, asked, renderer)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     engine = Engine(module, end_id=tokenizer.end_id)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError, Problem
+from burnish.models.load import pick_dtype
+from burnish.pipeline.recipe import resolve
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
+from burnish.pipeline.settings import DType
 from burnish.pipeline.speaker import answering
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
@@ -20,74 +22,94 @@ from burnish.rewards.checked import by_rule
 from burnish.rewards.combination import HELD_OUT, Sure, Weighted
 from burnish.rewards.function import FunctionReward, load_function
 from burnish.rewards.judged import JudgedReward
-from burnish.rewards.model import EnsembleReward, LearnedReward
-from burnish.types import Prompt, Reward
+from burnish.rewards.model import LearnedReward
+from burnish.types import Progress, Prompt, Reward
 
 OWN = (RewardTerm(model=Learned()),)
 """Where a recipe says nothing: the run's reward model."""
 
 
-def paid_by(
-    context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, dtype: torch.dtype
-) -> Reward:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where terms are said, and how the models that they name are loaded."""
+
+    base: Path
+    """The folder that their paths are relative to."""
+    dtype: DType
+    progress: Progress
+    own: Path | None = None
+    """The reward model of this run; None where there is none."""
+
+    @classmethod
+    def of(cls, context: Context) -> Surroundings:
+        own = context.inputs["reward"] / MODEL if "reward" in context.inputs else None
+        return cls(base=context.base, dtype=context.recipe.dtype, progress=context.progress, own=own)
+
+
+def paid_by(context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer) -> Reward:
     """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing; where a
     watch has none, the models that pay say of how much they are sure.
 
     Raises as `weighed` does.
     """
     terms = settings.rewards or (OWN if settings.paid else ())
-    paid = weighed(context, terms, prompts, renderer, dtype, settings.micro_tokens)
+    paid = weighed(terms, Surroundings.of(context), prompts, renderer, settings.micro_tokens)
     if settings.watch is None:
         return paid
     if not settings.watch.held_out:
         paying = [term for term in terms if term.model and term.weight > 0] if settings.paid else []
         return Sure(paid, tuple((term.label, term.weight) for term in paying))
-    watcher = load_watcher(context.inputs["reward"] / MODEL, dtype)
+    watcher = load_watcher(context.inputs["reward"] / MODEL, pick_dtype(context.recipe.dtype))
     seen = LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens, name=HELD_OUT)
     return Weighted((*paid.terms, (0.0, seen)))
 
 
 def weighed(
-    context: Context,
     terms: Sequence[RewardTerm],
+    around: Surroundings,
     prompts: Sequence[Prompt],
-    renderer: Renderer,
-    dtype: torch.dtype,
+    renderer: Renderer | None,
     micro_tokens: int,
 ) -> Weighted:
     """The terms as one reward, checked against the prompts that it will be asked about.
 
+    `renderer`: the policy's, whose token ids reward models read. None: answers come as text, and each reward model
+    reads it by its own tokenizer.
+
     Raises DataError with every problem of the prompts' columns, and what the kinds raise for their files.
     """
     require_packages(terms)
-    problems = unfit(terms, context.base, prompts)
+    problems = unfit(terms, around.base, prompts)
     if problems:
         raise DataError(*problems)
 
     def one(term: RewardTerm) -> Reward:
         name = term.label
         if term.model:
-            scorer = _scorer(context, term.model, renderer, dtype)
-            return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)
+            return _learned(term.model, around, renderer, micro_tokens, name)
         if term.judge:
-            judge = answering(term.judge.model, context)
+            judge = answering(term.judge.model, around.base, around.dtype, around.progress)
             return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
-            file = context.path(term.python.file)
+            file = resolve(term.python.file, around.base)
             return FunctionReward(call=load_function(file, term.python.function), file=file, name=name)
         assert term.rule is not None
-        return by_rule(term.kind, term.rule, context.base, name)
+        return by_rule(term.kind, term.rule, around.base, name)
 
     return Weighted(tuple((term.weight, one(term)) for term in terms))
 
 
-def _scorer(context: Context, settings: Learned, renderer: Renderer, dtype: torch.dtype) -> EnsembleReward:
-    if settings.folder is None:
-        folder = context.inputs["reward"] / MODEL
-    else:
-        folder = context.path(settings.folder)
+def _learned(
+    settings: Learned, around: Surroundings, renderer: Renderer | None, micro_tokens: int, name: str
+) -> LearnedReward:
+    folder = around.own if settings.folder is None else resolve(settings.folder, around.base)
+    assert folder is not None, "a recipe is refused whose rewards name a reward model that it does not train"
+    if renderer and settings.folder is not None:
         _require_same_tokens(folder, renderer)
-    return load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0)
+    dtype = pick_dtype(around.dtype)
+    scorer = load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0)
+    ids = renderer or Renderer(Tokenizer.load(folder))
+    return LearnedReward(scorer=scorer, ids=ids, micro_tokens=micro_tokens, name=name)
 
 
 def _require_same_tokens(folder: Path, renderer: Renderer) -> None:

@@ -51,16 +51,17 @@ STAGES = (
 POLICIES = ("sft", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
 _FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.file", "python.file")
-_OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
+OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
+"""The settings of a list of rewards that name files, as those of `PATHS`."""
 PATHS = {
     "sft": ("data", "eval_data"),
     "collect": ("prompts", "rubric", "disputed_by"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
-    "distill": ("prompts", "ptx_data", *_OF_REWARDS, "teacher", "data"),
-    **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *_OF_REWARDS)),
-    "evaluate": ("cases", "rubric", "texts", *_OF_REWARDS),
+    "distill": ("prompts", "ptx_data", *OF_REWARDS, "teacher", "data"),
+    **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *OF_REWARDS)),
+    "evaluate": ("cases", "rubric", "texts", *OF_REWARDS),
 }
 """The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
 instead of their names."""

@@ -19,6 +19,7 @@ from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw, resampled, set_apart
+from burnish.errors import ModelError, Problem
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -73,10 +74,22 @@ def run(context: Context) -> Facts:
     }
 
 
+def reward_folder(named: Path) -> Path:
+    """The folder of a reward model that is named by itself or by the run that made it."""
+    inside = named / "reward" / MODEL
+    return inside if inside.is_dir() else named
+
+
 def load_reward(
     folder: Path, dtype: torch.dtype, *, combine: Combine = "mean", spread_coef: float = 1.0
 ) -> EnsembleReward:
-    """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together."""
+    """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together.
+
+    Raises ModelError where there is none, DataError where one was changed.
+    """
+    if not (folder / f"{NORMALISATION}.json").is_file():
+        mend = "Give the folder reward/model of a run that burnish reward made."
+        raise ModelError(Problem(str(folder), "holds no reward model", mend))
     durable.verify(folder)
     members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))])
     return EnsembleReward(members, combine, spread_coef)

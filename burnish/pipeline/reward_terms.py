@@ -1,5 +1,5 @@
-"""What answers are paid by: the settings of `rewards` in ppo and grpo, and what they ask of files and prompts. Knows
-kinds of reward; computes none."""
+"""What answers are paid by: the settings of `rewards` in ppo and grpo, or in a file of their own, and what they ask of
+files and prompts. Knows kinds of reward; computes none."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from burnish.config import Strict
-from burnish.errors import BurnishError, MachineError, Problem, nearest
+from burnish.config import Strict, load_yaml, validate
+from burnish.errors import BurnishError, ConfigError, MachineError, Problem, nearest
 from burnish.rewards.combination import HELD_OUT, SURE
 from burnish.rewards.function import required_columns
 from burnish.rewards.rules import RULES, Exact, Format, Gold, JsonSchema, Language, Length, Maths, Pattern, Rule
@@ -132,6 +132,31 @@ def _fit_together(terms: tuple[RewardTerm, ...]) -> tuple[RewardTerm, ...]:
 
 
 RewardTerms = Annotated[tuple[RewardTerm, ...], Field(min_length=1), AfterValidator(_fit_together)]
+
+
+class RewardList(Strict):
+    """A file of rewards, for what has no recipe."""
+
+    rewards: RewardTerms
+    """What answers are chosen by, added up by weight."""
+
+
+def listed(path: Path) -> RewardTerms:
+    """The rewards of a YAML file, as a section of a recipe lists them.
+
+    Raises ConfigError with every problem of the file; one is the reward model of a run, which such a file has not.
+    """
+    document = load_yaml(path)
+    terms = validate(RewardList, document).rewards
+    mend = "Name one by its folder, for example {model: {folder: runs/scored/reward/model}}."
+    problems = [
+        Problem(document.where(("rewards", place)), "the reward model of this run is meant, and there is no run", mend)
+        for place, term in enumerate(terms)
+        if term.of_this_run
+    ]
+    if problems:
+        raise ConfigError(*problems)
+    return terms
 
 
 def require_packages(terms: Sequence[RewardTerm]) -> None:

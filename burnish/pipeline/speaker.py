@@ -44,11 +44,11 @@ def opened(model: str, progress: Progress = Silent()) -> ChatGenerator:
     return speaker(resolve(model, Path.cwd(), progress), "auto", progress)
 
 
-def answering(name: str, context: Context) -> Generator:
-    """The generator of a model as a recipe names it, or of a server."""
+def answering(name: str, base: Path, dtype: DType, progress: Progress) -> Generator:
+    """The generator of a model as a recipe in the folder `base` names it, or of a server. Raises as `opened` does."""
     if Address.meant(name):
-        return ChatEndpoint.open(name, context.progress)
-    return speaker(resolve(name, context.base, context.progress), context.recipe.dtype)
+        return ChatEndpoint.open(name, progress)
+    return speaker(resolve(name, base, progress), dtype)
 
 
 def base_model(context: Context) -> Path:

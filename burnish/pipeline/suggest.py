@@ -24,7 +24,7 @@ from burnish.models.arithmetic import settle
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.sources import resolve
 from burnish.pipeline.frozen import asked_side, budget_of, principal, read_features
-from burnish.pipeline.reward import load_reward
+from burnish.pipeline.reward import load_reward, reward_folder
 from burnish.pipeline.scored import differences, scored
 from burnish.stats.linear import logistic, preferences
 from burnish.stats.selection import Measure, choose, disagreement, information
@@ -117,7 +117,7 @@ def _judged(session: Any, campaign: Campaign) -> list[tuple[Item, tuple[int, ...
 def _by_ensemble(reward: Path, items: Sequence[Item]) -> list[Floats]:
     """What each member of a reward model gives each pair of each item, [M, P] an item."""
     settle()
-    folder = reward / "reward" / "model" if (reward / "reward" / "model").is_dir() else reward
+    folder = reward_folder(reward)
     found = load_reward(folder, pick_dtype("auto"))
     if len(found.members) < 2:
         mend = "Train one with --set reward.members=3, or leave --reward out."

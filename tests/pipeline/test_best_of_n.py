@@ -73,5 +73,75 @@ def test_what_is_no_reward_model_is_said(tmp_path: Path, capsys: pytest.CaptureF
     words = ["best-of-n", str(tmp_path / "model"), "--prompts", str(tmp_path / "prompts.jsonl")]
     code = code_of([*words, "--reward", str(tmp_path / "model"), "--out", str(tmp_path / "best.jsonl")])
     assert code == 2
-    assert "holds no reward model. Give the run that burnish reward made" in capsys.readouterr().err
+    assert "holds no reward model. Give the folder reward/model of a run" in capsys.readouterr().err
     assert not (tmp_path / "best.jsonl").exists()
+
+
+def place(folder: Path, rewards: str, count: int = 1) -> list[str]:
+    """A model, prompts with a column, and a folder with a list of rewards and a function: what the verb is told."""
+    (folder / "kept").mkdir(exist_ok=True)
+    write_tiny(folder / "model")
+    rows = [{"prompt": f"hello {k}", "answer": "a|the|of"} for k in range(count)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "kept" / "mine.py").write_text(FUNCTION)
+    (folder / "kept" / "rewards.yaml").write_text(f"rewards:\n{rewards}")
+    told = ["--prompts", folder / "prompts.jsonl", "--reward", folder / "kept" / "rewards.yaml"]
+    told += ["--n", 2, "--max-new-tokens", 4, "--out", folder / "best.jsonl", "--json"]
+    return ["best-of-n", str(folder / "model"), *map(str, told)]
+
+
+FUNCTION = """\
+def size(completions, answer, **columns):
+    assert set(answer) == {"a|the|of"}
+    return [float(len(each[0]["content"])) for each in completions]
+"""
+REWARDS = """\
+  - {python: {file: mine.py, function: size}, weight: -2}
+  - {length: {unit: words, most: 2, slack: 10}}
+"""
+
+
+def test_rewards_of_a_file_choose_by_their_weighted_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(place(tmp_path, REWARDS, 3)) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 3
+    rows = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
+    for row in rows:
+        for answer in row["answers"]:
+            parts = answer["parts"]
+            assert parts["size"] == len(answer["text"])
+            assert answer["score"] == pytest.approx(-2 * parts["size"] + parts["length"])
+        assert row["score"] == max(answer["score"] for answer in row["answers"])
+
+
+@pytest.mark.parametrize(
+    ("rewards", "said"),
+    [
+        (
+            "  - {exact: {}}\n  - {model: {}}\n",
+            "rewards.yaml:3:5: the reward model of this run is meant, and there is no",
+        ),
+        ("  - {exact: {column: answr}}\n", '"answr" is missing, which the reward exact reads. Did you mean "answer"?'),
+        ("  - {model: {folder: ../model}}\n", "holds no reward model"),
+        ("  - {lenght: {}}\n", 'rewards.yaml:2:6: "rewards.0.lenght" is not a setting. Did you mean "length"?'),
+    ],
+)
+def test_rewards_that_cannot_choose_are_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rewards: str, said: str
+) -> None:
+    words = place(tmp_path, rewards)
+    assert code_of(words[:-1]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "best.jsonl").exists()
+
+
+def test_parts_that_a_function_scored_otherwise_are_not_taken_up(tmp_path: Path) -> None:
+    """Killed after 32 of 33 prompts; then the file that the list names is another."""
+    words, mine = place(tmp_path, "  - {python: {file: mine.py, function: size}}\n", 33), tmp_path / "kept" / "mine.py"
+    mine.write_text("def size(completions):\n    return [1] * len(completions) if len(completions) > 2 else 1\n")
+    assert code_of(words) == 2
+    [kept] = tmp_path.glob(".best.jsonl.*.parts")
+    assert [path.name for path in kept.iterdir()] == ["0.jsonl"]
+    mine.write_text("def size(completions):\n    return [2] * len(completions)\n")
+    assert code_of(words) == 0
+    rows = [json.loads(line) for line in (tmp_path / "best.jsonl").read_text().splitlines()]
+    assert [row["score"] for row in rows] == [2.0] * 33

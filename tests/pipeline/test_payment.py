@@ -13,7 +13,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ModelError
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.tiny import write_tiny
-from burnish.pipeline.payment import paid_by, weighed
+from burnish.pipeline.payment import Surroundings, paid_by, weighed
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy
 from burnish.pipeline.reward import load_reward
@@ -21,7 +21,7 @@ from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.stage import Context
 from burnish.records import durable
 from burnish.rewards.model import LearnedReward
-from burnish.types import Completion, Message, Prompt, Stop
+from burnish.types import Completion, Message, Prompt, Silent, Stop
 
 PROMPTS = [Prompt(id="a", messages=(Message(role="user", content="Where is it?"),), meta={"answer": "It left."})] * 2
 
@@ -47,6 +47,10 @@ def context(place: Path) -> Context:
     return context_of(recipe, place / "run" / "grpo", run=place / "run", base=place)
 
 
+def around(place: Path) -> Surroundings:
+    return Surroundings(base=place, dtype="float32", progress=Silent())
+
+
 def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None:
     renderer = Renderer(Tokenizer.load(place / "policy"))
     said = [Completion(text=text, stop=Stop.EOS, ids=tuple(renderer.answer(text))) for text in ("It left.", "No.")]
@@ -54,7 +58,7 @@ def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None
         RewardTerm.model_validate({"model": {"folder": "scored", "combine": "worst"}, "weight": -2.0, "name": "rm"}),
         RewardTerm.model_validate({"exact": {}}),
     ]
-    rated = weighed(context(place), terms, PROMPTS, renderer, torch.float32, 256).score(PROMPTS, said)
+    rated = weighed(terms, around(place), PROMPTS, renderer, 256).score(PROMPTS, said)
     alone = LearnedReward(scorer=load_reward(place / "scored", torch.float32), ids=renderer, micro_tokens=256)
     parts = alone.score(PROMPTS, said).parts
     worst = [
@@ -69,7 +73,7 @@ def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None
 def sure(place: Path, settings: OnPolicy) -> list[float | None] | None:
     renderer = Renderer(Tokenizer.load(place / "policy"))
     said = [Completion(text=text, stop=Stop.EOS, ids=tuple(renderer.answer(text))) for text in ("It left.", "No.")]
-    rated = paid_by(context(place), settings, PROMPTS, renderer, torch.float32).score(PROMPTS, said)
+    rated = paid_by(context(place), settings, PROMPTS, renderer).score(PROMPTS, said)
     found = rated.parts.get("sure")
     return list(found) if found else None
 
@@ -101,7 +105,7 @@ def test_a_reward_model_that_reads_other_tokens_is_refused(place: Path) -> None:
     template.write_text(template.read_text() + "\n")
     term = RewardTerm.model_validate({"model": {"folder": "other"}})
     with pytest.raises(ModelError, match="its tokenizer or chat template is not the policy's"):
-        weighed(context(place), [term], PROMPTS, renderer, torch.float32, 256)
+        weighed([term], around(place), PROMPTS, renderer, 256)
 
 
 def test_a_judge_is_asked_with_the_model_that_it_names(place: Path) -> None:
@@ -109,5 +113,5 @@ def test_a_judge_is_asked_with_the_model_that_it_names(place: Path) -> None:
     renderer = Renderer(Tokenizer.load(place / "policy"))
     term = RewardTerm.model_validate({"judge": {"model": "policy", "criteria": "it is right."}})
     said = [Completion(text=text, stop=Stop.EOS) for text in ("It left.", "No.")]
-    rated = weighed(context(place), [term], PROMPTS, renderer, torch.float32, 256).score(PROMPTS, said)
+    rated = weighed([term], around(place), PROMPTS, renderer, 256).score(PROMPTS, said)
     assert (rated.scores, rated.parts) == ([0.0, 0.0], {"judge": [None, None]})

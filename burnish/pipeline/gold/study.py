@@ -21,7 +21,7 @@ from transformers import LlamaConfig
 
 from burnish.errors import ConfigError, Problem
 from burnish.models.tiny import word_tokenizer, write_random
-from burnish.pipeline.best_of_n import best_of_n, learned_reward
+from burnish.pipeline.best_of_n import best_of_n, chooser, named
 from burnish.pipeline.gold import world
 from burnish.pipeline.gold.findings import as_text, shares, summary
 from burnish.pipeline.gold.picture import picture
@@ -181,8 +181,8 @@ def _best_of(folder: Path, seed: int, labels: int, progress: Progress) -> list[d
     """The fine-tuned model's answers, the best of n of them by the reward model: what that is worth, by gold too; and
     gold's mean and spread over all of them, which its figures are told in."""
     model = folder / "start" / "sft" / "model"
-    reward = learned_reward(folder / f"labels-{labels}", "float32")
     asked = read_prompts(folder / "prompts.jsonl")[:BEST_OF_PROMPTS]
+    reward = chooser(*named(folder / f"labels-{labels}"), asked, "float32")
     chosen = best_of_n(speaker(model, "float32", progress), reward, asked, _sampling(seed), BEST_OF)
     scores = [[answer["score"] for answer in row["answers"]] for row in chosen.rows]
     golds = [[world.gold(answer["text"]) for answer in row["answers"]] for row in chosen.rows]
