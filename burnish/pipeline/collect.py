@@ -1,4 +1,4 @@
-"""The collect stage: answers of the tuned model, put before annotators, and their judgements frozen.
+"""The collect stage: answers of the tuned model or of another, put before annotators, and their judgements frozen.
 
 Answers are sampled some at a time and kept as they come; a part is sampled whole or again: what shares a batch may
 move the last bits. Judgements go through the same service that people use.
@@ -20,7 +20,7 @@ from burnish.pipeline.judging import judge
 from burnish.pipeline.recipe import Collect
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.scored import scored
-from burnish.pipeline.speaker import speaker, tuned_model
+from burnish.pipeline.speaker import answering, speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
 from burnish.records.durable import read_log, write_json
 from burnish.records.formats import read_prompts
@@ -29,7 +29,7 @@ from burnish.store import queries
 from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
-from burnish.types import Prompt
+from burnish.types import Generator, Prompt
 
 ANSWERS = "answers.jsonl"
 AT_ONCE = 32
@@ -56,7 +56,7 @@ def sample(context: Context, settings: Collect, prompts: Sequence[Prompt]) -> li
     """K answers to each prompt, kept in answers.jsonl; what is there already is not sampled again."""
     path = context.folder / ANSWERS
     if not path.is_file():
-        generator = speaker(tuned_model(context), context.recipe.dtype)
+        generator = _generator(context, settings)
         sampling = settings.sampling.at(context.recipe.seed)
 
         def answered(part: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
@@ -69,6 +69,13 @@ def sample(context: Context, settings: Collect, prompts: Sequence[Prompt]) -> li
         parts = Parts(path)
         parts.finish(parts.rows("collect: sampling answers", prompts, AT_ONCE, answered, context.progress))
     return [[answer["text"] for answer in row["answers"]] for row in read_log(path)]
+
+
+def _generator(context: Context, settings: Collect) -> Generator:
+    """Of the model that the recipe names here, or of the tuned one."""
+    if settings.model is None:
+        return speaker(tuned_model(context), context.recipe.dtype)
+    return answering(settings.model, context.base, context.recipe.dtype, context.progress)
 
 
 def _asked(
@@ -117,7 +124,7 @@ def _queue(
             ),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
-            queries.add_item(session, campaign, prompt, [(text, "sft") for text in texts])
+            queries.add_item(session, campaign, prompt, [(text, settings.model or "sft") for text in texts])
     return campaign
 
 

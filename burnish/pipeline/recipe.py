@@ -55,7 +55,7 @@ OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
 """The settings of a list of rewards that name files, as those of `PATHS`."""
 PATHS = {
     "sft": ("data", "eval_data"),
-    "collect": ("prompts", "rubric", "disputed_by"),
+    "collect": ("prompts", "model", "rubric", "disputed_by"),
     "reward": ("rankings", "eval_data"),
     "dpo": ("rankings", "eval_data"),
     "kto": ("data", "eval_data"),
@@ -132,10 +132,12 @@ def _asked(said: Mapping[str, Any]) -> CampaignKind:
 
 
 class Collect(Strict):
-    """Answers of the tuned model, ranked by people or by a simulated panel."""
+    """Answers of the tuned model or of another, ranked by people or by a simulated panel."""
 
     prompts: str = Field(min_length=1)
     """A JSONL file of prompts, or a folder that holds one."""
+    model: str | None = Field(default=None, min_length=1)
+    """Whose answers: a built-in alias, a Hub id, a folder, or the address of a server. Absent: the tuned model's."""
     k: int = Field(default=4, ge=1, le=9)
     """Answers a prompt."""
     kind: CampaignKind | None = None

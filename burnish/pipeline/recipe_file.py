@@ -274,7 +274,9 @@ def _elsewhere(setting: str, name: str) -> bool:
     if name.startswith((".", "/", "~")):
         return False
     slashes = name.partition(":")[0].count("/")
-    return slashes == 1 if setting.endswith(".rankings") else slashes < 2 and setting.endswith(".teacher")
+    if setting.endswith(".rankings"):
+        return slashes == 1
+    return slashes < 2 and setting.endswith((".teacher", "collect.model"))
 
 
 def _located(document: Document, keys: tuple[str, ...], found: str, mend: str) -> Problem:

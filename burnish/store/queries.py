@@ -219,6 +219,13 @@ def items(session: Session, campaign: int) -> list[Item]:
     return _items(session, ItemRow.campaign_id == campaign)
 
 
+def writers(session: Session, campaign: int) -> dict[str, int]:
+    """How many answers each model wrote to a campaign's items; gold questions are not among them."""
+    found = select(AnswerRow.model, func.count()).join(ItemRow, ItemRow.id == AnswerRow.item_id)
+    found = found.where(ItemRow.campaign_id == campaign, leases.NOT_GOLD).group_by(AnswerRow.model)
+    return dict(sorted((row[0], row[1]) for row in session.execute(found)))
+
+
 def first_judged(session: Session, campaign: int, most: int) -> list[Item]:
     """As `items`, the first `most` that somebody judged."""
     judged = select(ItemRow.id).where(ItemRow.campaign_id == campaign, leases.NOT_GOLD, ItemRow.judged > 0)

@@ -77,6 +77,8 @@ class SnapshotManifest:
     """Where it was drawn who reads critiques: `judgements`, how many of those that count were made with them none,
     before or after a first judgement; `aided`, the ids of those made with them; `critics`, how many critiques of which
     model they stood beside."""
+    models: dict[str, int] = field(default_factory=dict[str, int])
+    """How many answers of its items each model wrote."""
     split_by: Literal["prompt", "conversation"] = "prompt"
     """What is never cut in two. conversation: of a live campaign, whose items are turns."""
 
@@ -113,6 +115,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         items = queries.items(session, campaign_id)
         said = queries.judgements(session, campaign_id)
         settled = {each.item: each for each in settlements.settled(session, campaign_id)}
+        models = queries.writers(session, campaign_id)
         made, said_of = assistance.beside(session, campaign_id), critiques.by_item(session, campaign_id)
     ranked = [judgement for judgement in said if judgement.ranks]
     rows = [
@@ -149,6 +152,7 @@ def freeze(store: Store, campaign_id: int, path: Path, *, held_out: float, seed:
         settlements=decided,
         asks=campaign.asks.as_json(),
         assistance=_assistance(rows, made),
+        models=models,
         split_by="conversation" if campaign.live else "prompt",
     )
     with folder(path) as filling:
