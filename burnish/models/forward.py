@@ -73,7 +73,7 @@ class Trainable(nn.Module):
         self.layout = layout
         self.measures_entropy = False
         self.chunk = CHUNK
-        self.longest = _longest(backbone)
+        self.longest = longest_of(backbone)
         """Most tokens of a sequence, prompt and answer, where more would change the sequences beside it or have no
         positions; else None."""
 
@@ -162,7 +162,7 @@ def _home(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else tensor.cpu()
 
 
-def _longest(backbone: Any) -> int | None:
+def longest_of(backbone: Any) -> int | None:
     """Beyond which length there are no positions, or a rotation depends on the longest sequence of the batch, so that
     no two could share one.
 

@@ -24,7 +24,7 @@ from burnish.pipeline.recipe import Dpo
 from burnish.pipeline.referenced import referenced
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import MODEL, drop_checkpoints, figures, teach, trained
+from burnish.pipeline.training import MODEL, drop_checkpoints, figures, teach, trained, within
 from burnish.records import durable
 from burnish.train.direct import DirectPreference
 from burnish.train.feeds import Feed
@@ -35,6 +35,7 @@ def run(context: Context) -> Facts:
     """Train, seal the policy, measure it on held-out rankings, and state the figures."""
     settings = context.recipe.dpo
     assert settings is not None
+    settings = within(settings, tuned_model(context))
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
     if not trained(context.folder):

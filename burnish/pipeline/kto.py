@@ -28,7 +28,7 @@ from burnish.pipeline.referenced import referenced
 from burnish.pipeline.sources import apart, labelled
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import MODEL, drop_checkpoints, figures, fitting, teach, trained
+from burnish.pipeline.training import MODEL, drop_checkpoints, figures, fitting, teach, trained, within
 from burnish.records import durable
 from burnish.records.formats import read_labelled
 from burnish.stats.intervals import share
@@ -59,6 +59,7 @@ def run(context: Context) -> Facts:
     """Train, seal the policy, measure it on held-out answers, and state the figures."""
     settings = context.recipe.kto
     assert settings is not None
+    settings = within(settings, tuned_model(context))
     tokenizer = Tokenizer.load(tuned_model(context))
     renderer = Renderer(tokenizer)
     learned, evaluated, heldout = _rows(context, settings)

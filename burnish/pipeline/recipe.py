@@ -91,7 +91,7 @@ class Optim(Kept):
     clip_norm: float = Field(default=1.0, gt=0)
     """Gradients longer than this are shortened to it."""
     max_length: Annotated[int, Field(ge=8)] = 512
-    """Longer documents (tokens) are left out, and counted."""
+    """Longer documents (tokens) are left out, and counted; so are those that the model has no positions for."""
     save_every: Positive = 50
     """Steps between checkpoints: what a kill can cost at most. Never changes the result."""
     lora: Lora | None = None

@@ -41,6 +41,7 @@ from burnish.pipeline.training import (
     steps_of,
     trained,
     with_adapter,
+    within,
 )
 from burnish.records import durable
 from burnish.rewards.model import Combine, EnsembleReward, ModelReward, normalised
@@ -56,6 +57,7 @@ def run(context: Context) -> Facts:
     """Train, measure on held-out prompts or in folds, seal the model with its normalisation, and state the figures."""
     settings = context.recipe.reward
     assert settings is not None
+    settings = within(settings, tuned_model(context))
     tokenizer = Tokenizer.load(tuned_model(context))
     found = sides(context, Renderer(tokenizer), settings)
     report_path = context.folder / "report.json"

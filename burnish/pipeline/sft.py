@@ -13,7 +13,7 @@ from burnish.pipeline.recipe import Sft
 from burnish.pipeline.sources import conversations
 from burnish.pipeline.speaker import base_model
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import drop_checkpoints, figures, fitting, teach, trained
+from burnish.pipeline.training import drop_checkpoints, figures, fitting, teach, trained, within
 from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
 from burnish.types import Example
@@ -24,6 +24,7 @@ def run(context: Context) -> Facts:
     settings = context.recipe.sft
     assert settings is not None
     base = base_model(context)
+    settings = within(settings, base)
     tokenizer = Tokenizer.load(base)
     renderer = Renderer(tokenizer)
     examples, held = conversations(context)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from burnish.batches import Document
 from burnish.chat.tokenizer import Tokenizer
@@ -18,7 +19,8 @@ from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
 from burnish.models.arithmetic import choose
 from burnish.models.blueprint import blueprint, built
-from burnish.models.forward import Trainable
+from burnish.models.folder import read_config, shell
+from burnish.models.forward import Trainable, longest_of
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
@@ -44,6 +46,7 @@ MODEL = "model"
 ADAPTER = "adapter"
 """Beside the model that it was merged into."""
 _log = logging.getLogger(__name__)
+Learns = TypeVar("Learns", bound=Optim)
 
 
 def steps_of(settings: Optim, rows: int) -> int:
@@ -272,6 +275,13 @@ def drop_checkpoints(folder: Path) -> None:
         shutil.rmtree(found, ignore_errors=True)
 
 
+def within(settings: Learns, model: Path) -> Learns:
+    """The settings, whose `max_length` is no more than a model's folder has positions for: what is longer is left out
+    and counted, and does not end a training when it comes to it."""
+    most = longest_of(shell(read_config(model)).base_model)
+    return settings if most is None or most >= settings.max_length else settings.model_copy(update={"max_length": most})
+
+
 def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list[Document]:
     """The documents whose longest path is at most `max_length` tokens. None at all is an error, and so is one that no
     micro-batch holds: now, not when training gets there."""
@@ -279,7 +289,8 @@ def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list
     kept = [document for document in documents if document.longest <= max_length]
     if not kept:
         shortest = min((document.longest for document in documents), default=0)
-        found = f"no row fits max_length {max_length}; the shortest of {len(documents)} has {shortest} tokens"
-        raise DataError(Problem(source, found, f"Raise max_length to {shortest} or more."))
+        found = f"no row fits the {max_length} tokens that max_length and the model's positions allow"
+        mend = f"The shortest of {len(documents)} has {shortest}: raise max_length to that, or take another model."
+        raise DataError(Problem(source, found, mend))
     require_fit(kept, settings.micro_tokens)
     return kept
