@@ -7,6 +7,7 @@ Beside peft's two files lies `base.json`, with the base's name and digest, and, 
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from burnish.chat.tokenizer import VOCABULARY, Tokenizer
 from burnish.errors import ModelError, Problem
 from burnish.models import folder as folders
 from burnish.models import weights
-from burnish.models.forward import Trainable
-from burnish.models.load import load_trainable, restore_heads, save_heads, save_trainable
+from burnish.models.forward import Trainable, scalar_head
+from burnish.models.layers import decoder_layers, twin
+from burnish.models.load import cut, load_trainable, restore_heads, save_heads, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.records import durable
 from burnish.records.adapters import BASE, CONFIG, FILE
@@ -70,8 +72,6 @@ def load_adapted(
     Raises ModelError where the base is not the one that the adapter was trained on or the adapter is of a kind that
     burnish does not compute, DataError where a sealed folder was changed.
     """
-    if (adapter / durable.MANIFEST).is_file():
-        durable.verify(adapter)
     named = _named(adapter)
     if named and (found := base_digest(base)) != named.get("sha256"):
         wanted = f"SHA-256 {found}, but the adapter in {adapter} was trained on {named.get('sha256')}"
@@ -80,6 +80,39 @@ def load_adapted(
     _restore(module, adapter)
     restore_heads(module, adapter)
     return module
+
+
+class Trunk:
+    """A model's weights, on which adapters stand beside its own: each is a tree of modules with the same frozen
+    tensors, and costs what it adds. Nothing is switched, so that one may learn while another is asked."""
+
+    def __init__(self, module: Trainable, folder: Path) -> None:
+        """`module` before it is adapted, `folder` where it was loaded from."""
+        self._backbone = twin(module.backbone)
+        self._layout, self._device, self._folder = module.layout, module.device, folder
+
+    @cached_property
+    def _digest(self) -> str:
+        return base_digest(self._folder)
+
+    def scoring(self, adapter: Path) -> Trainable | None:
+        """The reward model of an adapter's folder, in evaluation mode, as it was before it was merged. None where no
+        adapter of burnish's lies there, or one that was trained on other weights.
+
+        Raises ModelError where it does not fit, DataError where a sealed folder was changed.
+        """
+        named = _named(adapter)
+        if not named or named.get("sha256") != self._digest:
+            return None
+        backbone: Any = twin(self._backbone)
+        head = scalar_head(backbone.config.get_text_config().hidden_size, std=0.0)
+        module = Trainable(backbone, score=head.to(self._device), layout=self._layout)
+        if (layers := named.get("layers")) is not None:
+            del decoder_layers(module)[layers:]
+            cut(backbone.config, layers)
+        _restore(module, adapter)
+        restore_heads(module, adapter)
+        return module.eval()
 
 
 def write_merged(adapter: Path, base: Path, folder_being_filled: Path) -> None:
@@ -101,7 +134,10 @@ def write_merged(adapter: Path, base: Path, folder_being_filled: Path) -> None:
 
 
 def _named(adapter: Path) -> dict[str, Any]:
-    """What burnish wrote of an adapter's base; nothing where another program made it."""
+    """What burnish wrote of an adapter's base; nothing where another program made it. Raises DataError where a sealed
+    folder was changed."""
+    if (adapter / durable.MANIFEST).is_file():
+        durable.verify(adapter)
     return folders.read_json(adapter / BASE, _KIND) if (adapter / BASE).is_file() else {}
 
 

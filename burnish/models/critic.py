@@ -14,6 +14,7 @@ import torch
 
 from burnish.batches import Batch
 from burnish.models.forward import Output, Trainable, scalar_head
+from burnish.models.lora import adapted
 
 
 class WithCritic(Trainable):
@@ -29,10 +30,14 @@ class WithCritic(Trainable):
 
 
 def critic_of(reward: Trainable, mean: float, std: float) -> Trainable:
-    """A critic that begins with a reward model's weights: its values are scores, shifted and scaled as those are."""
+    """A critic that begins with a reward model's weights: its values are scores, shifted and scaled as those are. Where
+    the reward model is an adapter on frozen weights, that goes on learning, and they stay frozen."""
     assert reward.score is not None, "a reward model has a score head"
     value = scalar_head(reward.score.in_features, std=0.0).to(reward.device)
     with torch.no_grad():
         value.weight.copy_(reward.score.weight / std)
         value.bias.copy_((reward.score.bias - mean) / std)
-    return Trainable(reward.backbone, value=value, layout=reward.layout).requires_grad_(True)
+    whole = not adapted(reward.backbone)
+    for name, weight in reward.backbone.named_parameters():
+        weight.requires_grad_(whole or name.endswith((".lora_A", ".lora_B")))
+    return Trainable(reward.backbone, value=value, layout=reward.layout)

@@ -1,11 +1,23 @@
-"""Which of a backbone's decoder layers are trained. Knows where transformers keeps layers; knows no method."""
+"""A module's parts: which of its decoder layers are trained, and a second tree of parts on the same weights. Knows
+where transformers keeps layers; knows no method."""
 
 from __future__ import annotations
+
+from copy import deepcopy
+from typing import TypeVar
 
 from torch import nn
 
 from burnish.errors import ConfigError, ModelError, Problem
 from burnish.models.forward import Trainable
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def twin(module: M) -> M:
+    """A tree of modules of its own on the same weights and buffers: whatever is put into one tree or taken out of it,
+    the other stays as it is."""
+    return deepcopy(module, {id(each): each for each in (*module.parameters(), *module.buffers())})
 
 
 def decoder_layers(module: Trainable) -> nn.ModuleList:

@@ -135,7 +135,7 @@ def pick_dtype(setting: DType) -> torch.dtype:
 
 
 def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers: int | None) -> PreTrainedModel:
-    config = found.config if layers is None else _cut(found.config, layers)
+    config = found.config if layers is None else cut(found.config, layers)
     shell = folders.shell(config)
     names = folders.compare(found, shell, cut=layers is not None, headless=headless)
     tensors, warnings = weights.read_tensors(found.files, names, dtype)
@@ -151,7 +151,8 @@ def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers:
         )
 
 
-def _cut(config: Any, layers: int) -> PretrainedConfig:
+def cut(config: Any, layers: int) -> PretrainedConfig:
+    """Say in the configuration, in place, that there are the first so many layers alone. Raises ConfigError."""
     if not 1 <= layers <= config.num_hidden_layers:
         raise ConfigError(Problem("layers", f"{layers}, but the model has {config.num_hidden_layers} layers"))
     config.num_hidden_layers = layers

@@ -66,7 +66,7 @@ GRAPH: Graph = (
     ),
     Stage(
         name="ppo",
-        version=6,
+        version=7,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.ppo"),

@@ -3,6 +3,7 @@ collected. Knows no method."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import PIECE, example_document, text_documents
 from burnish.data.packing import require_fit
+from burnish.models.adapter import Trunk
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Output, Trainable
 from burnish.models.layers import decoder_layers, train_last
@@ -65,12 +67,13 @@ def improve(
     tokenizer = Tokenizer.load(start)
     renderer = Renderer(tokenizer)
     shared = advantages.critic and not settings.own_critic
-    module = learner(load_trainable(start, dtype=dtype, value=shared), settings, recipe.seed)
+    policy = load_trainable(start, dtype=dtype, value=shared)
+    trunk = Trunk(policy, start) if settings.lora else None
+    module = learner(policy, settings, recipe.seed)
     if settings.own_critic:
-        critic = load_critic(context.inputs["reward"] / MODEL, dtype)
-        module = WithCritic(module, learner(critic, settings, recipe.seed))
+        module = _with_critic(context, settings, policy, trunk)
     asked = training_prompts(context, settings)
-    reward = paid_by(context, settings, asked, renderer)
+    reward = paid_by(context, settings, asked, renderer, trunk)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     engine = Engine(module, end_id=tokenizer.end_id)
@@ -98,13 +101,20 @@ def improve(
         folder=context.folder,
         label=f"{context.folder.name}: training",
     )
-    keep_adapter(module, context.folder, start, tuned_name(context))
-    keep(module, tokenizer, context.folder)
+    del module, trunk, reward, engine, rollouts
+    gc.collect()  # what stood on the policy's weights, in circles too, would hold them beside those that merging makes
+    keep_adapter(policy, context.folder, start, tuned_name(context))
+    keep(policy, tokenizer, context.folder)
+
+
+def _with_critic(context: Context, settings: OnPolicy, policy: Trainable, trunk: Trunk | None) -> WithCritic:
+    critic = load_critic(context.inputs["reward"] / MODEL, pick_dtype(context.recipe.dtype), trunk)
+    return WithCritic(policy, learner(critic, settings, context.recipe.seed))
 
 
 def learner(module: Trainable, settings: OnPolicy, seed: int) -> Trainable:
     """The module with an adapter, or with its last layers alone unfrozen, as the settings say. A critic may have fewer
-    layers than they name: all of them learn then."""
+    layers than they name: all of them learn then. Or it is an adapter already, which goes on."""
     module = with_adapter(module, settings, seed)
     if settings.unfrozen_layers is not None:
         train_last(module, min(settings.unfrozen_layers, len(decoder_layers(module))))

@@ -9,6 +9,7 @@ from pathlib import Path
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError, Problem
+from burnish.models.adapter import Trunk
 from burnish.models.load import pick_dtype
 from burnish.pipeline.recipe import resolve
 from burnish.pipeline.reinforcement import OnPolicy
@@ -39,27 +40,32 @@ class Surroundings:
     progress: Progress
     own: Path | None = None
     """The reward model of this run; None where there is none."""
+    trunk: Trunk | None = None
+    """What that may stand on."""
 
     @classmethod
-    def of(cls, context: Context) -> Surroundings:
+    def of(cls, context: Context, trunk: Trunk | None = None) -> Surroundings:
         own = context.inputs["reward"] / MODEL if "reward" in context.inputs else None
-        return cls(base=context.base, dtype=context.recipe.dtype, progress=context.progress, own=own)
+        return cls(base=context.base, dtype=context.recipe.dtype, progress=context.progress, own=own, trunk=trunk)
 
 
-def paid_by(context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer) -> Reward:
+def paid_by(
+    context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, trunk: Trunk | None = None
+) -> Reward:
     """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing; where a
-    watch has none, the models that pay say of how much they are sure.
+    watch has none, the models that pay say of how much they are sure. `trunk`: what the run's own reward models may
+    stand on.
 
     Raises as `weighed` does.
     """
     terms = settings.rewards or (OWN if settings.paid else ())
-    paid = weighed(terms, Surroundings.of(context), prompts, renderer, settings.micro_tokens)
+    paid = weighed(terms, Surroundings.of(context, trunk), prompts, renderer, settings.micro_tokens)
     if settings.watch is None:
         return paid
     if not settings.watch.held_out:
         paying = [term for term in terms if term.model and term.weight > 0] if settings.paid else []
         return Sure(paid, tuple((term.label, term.weight) for term in paying))
-    watcher = load_watcher(context.inputs["reward"] / MODEL, pick_dtype(context.recipe.dtype))
+    watcher = load_watcher(context.inputs["reward"] / MODEL, pick_dtype(context.recipe.dtype), trunk)
     seen = LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens, name=HELD_OUT)
     return Weighted((*paid.terms, (0.0, seen)))
 
@@ -102,12 +108,20 @@ def weighed(
 def _learned(
     settings: Learned, around: Surroundings, renderer: Renderer | None, micro_tokens: int, name: str
 ) -> LearnedReward:
-    folder = around.own if settings.folder is None else resolve(settings.folder, around.base)
-    assert folder is not None, "a recipe is refused whose rewards name a reward model that it does not train"
-    if renderer and settings.folder is not None:
-        _require_same_tokens(folder, renderer)
-    dtype = pick_dtype(around.dtype)
-    scorer = load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0)
+    if settings.folder is None:
+        folder, trunk = around.own, around.trunk
+        assert folder is not None, "a recipe is refused whose rewards name a reward model that it does not train"
+    else:
+        folder, trunk = resolve(settings.folder, around.base), None  # what lies beside it may be another's adapter
+        if renderer:
+            _require_same_tokens(folder, renderer)
+    scorer = load_reward(
+        folder,
+        pick_dtype(around.dtype),
+        combine=settings.combine,
+        spread_coef=settings.spread_coef or 1.0,
+        trunk=trunk,
+    )
     ids = renderer or Renderer(Tokenizer.load(folder))
     return LearnedReward(scorer=scorer, ids=ids, micro_tokens=micro_tokens, name=name)
 

@@ -98,7 +98,8 @@ class OnPolicy(Kept):
     """Stop before the reward model is over-optimised. Absent: only the last iteration ends the stage."""
     lora: Lora | None = None
     """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
-    that one model less is held in memory. A good `lr` is then about ten times as high."""
+    that one model less is held in memory. With `lora` in `reward` too, none is held for the run's reward models either.
+    A good `lr` is then about ten times as high."""
 
     @property
     def sampling(self) -> Sampling:
@@ -204,7 +205,8 @@ class Ppo(Reinforced):
 
     critic: Literal["shared", "reward"] = "shared"
     """A value head on the policy's backbone, or a model of its own that begins as the reward model: InstructGPT's,
-    which costs the memory and the time of a second one. `lora` and `unfrozen_layers` are said of both."""
+    which costs the memory and the time of a second one. `lora` and `unfrozen_layers` are said of both; but with `lora`
+    in `reward` too, the critic goes on with that adapter, in its shape, and shares the policy's frozen weights."""
 
     @property
     def answers(self) -> int:

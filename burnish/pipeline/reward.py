@@ -20,6 +20,7 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.order import draw, resampled, set_apart
 from burnish.errors import ModelError, Problem
+from burnish.models.adapter import Trunk
 from burnish.models.critic import critic_of
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
@@ -33,6 +34,7 @@ from burnish.pipeline.scored import scored
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
+    ADAPTER,
     MODEL,
     drop_checkpoints,
     figures,
@@ -83,9 +85,17 @@ def reward_folder(named: Path) -> Path:
 
 
 def load_reward(
-    folder: Path, dtype: torch.dtype, *, combine: Combine = "mean", spread_coef: float = 1.0
+    folder: Path,
+    dtype: torch.dtype,
+    *,
+    combine: Combine = "mean",
+    spread_coef: float = 1.0,
+    trunk: Trunk | None = None,
 ) -> EnsembleReward:
     """The sealed reward models of a run, each with the normalisation it was given, and how they are taken together.
+
+    `trunk`: where their adapters lie beside them and were trained on its weights, they are adapters on it, which differ
+    from the models themselves by rounding; of a run's own reward stage alone.
 
     Raises ModelError where there is none, DataError where one was changed.
     """
@@ -93,20 +103,22 @@ def load_reward(
         mend = "Give the folder reward/model of a run that burnish reward made."
         raise ModelError(Problem(str(folder), "holds no reward model", mend))
     durable.verify(folder)
-    members = tuple(_load_member(each, dtype) for each in [folder, *sorted(folder.glob(f"{MEMBER}*"))])
+    names = ["", *sorted(each.name for each in folder.glob(f"{MEMBER}*"))]
+    members = tuple(_load_member(folder, each, dtype, trunk) for each in names)
     return EnsembleReward(members, combine, spread_coef)
 
 
-def load_critic(folder: Path, dtype: torch.dtype) -> Trainable:
-    """The first of the sealed reward models of a run, as a value function."""
-    member = load_reward(folder, dtype).members[0]
+def load_critic(folder: Path, dtype: torch.dtype, trunk: Trunk | None = None) -> Trainable:
+    """The first of the sealed reward models of a run, as a value function. `trunk` as for `load_reward`."""
+    durable.verify(folder)
+    member = _load_member(folder, "", dtype, trunk)
     return critic_of(member.module, member.mean, member.std)
 
 
-def load_watcher(folder: Path, dtype: torch.dtype) -> EnsembleReward:
-    """The sealed reward model of a run that policies are not paid by."""
+def load_watcher(folder: Path, dtype: torch.dtype, trunk: Trunk | None = None) -> EnsembleReward:
+    """The sealed reward model of a run that policies are not paid by. `trunk` as for `load_reward`."""
     durable.verify(folder)
-    return EnsembleReward((_load_member(folder / WATCHER, dtype),))
+    return EnsembleReward((_load_member(folder, WATCHER, dtype, trunk),))
 
 
 def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side | None]:
@@ -117,9 +129,12 @@ def _set_apart(train: Side, share: float | None, seed: int) -> tuple[Side, Side 
     return train.part([i for i, its in enumerate(own) if not its]), train.part([i for i, its in enumerate(own) if its])
 
 
-def _load_member(folder: Path, dtype: torch.dtype) -> ModelReward:
+def _load_member(first: Path, name: str, dtype: torch.dtype, trunk: Trunk | None) -> ModelReward:
+    """`name`: of its folder inside the first one's, and of its adapter's inside the stage's; empty: the first."""
+    folder = first / name
     norm: dict[str, float] = json.loads((folder / f"{NORMALISATION}.json").read_bytes())
-    module = load_trainable(folder, dtype=dtype, lm=False, score=True)
+    module = trunk.scoring(first.parent / name / ADAPTER) if trunk else None
+    module = module or load_trainable(folder, dtype=dtype, lm=False, score=True)
     return ModelReward(module.requires_grad_(False), norm["mean"], norm["std"])
 
 

@@ -76,8 +76,8 @@ def _warn_of_warmup(stage: str, settings: Optim | OnPolicy, steps: int) -> None:
 
 
 def with_adapter(module: Trainable, settings: Optim | OnPolicy, seed: int) -> Trainable:
-    """The module, with a new adapter on its frozen backbone where the settings ask for one."""
-    if (lora := settings.lora) is not None:
+    """The module, with a new adapter on its frozen backbone where the settings ask for one and it has none."""
+    if (lora := settings.lora) is not None and not adapted(module.backbone):
         config = LoraConfig(rank=lora.rank, alpha=lora.alpha, dropout=lora.dropout, targets=lora.targets)
         adapt(module, config, seed=draw(seed, "lora"))
     return module

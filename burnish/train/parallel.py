@@ -11,7 +11,6 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -25,7 +24,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from burnish.batches import Batch
 from burnish.errors import ModelError, Problem
 from burnish.models.forward import Layout, Output, Trainable
-from burnish.models.layers import decoder_layers
+from burnish.models.layers import decoder_layers, twin
 from burnish.train import messages
 from burnish.train.feeds import Feed, Work
 
@@ -236,8 +235,7 @@ class Sharded(DataParallel):
             found = "it takes one sequence at a time, and a model in parts has to be passed equally often by all"
             raise ModelError(Problem(type(module.backbone).__name__, found, "Set parallel to ddp."))
         weights = list(super().spread(module).parameters())
-        shared = {id(each): each for each in [*weights, *module.buffers()]}
-        copy = deepcopy(module, shared)  # its own structure, on the same tensors: shards are cut from those
+        copy = twin(module)  # shards are cut from its tensors
         mesh = init_device_mesh(module.device.type, (self.size,))
         precision = MixedPrecisionPolicy(reduce_dtype=torch.float32)
         heads = [head for head in (copy.value, copy.score) if head is not None]  # fp32 beside weights in bfloat16
