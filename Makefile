@@ -12,8 +12,9 @@ DATA ?= Anthropic/hh-rlhf:harmless-base/test.jsonl.gz
 TORCH := 2.13.0
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The tests' own processes share the cores; a run uses them all.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# The tests' own processes share the cores; a run uses them all. In the files' order: by size, as is usual for files, those
+# of few and long tests would come last, and the longest of all would end alone.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "make %-6s %s\n", $$1, $$2 }'
