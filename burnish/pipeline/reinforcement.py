@@ -14,8 +14,9 @@ from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
 from burnish.types import Sampling
 
-PTX_COEF = 1.0
-"""A token of text counts as a token of an answer. InstructGPT's γ is 27.8."""
+PTX_COEF = 0.1
+"""Nearly all of a text was kept, and no less was learned of the reward; at 1 little was (docs/experiments.md, a small
+model, five seeds). InstructGPT's γ is 27.8."""
 
 
 class Watch(Strict):
@@ -71,7 +72,7 @@ class OnPolicy(Kept):
     """A file of texts (`text` in JSONL, or .txt) or of conversations, learned beside the answers so that less is
     forgotten: PPO-ptx."""
     ptx_coef: Annotated[float, Field(gt=0)] | None = None
-    """Weight of their negative log-likelihood, a token's mean. Absent: 1. More forgets less and learns less from the
+    """Weight of their negative log-likelihood, a token's mean. Absent: 0.1. More forgets less and learns less from the
     answers, since clip_norm is of both together: metrics.jsonl has `grad_norm/own`, how long the gradient of the
     answers alone is, beside `grad_norm`. InstructGPT's 27.8 is for hundreds of texts a step."""
     ptx_batch_size: Positive | None = None

@@ -3,9 +3,10 @@ Knows how to tell its micro-batches from the others; knows no method.
 
 The objective becomes that of the method less γ E[log π(text)], text being other documents at every step.
 
-γ is the trade. Both terms are means of a token, so that at 1 a token of text counts as one of the answers. The gradient
-of few texts is mostly chance, grows with γ, and is clipped together with that of the answers, whose share of a step it
-takes away: with two texts a step and InstructGPT's 27.8, which was for batches of hundreds, a fortieth was left
+γ is the trade. Both terms are means of a token, so that at 1 a token of text counts as one of the answers: too much, as
+every token of a text has a gradient, and answers as good as their neighbours have hardly one. The gradient of few texts
+is mostly chance, grows with γ, and is clipped together with that of the answers, whose share of a step it takes away:
+with two texts a step and InstructGPT's 27.8, which was for batches of hundreds, a fortieth was left
 (docs/experiments.md). `grad_norm/own`, of the answers alone, beside `grad_norm`, of both, shows it.
 """
 

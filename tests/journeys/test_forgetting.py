@@ -115,7 +115,7 @@ def test_text_beside_the_answers_keeps_a_policy_nearer_to_its_start(tmp_path: Pa
         alone, beside = folder / f"alone-{seed}", folder / f"beside-{seed}"
         without = figures(folder, alone)
         shutil.copytree(alone, beside, ignore=shutil.ignore_patterns("ppo", "evaluate", "report*"))
-        text = figures(folder, beside, "ppo.ptx_data=learned.txt", "ppo.ptx_coef=0.1")
+        text = figures(folder, beside, "ppo.ptx_data=learned.txt")
         print(seed, *({name: round(each[name], 3) for name in SHOWN} for each in (without, text)), sep="\n")
         assert without["text_nll sft"] == text["text_nll sft"], "both begin at the same model"
         assert text["text_nll ppo"] < without["text_nll ppo"]
