@@ -187,7 +187,7 @@ def _check_lengths(batch: Batch, longest: int) -> None:
     rows = sorted({batch.rows[int(batch.document_S[int(batch.segment_T[token])])] for token in long})
     if rows:
         found = f"longer than {longest} tokens, up to which this model has positions for a document in a batch"
-        raise DataError(*(Problem(row, found, "Set max_length to that, or leave the row out.") for row in rows))
+        raise DataError(*(Problem(row, found, "Leave it out, or make it shorter.") for row in rows))
 
 
 def scalar_head(width: int, *, std: float) -> nn.Linear:

@@ -5,12 +5,14 @@ must beat. Keeps no record beside what it returns.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from burnish.config import resolved
+from burnish.endpoints.server import Address
+from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
 from burnish.pipeline.key import content, put_contents
 from burnish.pipeline.payment import Surroundings, weighed
@@ -67,8 +69,10 @@ def choose(
     model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
 ) -> Chosen:
     """`best_of_n` for a model and rewards as a user names them, of a file of prompts into another file. What was killed
-    goes on where it was. Raises as `named` and `chooser` do."""
+    goes on where it was. Raises as `named` and `chooser` do, and ConfigError for rewards that such answers cannot have.
+    """
     asked, (terms, base) = read_prompts(prompts), named(reward)
+    _require_answers_for(terms, model, n)
     chooses = chooser(terms, base, asked, progress=progress)
     rewards: dict[str, Any] = {"rewards": [resolved(term) for term in terms]}
     put_contents(rewards, OF_REWARDS, base)
@@ -81,10 +85,27 @@ def choose(
 
 def named(reward: Path) -> tuple[RewardTerms, Path]:
     """The rewards that a user means by a path, and the folder that their own paths are relative to: those that a YAML
-    file lists, or a reward model. Raises ConfigError for a file that lists none."""
+    file lists, or a reward model. Raises ConfigError where nothing is there, or for a file that lists none."""
+    if not reward.exists():
+        mend = "Give the run or the folder of a reward model, or a YAML file with rewards."
+        raise ConfigError(Problem(str(reward), "does not exist", mend))
     if reward.is_file():
         return listed(reward), reward.parent
     return (RewardTerm(model=Learned(folder=str(reward_folder(reward)))),), Path()
+
+
+def _require_answers_for(terms: RewardTerms, model: str, n: int) -> None:
+    problems = [
+        Problem(term.label, "answers to one prompt are compared, and there is one", "Raise --n, or set by: grade.")
+        for term in terms
+        if term.judge and term.judge.by == "comparison" and n < 2
+    ] + [
+        Problem(term.label, "counts tokens, and a server gives text alone", "Set unit: words, or another.")
+        for term in terms
+        if term.length and term.length.unit == "tokens" and Address.meant(model)
+    ]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def chooser(
@@ -104,8 +125,7 @@ def best_of_n(
     parts: Parts = Parts(None),
     progress: Progress = Silent(),
 ) -> Chosen:
-    """Answer each prompt n times and choose. What is scored is text: it is what goes out, and a generator may have
-    another tokenizer than the reward model, or say no ids at all."""
+    """Answer each prompt n times and choose."""
 
     def chosen(asked: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
         said = generator.generate([prompt.messages for prompt in asked], sampling, n=n)
@@ -122,7 +142,7 @@ def best_of_n(
 
 
 def _scored(reward: Reward, asked: Sequence[Prompt], said: Sequence[Sequence[Completion]]) -> Iterator[dict[str, Any]]:
-    pairs = [(prompt, replace(each, ids=())) for prompt, row in zip(asked, said, strict=True) for each in row]
+    pairs = [(prompt, each) for prompt, row in zip(asked, said, strict=True) for each in row]
     rated = reward.score([prompt for prompt, _ in pairs], [each for _, each in pairs])
     answers: list[dict[str, Any]] = [
         {

@@ -79,8 +79,8 @@ def weighed(
 ) -> Weighted:
     """The terms as one reward, checked against the prompts that it will be asked about.
 
-    `renderer`: the policy's, whose token ids reward models read. None: answers come as text, and each reward model
-    reads it by its own tokenizer.
+    `renderer`: the policy's, whose token ids reward models read. None: each reward model reads the answers' text by its
+    own tokenizer.
 
     Raises DataError with every problem of the prompts' columns, and what the kinds raise for their files.
     """
@@ -123,7 +123,7 @@ def _learned(
         trunk=trunk,
     )
     ids = renderer or Renderer(Tokenizer.load(folder))
-    return LearnedReward(scorer=scorer, ids=ids, micro_tokens=micro_tokens, name=name)
+    return LearnedReward(scorer=scorer, ids=ids, micro_tokens=micro_tokens, anew=renderer is None, name=name)
 
 
 def _require_same_tokens(folder: Path, renderer: Renderer) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from burnish.config import Document, Keys, load_yaml, override, resolved, validate
+from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import (
     Contradiction,
@@ -61,6 +62,7 @@ def _checked(document: Document, base: Path) -> Recipe:
     recipe = validate(Recipe, document)
     problems = [_located(document, *found) for found in _contradictions(recipe)]
     problems += [_located(document, *found) for found in _missing_files(recipe, base)]
+    problems += [_located(document, *found) for found in _bad_addresses(recipe)]
     if problems:
         raise ConfigError(*problems)
     return recipe
@@ -265,6 +267,21 @@ def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
                 f'"{path}" does not exist under {base}',
                 "Paths are relative to the recipe's folder.",
             )
+
+
+def _bad_addresses(recipe: Recipe) -> Iterator[Contradiction]:
+    """Of models behind a server, before a run folder has the recipe: an address may hold a password."""
+    for setting, keys, path in paths(recipe):
+        if not Address.meant(path):
+            continue
+        place = (".".join(map(str, keys)),)
+        try:
+            named = Address.parse(path).model
+        except ConfigError as error:
+            yield from ((place, each.found, each.mend) for each in error.problems)
+            continue
+        if setting == "collect.model" and named is None:
+            yield place, "the address names no model, and a snapshot says whose answers it holds", "Add #MODEL to it."
 
 
 def _elsewhere(setting: str, name: str) -> bool:

@@ -45,7 +45,8 @@ def opened(model: str, progress: Progress = Silent()) -> ChatGenerator:
 
 
 def answering(name: str, base: Path, dtype: DType, progress: Progress) -> Generator:
-    """The generator of a model as a recipe in the folder `base` names it, or of a server. Raises as `opened` does."""
+    """The generator of a model as a recipe in the folder `base` names it, or of a server. Raises what `resolve`,
+    loading and `ChatEndpoint.open` raise."""
     if Address.meant(name):
         return ChatEndpoint.open(name, progress)
     return speaker(resolve(name, base, progress), dtype)

@@ -24,7 +24,7 @@ from burnish.types import Completion, Prompt, Rated
 
 GIVEN = ("prompts", "completions", "completion_ids")
 """What every function may ask for beside the columns: each prompt's turns, each answer as a list of one turn, and its
-token ids."""
+token ids, of which a server's answers have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ def spread(scores_MB: Tensor) -> Tensor:
 class LearnedReward:
     """A reward model as a `Reward`: answers to one prompt are a tree, so that it reads their prompt once.
 
-    It reads the ids that the policy said, and text anew only where no ids came with it. It reads every answer at an end
+    It reads the ids that the policy said, and text where no ids came with it. It reads every answer at an end
     marker: it never learned what its score says elsewhere, and a policy paid by scores of cut answers learns not to end
     (docs/experiments.md).
     """
@@ -104,6 +104,8 @@ class LearnedReward:
     ids: Ids
     micro_tokens: int
     """Token budget of one forward pass; a tree that is larger passes alone."""
+    anew: bool = False
+    """Read the text, whatever ids came with it: they may be another tokenizer's."""
     name: str = "model"
     """Of its part. Of several members there are further parts: each one's score, `name/1` and so on, and `name/spread`,
     which grows where a policy has come to answers of which they know little."""
@@ -122,8 +124,12 @@ class LearnedReward:
         pairs = zip(prompts, completions, strict=True)
         for row, group in groupby(pairs, key=lambda pair: pair[0].id):
             asked, said = zip(*group, strict=True)
-            branches = [self.ids.closed(each.ids) if each.ids else self.ids.answer(each.text) for each in said]
-            yield Document(row=row, ids=self.ids.prompt(asked[0].messages), branches=branches)
+            yield Document(
+                row=row, ids=self.ids.prompt(asked[0].messages), branches=[self._read(each) for each in said]
+            )
+
+    def _read(self, answer: Completion) -> list[int]:
+        return self.ids.answer(answer.text) if self.anew or not answer.ids else self.ids.closed(answer.ids)
 
 
 def _within(trees: Sequence[Document], budget: int) -> Iterator[list[Document]]:

@@ -38,6 +38,25 @@ def test_a_server_answers_and_the_snapshot_says_so(tmp_path: Path) -> None:
     assert json.loads((place / "snapshot" / "snapshot.json").read_text())["models"] == {name: 12}
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://me:secret@127.0.0.1:1/v1#m", "a password or a query stands in the address"),
+        ("http://127.0.0.1:1/v1", "the address names no model"),
+        ("http://#m", "the address names no host"),
+    ],
+)
+def test_an_address_that_will_not_do_is_said_before_anything_is_written(
+    tmp_path: Path, address: str, said: str
+) -> None:
+    for name in ("prompts.jsonl", "shop.yaml"):
+        (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    with pytest.raises(ConfigError, match=said) as raised:
+        load_recipe(tmp_path / "recipe.yaml", [f"collect.model={address}"])
+    assert "secret" not in raised.value.problems[0].found
+
+
 def test_a_folder_that_is_not_there_is_said_before_anything_is_trained(tmp_path: Path) -> None:
     for name in ("prompts.jsonl", "shop.yaml"):
         (tmp_path / name).write_bytes((SHIPPED / name).read_bytes())

@@ -31,10 +31,9 @@ class Counting:
 
 
 class Tens:
-    """Likes answers near 2, and reads text alone."""
+    """Likes answers near 2."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
-        assert all(each.ids == () for each in completions)
         scores = [-abs(float(each.text) - 2) for each in completions]
         return Rated(scores=scores, parts={"near": scores})
 
@@ -98,6 +97,7 @@ def size(completions, answer, **columns):
 REWARDS = """\
   - {python: {file: mine.py, function: size}, weight: -2}
   - {length: {unit: words, most: 2, slack: 10}}
+  - {length: {unit: tokens, most: 2, slack: 10}, name: tokens}
 """
 
 
@@ -109,7 +109,8 @@ def test_rewards_of_a_file_choose_by_their_weighted_sum(tmp_path: Path, capsys: 
         for answer in row["answers"]:
             parts = answer["parts"]
             assert parts["size"] == len(answer["text"])
-            assert answer["score"] == pytest.approx(-2 * parts["size"] + parts["length"])
+            assert parts["tokens"] <= 0.9, "a byte a token, and an end: four tokens, or three"
+            assert answer["score"] == pytest.approx(-2 * parts["size"] + parts["length"] + parts["tokens"])
         assert row["score"] == max(answer["score"] for answer in row["answers"])
 
 
@@ -132,6 +133,31 @@ def test_rewards_that_cannot_choose_are_said(
     assert code_of(words[:-1]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "best.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("rewards", "options", "said"),
+    [
+        (
+            "  - {judge: {model: ./model, criteria: x, by: comparison}}\n",
+            ["--n", "1"],
+            "compared, and there is one. Raise --n",
+        ),
+        (
+            "  - {length: {unit: tokens, most: 9}}\n",
+            ["http://127.0.0.1:1/v1#m"],
+            "counts tokens, and a server gives text alone",
+        ),
+        ("", ["--reward", "rewards.yml"], "rewards.yml: does not exist. Give the run or the folder"),
+    ],
+)
+def test_what_the_answers_cannot_have_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rewards: str, options: list[str], said: str
+) -> None:
+    words = place(tmp_path, rewards)[:-1]
+    words = [words[0], *options, *words[2:]] if len(options) == 1 else [*words, *options]
+    assert code_of(words) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_parts_that_a_function_scored_otherwise_are_not_taken_up(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,8 @@ def test_a_reward_model_of_another_run_is_one_term_of_a_sum(place: Path) -> None
     ]  # of a model no part is None
     assert rated.parts["rm"] == worst
     assert rated.parts["exact"] == [1.0, 0.0]
+    strange = [replace(each, ids=(1, 2)) for each in said]
+    assert weighed(terms, around(place), PROMPTS, None, 256).score(PROMPTS, strange).parts["rm"] == pytest.approx(worst)
     assert rated.scores == pytest.approx([-2 * worst[0] + 1, -2 * worst[1]])
     assert rated.parts.keys() == {"rm", "rm/1", "rm/2", "rm/spread", "exact"}
 
