@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from socket import SHUT_RDWR, socket
 from typing import Any, cast
+from weakref import WeakSet
 
 import httpx2
 
@@ -76,6 +79,8 @@ class Server:
     client: httpx2.Client
     first_wait: float = FIRST_WAIT
     _closed: threading.Event = field(default_factory=threading.Event)
+    _sockets: WeakSet[socket] = field(default_factory=WeakSet[socket])
+    _noting: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def at(cls, address: Address, *, first_wait: float = FIRST_WAIT, seconds: float | None = None) -> Server:
@@ -98,8 +103,12 @@ class Server:
         return self._asked("POST", path, body)
 
     def close(self) -> None:
-        """Also ends the waits of other threads' requests, which then fail."""
+        """Also ends the waits of other threads' requests, which then fail: a socket that is closed while another thread
+        reads from it leaves that thread to wait for its time to run out, so each is shut down before."""
         self._closed.set()
+        with self._noting:
+            for each in self._sockets:
+                _shut_down(each)
         self.client.close()
 
     def _asked(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -110,7 +119,7 @@ class Server:
                 break
             pause, usual = usual, 2 * usual
             try:
-                response = self.client.request(method, url, json=body)
+                response = self.client.request(method, url, json=body, extensions={"trace": self._connected})
             except httpx2.TimeoutException:
                 found = "no answer in time"
             except httpx2.RequestError as error:
@@ -121,6 +130,20 @@ class Server:
                 found, pause = _said(response), _seconds(response.headers.get("Retry-After"), pause)
         mend = "See that the server runs there and is not overloaded; then run the same command."
         raise MachineError(Problem(url, f"{found}, after {ATTEMPTS} attempts", mend))
+
+    def _connected(self, event: str, about: Mapping[str, Any]) -> None:
+        """Remembers the socket of each connection, or ends it where we were closed while it was being made."""
+        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            made: socket = about["return_value"].get_extra_info("socket")
+            with self._noting:
+                self._sockets.add(made)
+            if self._closed.is_set():
+                _shut_down(made)
+
+
+def _shut_down(connection: socket) -> None:
+    with suppress(OSError):  # the other side was first, or TLS has taken it over
+        connection.shutdown(SHUT_RDWR)
 
 
 def _read(response: httpx2.Response, url: str) -> Mapping[str, Any]:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from email.message import Message as Headers
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
+from loopback import Reply, replying
 from stub import Stub, serving
 
 from burnish.__main__ import code_of
 from burnish.endpoints import server as requests
-from burnish.endpoints.chat import ChatEndpoint
+from burnish.endpoints.chat import AT_ONCE, ChatEndpoint
 from burnish.endpoints.server import KEY, Address, Server
 from burnish.errors import BurnishError, ConfigError, MachineError
 from burnish.types import Message, Sampling, Stop
@@ -143,6 +149,28 @@ def test_one_failure_ends_the_others_waits(endpoint: ChatEndpoint, stub: Stub) -
     stub.failing = [(400, {}), *[(429, {"Retry-After": "60"})] * 99]
     with pytest.raises(ConfigError, match="told to fail, 400"):
         endpoint.generate(asks(*map(str, range(8))), Sampling())
+
+
+def test_one_failure_ends_what_is_on_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the last of those that are asked at once are still being answered when that one is refused."""
+    monkeypatch.delenv(KEY, raising=False)
+    asked, over = count(1), threading.Event()
+
+    def reply(headers: Headers, body: Any) -> Reply:
+        if next(asked) == AT_ONCE:
+            return Reply.of({"error": "told to fail"}, 400)
+        over.wait(60)
+        return Reply.of({})
+
+    with replying(reply) as url:
+        endpoint = ChatEndpoint.open(f"{url}/v1#small")
+        begun = time.monotonic()
+        try:
+            with pytest.raises(ConfigError, match="told to fail"):
+                endpoint.generate(asks(*map(str, range(AT_ONCE))), Sampling())
+            assert time.monotonic() - begun < 30
+        finally:
+            over.set()
 
 
 def test_nobody_there(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
