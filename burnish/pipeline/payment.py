@@ -58,14 +58,15 @@ def paid_by(
 
     Raises as `weighed` does.
     """
-    terms = settings.rewards or (OWN if settings.paid else ())
-    paid = weighed(terms, Surroundings.of(context, trunk), prompts, renderer, settings.micro_tokens)
+    terms, around = settings.rewards or (OWN if settings.paid else ()), Surroundings.of(context, trunk)
+    paid = weighed(terms, around, prompts, renderer, settings.micro_tokens)
     if settings.watch is None:
         return paid
     if not settings.watch.held_out:
         paying = [term for term in terms if term.model and term.weight > 0] if settings.paid else []
         return Sure(paid, tuple((term.label, term.weight) for term in paying))
-    watcher = load_watcher(context.inputs["reward"] / MODEL, pick_dtype(context.recipe.dtype), trunk)
+    assert around.own is not None, "a recipe is refused whose watch has no reward model to go by"
+    watcher = load_watcher(around.own, pick_dtype(around.dtype), trunk)
     seen = LearnedReward(scorer=watcher, ids=renderer, micro_tokens=settings.micro_tokens, name=HELD_OUT)
     return Weighted((*paid.terms, (0.0, seen)))
 
