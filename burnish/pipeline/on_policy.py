@@ -24,7 +24,17 @@ from burnish.pipeline.reward import load_critic
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import MODEL, keep, keep_adapter, learn, metrics_log, rule_of, with_adapter
+from burnish.pipeline.training import (
+    MODEL,
+    beside,
+    keep,
+    keep_adapter,
+    learn,
+    metrics_log,
+    positions,
+    rule_of,
+    with_adapter,
+)
 from burnish.records import durable
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
@@ -138,8 +148,9 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
     no micro-batch holds."""
     if settings.ptx_data is None:
         return feed
-    documents = _beside(context.path(settings.ptx_data), settings, renderer)
-    require_fit(documents, settings.micro_tokens)
+    model = tuned_model(context)
+    found = _texts(context.path(settings.ptx_data), settings, renderer, positions(model))
+    documents = beside(found, settings, model, f"{context.folder.name}.ptx_data")
     corpus = DatasetFeed(
         documents,
         per_step=settings.ptx_batch_size or PTX_BATCH,
@@ -150,10 +161,11 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
     return PretrainingMix(feed, corpus)
 
 
-def _beside(path: Path, settings: OnPolicy, renderer: Renderer) -> list[Document]:
+def _texts(path: Path, settings: OnPolicy, renderer: Renderer, most: int | None) -> list[Document]:
+    """Conversations, or texts in pieces. `most`: what the model has positions for."""
     if not holds_texts(path):
         return [example_document(renderer, each) for each in read_examples(path)]
-    length = settings.ptx_length or min(PIECE, settings.micro_tokens)
+    length = settings.ptx_length or min(PIECE, settings.micro_tokens, most or PIECE)
     return [piece for text in read_texts(path) for piece in text_documents(renderer.tokenizer, text, length)]
 
 

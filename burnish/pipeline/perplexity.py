@@ -16,6 +16,7 @@ from burnish.errors import DataError, Problem
 from burnish.losses.policy import answer_means
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.settings import DType
+from burnish.pipeline.training import positions
 from burnish.train.objectives import predicted
 from burnish.types import Progress, Text
 
@@ -29,7 +30,8 @@ def losses(model: Path, texts: Sequence[Text], dtype: DType, progress: Progress)
     Raises DataError for texts of which no piece has two tokens.
     """
     tokenizer = Tokenizer.load(model)
-    documents = [piece for text in texts for piece in text_documents(tokenizer, text, PIECE)]
+    length = min(PIECE, positions(model) or PIECE)
+    documents = [piece for text in texts for piece in text_documents(tokenizer, text, length)]
     if not documents:
         raise DataError(Problem("evaluate.texts", "no text has two tokens", "Give longer ones."))
     module = load_trainable(model, dtype=pick_dtype(dtype)).eval()

@@ -275,10 +275,15 @@ def drop_checkpoints(folder: Path) -> None:
         shutil.rmtree(found, ignore_errors=True)
 
 
+def positions(model: Path) -> int | None:
+    """How long a row may be for a model's folder; None where nothing says."""
+    return longest_of(shell(read_config(model)).base_model)
+
+
 def within(settings: Learns, model: Path) -> Learns:
     """The settings, whose `max_length` is no more than a model's folder has positions for: what is longer is left out
     and counted, and does not end a training when it comes to it."""
-    most = longest_of(shell(read_config(model)).base_model)
+    most = positions(model)
     return settings if most is None or most >= settings.max_length else settings.model_copy(update={"max_length": most})
 
 
@@ -288,9 +293,28 @@ def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list
     max_length = settings.max_length
     kept = [document for document in documents if document.longest <= max_length]
     if not kept:
-        shortest = min((document.longest for document in documents), default=0)
         found = f"no row fits the {max_length} tokens that max_length and the model's positions allow"
-        mend = f"The shortest of {len(documents)} has {shortest}: raise max_length to that, or take another model."
+        shortest = f"The shortest of {len(documents)} has {_shortest(documents)}"
+        mend = f"{shortest}: raise max_length to that, or take another model."
         raise DataError(Problem(source, found, mend))
     require_fit(kept, settings.micro_tokens)
     return kept
+
+
+def beside(documents: Sequence[Document], settings: OnPolicy, model: Path, source: str) -> list[Document]:
+    """What is learned beside sampled answers: as `fitting`, where nothing but the model's positions is a limit. How many
+    are left out is said at once."""
+    most = positions(model)
+    kept = [document for document in documents if most is None or document.longest <= most]
+    if not kept:
+        found = f"no row fits the {most} tokens that the model has positions for"
+        raise DataError(Problem(source, found, f"The shortest of {len(documents)} has {_shortest(documents)}: cut it."))
+    if len(kept) < len(documents):
+        left = "%s: %d of %d rows are longer than the %d tokens that the model has positions for, and left out"
+        _log.warning(left, source, len(documents) - len(kept), len(documents), most)
+    require_fit(kept, settings.micro_tokens)
+    return kept
+
+
+def _shortest(documents: Sequence[Document]) -> int:
+    return min((document.longest for document in documents), default=0)

@@ -26,9 +26,9 @@ WARMUP = 2
 """Steps before the timed ones; of a peer's, the second is its trial."""
 DROPPED = 1.15
 """A setting whose first step is so many times slower than that of the best one so far is tried no further."""
-PATIENCE, LEAST = 4.0, 20.0
-"""A first step may take so many times what the best setting's took, and so many seconds anyway: bfloat16 takes a
-hundred times as long as fp32 on a processor that has no instructions for it."""
+PATIENCE, LEAST = 2.0, 20.0
+"""A first step may take so many times what the best setting's took, and so many seconds anyway: bfloat16 takes up to a
+hundred times as long as fp32 on a processor that has no instructions for it, and cannot be the best then."""
 
 
 @dataclass(frozen=True, slots=True)
