@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from burnish.options import Answers, Budget, Json, Prompts, Set, Speaks, Warmth, writable
+from burnish.options import Answers, Budget, Column, Json, Prompts, Set, Speaks, Warmth, writable
 from burnish.terminal import converse, emit, progress
 
 CHOOSES = "What chooses: a reward model (its run or folder), or a YAML file with `rewards` as a recipe lists them."
@@ -38,6 +38,7 @@ def chat(
 def sample(
     model: Speaks,
     prompts: Prompts,
+    prompt_column: Column = None,
     n: Answers = 1,
     out: Annotated[Path | None, typer.Option(help="Write the rows here. Without it: to the output.")] = None,
     temperature: Warmth = 1.0,
@@ -54,7 +55,7 @@ def sample(
     from burnish.records.formats import read_prompts
 
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
-    rows = talk.sample(model, read_prompts(prompts), sampling, n, progress(), out)
+    rows = talk.sample(model, read_prompts(prompts, prompt_column), sampling, n, progress(), out)
     if out is None:
         print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
     else:
@@ -66,6 +67,7 @@ def best_of_n(
     prompts: Prompts,
     reward: Annotated[Path, typer.Option(help=CHOOSES)],
     out: Annotated[Path, typer.Option(help="Write the best answers here, as rows that sft learns from.")],
+    prompt_column: Column = None,
     n: Answers = 16,
     temperature: Warmth = 1.0,
     max_new_tokens: Budget = 128,
@@ -77,9 +79,10 @@ def best_of_n(
     writable(out, "best.jsonl")
     from burnish.pipeline.best_of_n import choose
     from burnish.pipeline.talk import drawn
+    from burnish.records.formats import read_prompts
 
     sampling = drawn(temperature, max_new_tokens, overrides or (), seed)
-    found = choose(model, reward, prompts, out, sampling, n, progress())
+    found = choose(model, reward, read_prompts(prompts, prompt_column), out, sampling, n, progress())
     emit(found.as_json() | {"out": str(out)}, f"{found.as_text()}\n{len(found.rows)} rows in {out}", json)
 
 

@@ -19,6 +19,8 @@ Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]
 Prompts = Annotated[Path, typer.Option(help="A JSONL file of prompts.")]
+COLUMN = "Where the prompts stand, if not under a usual name: for example question."
+Column = Annotated[str | None, typer.Option("--prompt-column", help=COLUMN)]
 Answers = Annotated[int, typer.Option("--n", min=1, help="Answers a prompt.")]
 Warmth = Annotated[float, typer.Option(min=0.0, help="0 is greedy.")]
 Budget = Annotated[int, typer.Option(min=1, help="Tokens at which an answer is cut.")]

@@ -21,7 +21,6 @@ from burnish.pipeline.reward import reward_folder
 from burnish.pipeline.reward_terms import Learned, RewardTerm, RewardTerms, listed
 from burnish.pipeline.settings import DType
 from burnish.pipeline.talk import as_asked, opened
-from burnish.records.formats import read_prompts
 from burnish.records.parts import Parts
 from burnish.release.clauses import number
 from burnish.stats.best_of import best_of_each, kl_of_best
@@ -66,12 +65,11 @@ class Chosen:
 
 
 def choose(
-    model: str, reward: Path, prompts: Path, out: Path, sampling: Sampling, n: int, progress: Progress
+    model: str, reward: Path, asked: Sequence[Prompt], out: Path, sampling: Sampling, n: int, progress: Progress
 ) -> Chosen:
-    """`best_of_n` for a model and rewards as a user names them, of a file of prompts into another file. What was killed
-    goes on where it was. Raises as `named` and `chooser` do, and ConfigError for rewards that such answers cannot have.
-    """
-    asked, (terms, base) = read_prompts(prompts), named(reward)
+    """`best_of_n` for a model and rewards as a user names them, into a file. What was killed goes on where it was.
+    Raises as `named` and `chooser` do, and ConfigError for rewards that such answers cannot have."""
+    terms, base = named(reward)
     _require_answers_for(terms, model, n)
     chooses = chooser(terms, base, asked, progress=progress)
     rewards: dict[str, Any] = {"rewards": [resolved(term) for term in terms]}

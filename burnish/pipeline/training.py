@@ -302,8 +302,8 @@ def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list
 
 
 def beside(documents: Sequence[Document], settings: OnPolicy, model: Path, source: str) -> list[Document]:
-    """What is learned beside sampled answers: as `fitting`, where nothing but the model's positions is a limit. How many
-    are left out is said at once."""
+    """What is learned beside sampled answers: as `fitting`, where the model's positions are the one limit. How many are
+    left out is said at once."""
     most = positions(model)
     kept = [document for document in documents if most is None or document.longest <= most]
     if not kept:

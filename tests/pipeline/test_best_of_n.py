@@ -77,14 +77,21 @@ def test_what_is_no_reward_model_is_said(tmp_path: Path, capsys: pytest.CaptureF
 
 
 def place(folder: Path, rewards: str, count: int = 1) -> list[str]:
-    """A model, prompts with a column, and a folder with a list of rewards and a function: what the verb is told."""
+    """A model, prompts with columns of other names, and a list of rewards and a function: what the verb is told."""
     (folder / "kept").mkdir(exist_ok=True)
     write_tiny(folder / "model")
-    rows = [{"prompt": f"hello {k}", "answer": "a|the|of"} for k in range(count)]
+    rows = [{"question": f"hello {k}", "answer": "a|the|of"} for k in range(count)]
     (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "kept" / "mine.py").write_text(FUNCTION)
     (folder / "kept" / "rewards.yaml").write_text(f"rewards:\n{rewards}")
-    told = ["--prompts", folder / "prompts.jsonl", "--reward", folder / "kept" / "rewards.yaml"]
+    told = [
+        "--prompts",
+        folder / "prompts.jsonl",
+        "--prompt-column",
+        "question",
+        "--reward",
+        folder / "kept" / "rewards.yaml",
+    ]
     told += ["--n", 2, "--max-new-tokens", 4, "--out", folder / "best.jsonl", "--json"]
     return ["best-of-n", str(folder / "model"), *map(str, told)]
 
