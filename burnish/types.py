@@ -30,6 +30,8 @@ class Prompt:
     messages: tuple[Message, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
     """Whatever else the row says (language, region, what a right answer states): scorers read it, models never do."""
+    as_text: bool = False
+    """Whether the row gave it as one text: a user's function is given it so, too."""
 
     @property
     def unit(self) -> str:

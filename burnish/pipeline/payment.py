@@ -99,7 +99,8 @@ def weighed(
             return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
             file = resolve(term.python.file, around.base)
-            return FunctionReward(call=load_function(file, term.python.function), file=file, name=name)
+            call, texts = load_function(file, term.python.function), all(prompt.as_text for prompt in prompts)
+            return FunctionReward(call=call, file=file, name=name, texts=texts)
         assert term.rule is not None
         return by_rule(term.kind, term.rule, around.base, name)
 

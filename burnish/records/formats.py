@@ -142,7 +142,8 @@ def _prompt(row: Row, column: str | None) -> Prompt:
     key = column or ("messages" if "messages" in row.value or "prompt" not in row.value else "prompt")
     _require(row, key)
     messages = ends_with_user(row, conversation(row, key), key)
-    return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)))
+    text = isinstance(row.value[key], str)
+    return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)), as_text=text)
 
 
 def rankings_of(row: Row, *, strength: str | None = None) -> list[Ranking]:
@@ -279,7 +280,8 @@ def _answer(row: Row, key: str, prompt: Messages) -> str:
 def _ranked(row: Row, messages: Messages, columns: tuple[str, ...] = _RANKING) -> Prompt:
     given = row.value.get("prompt_id")
     named = str(given) if given is not None else digest_value([message.as_json() for message in messages])[:16]
-    return Prompt(id=named, messages=messages, meta=_meta(row, columns))
+    text = isinstance(row.value.get("prompt"), str)
+    return Prompt(id=named, messages=messages, meta=_meta(row, columns), as_text=text)
 
 
 def _id(row: Row) -> str:

@@ -20,11 +20,12 @@ from typing import Any
 
 from burnish.errors import ConfigError, Problem, nearest
 from burnish.rewards.checked import rated
-from burnish.types import Completion, Prompt, Rated
+from burnish.types import Completion, Message, Prompt, Rated
 
 GIVEN = ("prompts", "completions", "completion_ids")
-"""What every function may ask for beside the columns: each prompt's turns, each answer as a list of one turn, and its
-token ids, of which a server's answers have none."""
+"""What every function may ask for beside the columns: each prompt, each answer, and its token ids, of which a server's
+answers have none. As TRL has it, prompts and answers are texts where the rows' prompts are; otherwise a prompt is its
+turns and an answer a list of one turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +36,14 @@ class FunctionReward:
     file: Path
     name: str
     """Of its part."""
+    texts: bool = False
+    """Whether it is given texts instead of turns."""
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
         """Raises ConfigError for what the function raises, and for anything but one finite number (or None) each."""
         given = _columns(prompts) | {
-            "prompts": [[message.as_json() for message in prompt.messages] for prompt in prompts],
-            "completions": [[{"role": "assistant", "content": each.text}] for each in completions],
+            "prompts": [self._turns(prompt.messages) for prompt in prompts],
+            "completions": [self._turns([Message(role="assistant", content=each.text)]) for each in completions],
             "completion_ids": [list(each.ids) for each in completions],
         }
         wanted = inspect.signature(self.call).parameters.values()
@@ -49,8 +52,13 @@ class FunctionReward:
         try:
             said = self.call(**given)
         except Exception as error:  # a user's code raises what it likes
-            raise ConfigError(Problem(self._line_of(error), f"raised {type(error).__name__}: {error}")) from error
+            given_as = "texts, since the prompts are texts" if self.texts else "lists of turns, since prompts are turns"
+            mend = f"Mind that completions are {given_as}, as TRL gives them."
+            raise ConfigError(Problem(self._line_of(error), f"raised {type(error).__name__}: {error}", mend)) from error
         return rated(self.name, self._numbers(said, prompts))
+
+    def _turns(self, messages: Sequence[Message]) -> str | list[dict[str, str]]:
+        return messages[-1].content if self.texts else [message.as_json() for message in messages]
 
     def _numbers(self, said: Any, prompts: Sequence[Prompt]) -> list[float | None]:
         said = said.tolist() if hasattr(said, "tolist") else said

@@ -288,7 +288,7 @@ def test_rft_and_online_dpo_learn_from_fresh_answers(place: Path) -> None:
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-2)
 
 
-BREVITY = "def brevity(completions, **_):\n    return [-len(said[0]['content']) for said in completions]\n"
+BREVITY = "def brevity(completions, **_):\n    return [-len(said) for said in completions]\n"
 
 
 def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> None:

@@ -58,7 +58,7 @@ from burnish.pipeline.gold.world import gold
 
 
 def worth(prompts, completions, **columns):
-    return [gold(each[0]["content"]) for each in completions]
+    return [gold(each) for each in completions]
 """
 
 

@@ -99,7 +99,7 @@ def place(folder: Path, rewards: str, count: int = 1) -> list[str]:
 FUNCTION = """\
 def size(completions, answer, **columns):
     assert set(answer) == {"a|the|of"}
-    return [float(len(each[0]["content"])) for each in completions]
+    return [float(len(each)) for each in completions]
 """
 REWARDS = """\
   - {python: {file: mine.py, function: size}, weight: -2}

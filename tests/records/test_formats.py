@@ -45,7 +45,7 @@ def test_prompts_of_both_kinds(tmp_path: Path) -> None:
     path = written(tmp_path, {"messages": [system, USER], "meta": {"x": 1}, "y": 2}, {"prompt": "Hi"})
     assert read_prompts(path) == [
         Prompt(id="rows.jsonl:1", messages=(Message(role="system", content="Region: EU."), HI), meta={"x": 1, "y": 2}),
-        Prompt(id="rows.jsonl:2", messages=(HI,)),
+        Prompt(id="rows.jsonl:2", messages=(HI,), as_text=True),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,22 @@ def f(prompts, completions, **columns):
 """
     rated = reward(tmp_path, code).score(PROMPTS, ANSWERS)
     assert (rated.scores, rated.parts) == ([1.0, 0.0], {"f": [1.0, 0.0]})
+
+
+def test_where_prompts_are_texts_so_are_answers(tmp_path: Path) -> None:
+    """As in TRL, where a function that asks for an answer's length gets that of a text, not of a list of one turn."""
+    code = "def f(prompts, completions):\n    return [len(p) + 10 * len(c) for p, c in zip(prompts, completions)]\n"
+    assert replace(reward(tmp_path, code), texts=True).score(PROMPTS, ANSWERS).scores == [14.0, 34.0]
+
+
+def test_an_error_says_in_which_form_answers_are(tmp_path: Path) -> None:
+    asked = reward(
+        tmp_path, "def f(completions):\n    return [float(each[0]['content'] == '1') for each in completions]\n"
+    )
+    where, found, mend = problem(lambda: replace(asked, texts=True).score(PROMPTS, ANSWERS))
+    assert where.endswith("mine.py:2: f")
+    assert "TypeError" in found
+    assert mend == "Mind that completions are texts, since the prompts are texts, as TRL gives them."
 
 
 def test_one_that_names_its_columns_is_given_no_others(tmp_path: Path) -> None:
