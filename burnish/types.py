@@ -68,7 +68,6 @@ class Ranking:
     """1 is best; equal numbers are a tie."""
     judgements: tuple[str, ...] = ()
     """Ids of the judgements that this order was agreed from: the trail from weights back to clicks."""
-    weight: float = 1.0
     strengths: tuple[float, ...] = ()
     """How good each answer was called, on any scale; empty where nobody said, or nobody asked."""
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
+from heapq import heapreplace
 
 from burnish.batches import Document
 from burnish.errors import DataError, Problem
@@ -19,16 +21,16 @@ def best_fit(documents: Sequence[Document], budget: int, spread: int = 1) -> lis
     """
     require_fit(documents, budget)
     bins: list[list[Document]] = []
-    room: list[int] = []
+    room: list[tuple[int, int]] = []  # free tokens of each bin and its index, in order
     for document in sorted(documents, key=lambda d: -d.tokens):
-        fitting = [index for index, free in enumerate(room) if free >= document.tokens]
-        if fitting:
-            index = min(fitting, key=lambda i: room[i])
+        place = bisect_left(room, (document.tokens, -1))
+        if place < len(room):
+            free, index = room.pop(place)
             bins[index].append(document)
-            room[index] -= document.tokens
         else:
+            free, index = budget, len(bins)
             bins.append([document])
-            room.append(budget - document.tokens)
+        insort(room, (free - document.tokens, index))
     return bins if spread == 1 else _spread(documents, budget, -(-len(bins) // spread) * spread, spread)
 
 
@@ -43,9 +45,10 @@ def require_fit(documents: Sequence[Document], budget: int) -> None:
 def _spread(documents: Sequence[Document], budget: int, count: int, more: int) -> list[list[Document]]:
     """At least `count` bins, each document into the emptiest; `more` bins again while one is too full."""
     bins: list[list[Document]] = [[] for _ in range(min(count, len(documents)))]
-    held = [0] * len(bins)
+    held = [(0, index) for index in range(len(bins))]  # tokens of each bin and its index, a heap
     for document in sorted(documents, key=lambda d: -d.tokens):
-        index = held.index(min(held))
+        tokens, index = held[0]
         bins[index].append(document)
-        held[index] += document.tokens
-    return bins if max(held, default=0) <= budget else _spread(documents, budget, count + more, more)
+        heapreplace(held, (tokens + document.tokens, index))
+    fullest = max(held, default=(0, 0))[0]
+    return bins if fullest <= budget else _spread(documents, budget, count + more, more)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 _EXAMPLE = ("messages", "prompt", "completion")
 _PROMPT = ("messages", "prompt")
-_RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements", "weight")
+_RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements")
 _LABELLED = ("prompt", "completion", "label", "prompt_id")
 
 
@@ -224,9 +224,7 @@ def _native(row: Row) -> Ranking:
         raise fault(row, "all completions are the same", "Leave the row out: it prefers nothing.", "completions")
     ranks = tuple(_whole(row, "ranks", number) for number in range(count))
     judgements = tuple(str(judgement) for judgement in _list(row, "judgements")) if "judgements" in row.value else ()
-    return Ranking(
-        prompt=_ranked(row, messages), completions=completions, ranks=ranks, judgements=judgements, weight=_weight(row)
-    )
+    return Ranking(prompt=_ranked(row, messages), completions=completions, ranks=ranks, judgements=judgements)
 
 
 def _check_lists(row: Row) -> int:
@@ -252,13 +250,6 @@ def _whole(row: Row, *keys: str | int) -> int:
         shown = value if type(value) in (int, float) else kind(value)
         raise fault(row, f"a rank is {shown}; whole numbers from 1 (best) are wanted", "", *keys)
     return value
-
-
-def _weight(row: Row) -> float:
-    weight = row.value.get("weight", 1.0)
-    if not _number(weight) or weight < 0:
-        raise fault(row, f'"weight" is {kind(weight)}; a number from 0 up is wanted', "", "weight")
-    return float(weight)
 
 
 def _answer(row: Row, key: str, prompt: Messages) -> str:

@@ -23,6 +23,20 @@ def test_every_document_is_packed_once_and_no_bin_overflows(sizes: list[int], bu
     assert bins == best_fit(documents, budget)
 
 
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(50, 120))
+def test_each_goes_where_least_room_is_left(sizes: list[int], budget: int) -> None:
+    """By definition: the longest first, each into the fullest bin that takes it, the earliest of equal ones."""
+    bins: list[list[int]] = []
+    for size in sorted(sizes, reverse=True):
+        takes = [part for part in bins if sum(part) + size <= budget]
+        if takes:
+            max(takes, key=sum).append(size)
+        else:
+            bins.append([size])
+    documents = [Document(row=str(i), ids=[1] * size) for i, size in enumerate(sizes)]
+    assert [[d.tokens for d in part] for part in best_fit(documents, budget)] == bins
+
+
 def test_a_full_bin_is_preferred() -> None:
     documents = [Document(row=str(size), ids=[1] * size) for size in (6, 5, 4, 3)]
     assert [[d.row for d in part] for part in best_fit(documents, 9)] == [["6", "3"], ["5", "4"]]

@@ -106,7 +106,6 @@ def test_a_ranking_with_all_its_columns(tmp_path: Path) -> None:
         "completions": ["a", "b", "", "a"],
         "ranks": [2, 1, 3, 2],
         "judgements": ["j1", "j2"],
-        "weight": 0.5,
         "meta": {"region": "MX"},
         "id": 5,
     }
@@ -116,7 +115,6 @@ def test_a_ranking_with_all_its_columns(tmp_path: Path) -> None:
             completions=("a", "b", "", "a"),
             ranks=(2, 1, 3, 2),
             judgements=("j1", "j2"),
-            weight=0.5,
         )
     ]
 
