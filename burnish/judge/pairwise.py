@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from burnish.judge.rubric import Rubric
 from burnish.types import Generator, Message, Prompt, Sampling
 
 INSTRUCTION = (
@@ -47,11 +46,6 @@ class Comparison:
     def chance(self) -> float:
         """That a is better: its share of the replies, ties half."""
         return (1 + self.outcome) / 2
-
-
-def compare_by_rule(rubric: Rubric, prompt: Prompt, a: str, b: str) -> Comparison:
-    """The gold rule's preference, asked in both orders. It sees one answer at a time, so the orders agree."""
-    return compare_totals(rubric.grade(prompt, a).total, rubric.grade(prompt, b).total)
 
 
 def compare_totals(a: float, b: float) -> Comparison:

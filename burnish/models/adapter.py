@@ -31,7 +31,7 @@ _SILENT = (
     *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
     "auto_mapping",
 )
-"""Settings of peft that say nothing which the tensors do not. The rest must be as peft has it by default."""
+"""Settings of peft that add nothing to what the tensors show. All others must have peft's defaults."""
 _KIND = "an adapter as peft writes it"
 
 

@@ -22,7 +22,7 @@ def run(context: Context) -> Facts:
             settings,
             _advantages(settings),
             measures_kl=kl is not None,
-            exploits_all=in_loss,
+            learns_without_advantage=in_loss,
             chosen=finished(settings),
         )
     drop_checkpoints(context.folder)

@@ -114,7 +114,7 @@ def _train(context: Context, settings: Kto, train: _Side, evaluated: _Side | Non
             micro_tokens=settings.micro_tokens,
             seed=context.recipe.seed,
             desirable=side.labels,
-            beside=mismatched(side.documents, min(settings.max_length, settings.micro_tokens)),
+            measured=mismatched(side.documents, min(settings.max_length, settings.micro_tokens)),
             spread=world(),
         )
         return referenced(context, found, module, save_every=settings.save_every, label="kto: reference")

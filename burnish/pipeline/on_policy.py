@@ -26,7 +26,7 @@ from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import (
     MODEL,
-    beside,
+    fitting_positions,
     keep,
     keep_adapter,
     learn,
@@ -35,7 +35,6 @@ from burnish.pipeline.training import (
     rule_of,
     with_adapter,
 )
-from burnish.records import durable
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
 from burnish.rollout.engine import Engine
@@ -61,7 +60,7 @@ def improve(
     advantages: Advantages,
     *,
     measures_kl: bool,
-    exploits_all: bool = False,
+    learns_without_advantage: bool = False,
     chosen: Callable[[Group], Group] | None = None,
     around: Callable[[Renderer, Feed], Feed] | None = None,
 ) -> None:
@@ -69,7 +68,7 @@ def improve(
 
     Raises DataError for prompts that no micro-batch, or not the model's context, holds with their answers: now, not
     when they are answered.
-    `measures_kl`: whether a reference is held beside the policy. `exploits_all` and `chosen`: see
+    `measures_kl`: whether a reference is held beside the policy. `learns_without_advantage` and `chosen`: see
     `RolloutFeed`. `around`: what is put around the feed of answers.
     """
     recipe, start = context.recipe, tuned_model(context)
@@ -98,7 +97,7 @@ def improve(
         view=renderer,
         samples=context.folder / SAMPLES,
         config=_rollouts(settings, recipe.seed),
-        exploits_all=exploits_all,
+        learns_without_advantage=learns_without_advantage,
         watched=settings.watch is not None,
         chosen=chosen,
     )
@@ -112,7 +111,7 @@ def improve(
         label=f"{context.folder.name}: training",
     )
     del module, trunk, reward, engine, rollouts
-    gc.collect()  # what stood on the policy's weights, in circles too, would hold them beside those that merging makes
+    gc.collect()  # all that refers to the policy's weights, reference cycles included, before merging copies them
     keep_adapter(policy, context.folder, start, tuned_name(context))
     keep(policy, tokenizer, context.folder)
 
@@ -150,7 +149,7 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
         return feed
     model = tuned_model(context)
     found = _texts(context.path(settings.ptx_data), settings, renderer, positions(model))
-    documents = beside(found, settings, model, f"{context.folder.name}.ptx_data")
+    documents = fitting_positions(found, settings, model, f"{context.folder.name}.ptx_data")
     corpus = DatasetFeed(
         documents,
         per_step=settings.ptx_batch_size or PTX_BATCH,
@@ -198,7 +197,7 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
     led = rows[: _decided(rows, watch).kept + 1] if watch else rows
     first, last = rows[:WINDOW], led[-WINDOW:]
     facts: Facts = {
-        "episodes": len(durable.read_log(context.folder / SAMPLES)),  # dynamic sampling asks more than once
+        "episodes": int(rows[-1]["episode"]),
         "reward_start": _mean(first, "objective/scores"),
         "reward_end": _mean(last, "objective/scores"),
         "eos_share": _mean(last, "val/eos_share"),

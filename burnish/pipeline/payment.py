@@ -52,8 +52,8 @@ class Surroundings:
 def paid_by(
     context: Context, settings: OnPolicy, prompts: Sequence[Prompt], renderer: Renderer, trunk: Trunk | None = None
 ) -> Reward:
-    """What the settings pay for answers to the prompts. Where a model watches, it is a term that pays nothing; where a
-    watch has none, the models that pay say of how much they are sure. `trunk`: what the run's own reward models may
+    """What the settings pay for answers to the prompts. A model that watches is a term that pays nothing; without
+    one, the ensembles that pay also report their mean minus their spread. `trunk`: what the run's own reward models may
     stand on.
 
     Raises as `weighed` does.

@@ -1,5 +1,5 @@
-"""The ppo stage: the tuned model samples answers, the reward model scores them, and PPO moves the policy, held near
-where it began by a KL term in the reward (Ouyang et al. 2022). Policy and value share one trunk."""
+"""The ppo stage: the tuned model samples answers, its rewards score them, and PPO moves the policy, held near where it
+began by a KL term in the reward (Ouyang et al. 2022)."""
 
 from __future__ import annotations
 

@@ -229,11 +229,11 @@ class RewardModel(Ranked):
     layers: Positive | None = None
     """Keep the first so many layers of the tuned model: a smaller reward model. Absent: all."""
     members: Annotated[int, Field(ge=1, le=16)] = 1
-    """So many models from different seeds; ppo and grpo are paid the mean of their scores. Folds measure single
-    models."""
+    """So many models from different seeds; policies are paid the mean of their scores, unless `combine` in `rewards`
+    says otherwise. Folds measure single models."""
     watcher: Share | None = None
-    """Share of the training prompts of which a further model learns, and no other: policies are never paid by it, so
-    that `ppo.watch` and `grpo.watch` can tell by it when the others are over-optimised. Absent: there is none."""
+    """Share of the training prompts that a further model learns from, and no other: policies are never paid by it, so
+    that a stage's `watch` can tell by it when the others are over-optimised. Absent: there is none."""
     bootstrap: bool | None = None
     """Let each member learn from a sample of the prompts, drawn with replacement: they differ more, where data are few.
     Absent: all learn from all."""

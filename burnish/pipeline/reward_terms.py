@@ -1,5 +1,5 @@
-"""What answers are paid by: the settings of `rewards` in ppo and grpo, or in a file of their own, and what they ask of
-files and prompts. Knows kinds of reward; computes none."""
+"""What answers are paid by: the settings of `rewards` in a stage that samples, in evaluate, or in a file of their own,
+and what they ask of files and prompts. Knows kinds of reward; computes none."""
 
 from __future__ import annotations
 

@@ -90,8 +90,8 @@ class Kept(Strict):
     """AdamW's β1 and β2: what is left after a step of the averages of gradients and of their squares. Absent: [0.9,
     0.95]. Its ε is 1e-8."""
     ema: Share | None = None
-    """Keep an average of the weights over the steps: each step back counts so many times the one after it (0.99: the
-    last hundred or so). In fp32."""
+    """Keep an average of the weights over the steps, in fp32. The share is its decay: each older step weighs this much
+    of the next one (0.99: the last hundred or so count)."""
     average_with_start: Share | None = None
     """Share of the weights that training began with in those that are kept: gives back some of what was forgotten."""
     spike: float | None = Field(default=None, gt=1)

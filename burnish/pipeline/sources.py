@@ -97,7 +97,7 @@ def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:
 
 
 def training_prompts(context: Context, settings: OnPolicy) -> list[Prompt]:
-    """What ppo or grpo samples from: its prompts, or the training prompts of the rankings."""
+    """What a stage samples answers to: its prompts, or the training prompts of the rankings."""
     if settings.prompts is not None:
         return read_prompts(context.path(settings.prompts), settings.prompt_column)[: settings.limit]
     return distinct(rankings(context).train)[: settings.limit]

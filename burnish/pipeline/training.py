@@ -141,7 +141,7 @@ def learn(
             shared([context.recipe.model_dump_json(by_alias=True), asdict(lesson), blueprint(module)])
         _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
     if world() > 1:
-        gc.collect()  # a module in parts stands in circles of references: now there is room for a whole one
+        gc.collect()  # a sharded module is part of reference cycles: make room for a whole one
     module.to(where)
 
 
@@ -232,7 +232,7 @@ def rule_of(settings: WatchSettings) -> Rule:
 
 
 def figures(settings: Optim, folder: Path) -> Facts:
-    """How far a stage got, of its metrics: what was evaluated is told of the weights that were kept."""
+    """Steps and losses, from the stage's metrics; the evaluated loss is that of the kept weights."""
     rows = metrics_log(folder).read()
     evaluated = [row["eval/loss"] for row in rows if row.get("eval/loss") is not None]
     facts: Facts = {"steps": len(rows), "loss_first": rows[0]["loss"], "loss_last": rows[-1]["loss"]}
@@ -301,7 +301,7 @@ def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list
     return kept
 
 
-def beside(documents: Sequence[Document], settings: OnPolicy, model: Path, source: str) -> list[Document]:
+def fitting_positions(documents: Sequence[Document], settings: OnPolicy, model: Path, source: str) -> list[Document]:
     """What is learned beside sampled answers: as `fitting`, where the model's positions are the one limit. How many are
     left out is said at once."""
     most = positions(model)

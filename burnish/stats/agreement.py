@@ -71,11 +71,6 @@ def human_ceiling(agreement: Estimate, people: int = 1) -> Estimate:
     return Estimate(value=value, low=low, high=high, n=agreement.n, mde=value - below)
 
 
-def seen_accuracy(clean: float, flip: float) -> float:
-    """What a model that is right with chance `clean` scores against labels flipped with chance `flip`."""
-    return clean * (1 - flip) + (1 - clean) * flip
-
-
 def cohen_kappa(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
     """Agreement of two people beyond chance (Cohen 1960); 1 where both use one and the same label throughout."""
     assert len(a) == len(b) > 0, "nothing to compare"

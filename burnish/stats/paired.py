@@ -26,12 +26,6 @@ def sign_test(positive: int, negative: int) -> float:
     return min(1.0, 2 * float(stats.binom.cdf(min(positive, negative), n, 0.5))) if n else 1.0
 
 
-def mcnemar(a: Sequence[bool], b: Sequence[bool]) -> float:
-    """Exact p for two models' right and wrong on the same cases (McNemar 1947): the sign test of those that differ."""
-    pairs = list(zip(a, b, strict=True))
-    return sign_test(sum(x and not y for x, y in pairs), sum(y and not x for x, y in pairs))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p values that keep the chance of any false finding at the level (Holm 1979), in the given order."""
     adjusted, running = [0.0] * len(p_values), 0.0

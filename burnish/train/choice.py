@@ -19,8 +19,8 @@ from burnish.types import Stop
 class Best:
     """Learn the best answers as if they had been given: rejection sampling, RAFT (Dong et al. 2023, algorithm 1).
 
-    Were a round's answers learned to the end, the policy would be what it was, given that an answer is chosen: with one
-    of n the policy of best-of-n, with a threshold the policy cut off below it (up to answers said twice).
+    Trained to convergence on a round's answers, the policy is the old one conditioned on being chosen: with one of n
+    that of best-of-n, with a threshold the old one cut off below it (up to answers said twice).
     """
 
     per_prompt: int | None = 1

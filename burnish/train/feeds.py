@@ -27,9 +27,9 @@ class Work:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     measured: list[Batch] = field(default_factory=list[Batch])
     """What an objective's `prepare` reads before the step; nothing is learned from it."""
-    beside: int = 0
-    """How many of the batches, the last ones, are learned beside the feed's own: how long the gradient is without them
-    is told (`grad_norm/own`), where they lie on one rank."""
+    appended: int = 0
+    """How many of the batches, the last ones, are learned beside the feed's own. On one rank, `grad_norm/own` is the
+    gradient's norm without them."""
     fillers: list[Batch] = field(default_factory=list[Batch])
     """Learned with weight 0, so that a rank passes the model as often as the others."""
     measured_fillers: list[Batch] = field(default_factory=list[Batch])
@@ -63,13 +63,13 @@ class DatasetFeed:
         ranks: Sequence[Sequence[int]] | None = None,
         strengths: Sequence[Sequence[float]] | None = None,
         desirable: Sequence[Sequence[bool]] | None = None,
-        beside: Sequence[Document] = (),
+        measured: Sequence[Document] = (),
         spread: int = 1,
     ) -> None:
         """`ranks`: for each document the ranks of its answers (1 is best); they become the extra ranks_B.
 
         `strengths`: how good each answer is called, by whose differences pairs are kept apart; extra strength_B.
-        `desirable`: whether its answers are good ones; extra desirable_B. `beside`: for each document one that is
+        `desirable`: whether its answers are good ones; extra desirable_B. `measured`: for each document one that is
         measured at every step that learns it (`Work.measured`). `spread`: micro-batches are as many for each of so many
         ranks, and nearly equal, where there are documents enough.
         """
@@ -79,7 +79,7 @@ class DatasetFeed:
             for name, labels in (("ranks_B", ranks), ("strength_B", strengths), ("desirable_B", desirable))
             if labels is not None
         }
-        self._beside = beside
+        self._measured = measured
         self._per_step = per_step
         self._micro_tokens = micro_tokens
         self._seed = seed
@@ -88,7 +88,7 @@ class DatasetFeed:
     @property
     def rows(self) -> set[str]:
         """Names of the documents."""
-        return {document.row for document in (*self._documents, *self._beside)}
+        return {document.row for document in (*self._documents, *self._measured)}
 
     @property
     def steps_per_pass(self) -> int:
@@ -99,7 +99,7 @@ class DatasetFeed:
         """SHA-256 of the documents and of all that decides in which micro-batches they lie."""
         documents = [
             [d.row, list(d.ids), d.weights, [list(branch) for branch in d.branches], d.branch_weights]
-            for d in (*self._documents, *self._beside)
+            for d in (*self._documents, *self._measured)
         ]
         return digest_value([documents, self._per_step, self._micro_tokens, self._seed, self._spread])
 
@@ -107,7 +107,7 @@ class DatasetFeed:
         rows = rows_of_step(step, len(self._documents), self._per_step, self._seed)
         learned, measured = (
             best_fit([each[row] for row in rows] if each else [], self._micro_tokens, self._spread)
-            for each in (self._documents, self._beside)
+            for each in (self._documents, self._measured)
         )
         return Work([self._batch(part) for part in learned], measured=[pack(part) for part in measured])
 

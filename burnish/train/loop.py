@@ -121,7 +121,7 @@ def _update(
     seen: defaultdict[str, float] = defaultdict(float)
     norms: dict[str, float] = {}
     for number, batch in enumerate(work.batches):
-        if work.beside == len(work.batches) - number:
+        if work.appended == len(work.batches) - number:
             norms["grad_norm/own"] = optimizer.gradient_norm()
         result = objective.loss(module, batch)
         part = total(objective, result, counts)

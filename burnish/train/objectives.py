@@ -1,16 +1,16 @@
 """Objectives: a trainable module and a batch in, named sums out. Knows losses and heads; knows no feed and no loop.
 
 An objective says how many units each of its terms counts in a batch (from masks, before the forward pass) and returns
-sums; the loop adds counts over micro-batches and ranks and divides once. A new method is a class with these three
+sums; the loop adds counts over micro-batches and ranks and divides once. A new method is a class with these
 members. Metrics are (sum, count) pairs under the field's names.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from torch import Tensor
 from burnish.batches import Batch
 from burnish.losses import policy, preference, tokens
 from burnish.models.forward import Output, Trainable
+from burnish.train.parallel import Ranks
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,7 @@ class Loss:
 
 
 class Objective(Protocol):
-    """What is minimised: Σ_name weights[name] · sums[name] / counts[name].
-
-    An objective may also have `prepare(module, batches, ranks)`. The loop calls it before the counts of each step with
-    what the feed had measured (`Work.measured`): for a statistic of the live policy over the whole step and all ranks,
-    taken without gradient.
-    """
+    """What is minimised: Σ_name weights[name] · sums[name] / counts[name]."""
 
     weights: Mapping[str, float]
     dropout: bool
@@ -45,6 +41,15 @@ class Objective(Protocol):
     def counts(self, batch: Batch) -> dict[str, float]: ...
 
     def loss(self, module: Trainable, batch: Batch) -> Loss: ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An objective that needs a statistic of the live policy over the whole step and all ranks, without gradient."""
+
+    def prepare(self, module: Trainable, batches: Sequence[Batch], ranks: Ranks) -> None:
+        """Called before the counts of each step, with what the feed had measured (`Work.measured`)."""
+        ...
 
 
 SftMean = Literal["token", "sequence", "sum"]

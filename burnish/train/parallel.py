@@ -284,7 +284,7 @@ class _Dealt:
             work = self._feed.next(step) if self._feed else work
         learned, measured = (self._deal(self._ranks.alike(part)) for part in (work.batches, work.measured))
         shares = {"measured": measured[0], "measured_fillers": measured[1]}
-        return replace(work, batches=learned[0], fillers=learned[1], beside=0, **shares)
+        return replace(work, batches=learned[0], fillers=learned[1], appended=0, **shares)
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state() if self._feed else ({}, {})

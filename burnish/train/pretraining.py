@@ -44,7 +44,7 @@ class PretrainingMix:
         if not self._marked:
             return replace(work, batches=[*work.batches, *text])
         text = [batch.with_extra(**{MARK: torch.ones(len(batch.rows))}) for batch in text]
-        return replace(work, batches=[*work.batches, *text], beside=len(text))
+        return replace(work, batches=[*work.batches, *text], appended=len(text))
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return self._feed.state()  # the corpus' place is a function of the step

@@ -54,12 +54,12 @@ class RolloutFeed:
         view: TextView,
         samples: Path,
         config: RolloutConfig,
-        exploits_all: bool = False,
+        learns_without_advantage: bool = False,
         watched: bool = False,
         chosen: Callable[[Group], Group] | None = None,
     ) -> None:
-        """Without a `reference` no KL is measured. `exploits_all`: whether the objective learns something, a KL, of
-        answers without an advantage too. `watched`: measure the KL of whole distributions too, for a
+        """Without a `reference` no KL is measured. `learns_without_advantage`: whether answers without an advantage
+        teach the objective something too, such as a KL. `watched`: measure the KL of whole distributions too, for a
         `burnish.train.watch.Watch`. `chosen`: which of a prompt's answers are learned, if any; absent: all."""
         self._module = module
         module.measures_entropy = True
@@ -68,7 +68,7 @@ class RolloutFeed:
         self._advantages = advantages
         self._samples = samples
         self._config = config
-        self._exploits_all = exploits_all
+        self._learns_without_advantage = learns_without_advantage
         self._watched = watched
         self._chosen = chosen
         self._temperature = config.sampling.temperature if advantages.compares else 1.0
@@ -162,7 +162,7 @@ class RolloutFeed:
         return self._config.attempts > 1 and self._advantages.vanish(group.rewards)
 
     def _learns(self, group: Group) -> bool:
-        return self._exploits_all or not self._advantages.vanish(group.scores)
+        return self._learns_without_advantage or not self._advantages.vanish(group.scores)
 
     @torch.no_grad()
     def _measured(self, documents: Sequence[Document], groups: dict[str, Group]) -> Batch:

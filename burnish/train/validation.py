@@ -16,7 +16,7 @@ from torch import Tensor
 from burnish.models.forward import Trainable
 from burnish.train.averages import Averages, copied
 from burnish.train.feeds import Work
-from burnish.train.objectives import Objective, added, total
+from burnish.train.objectives import Objective, Prepares, added, total
 from burnish.train.parallel import Ranks
 
 
@@ -88,12 +88,11 @@ class Validation:
 
 def prepare(module: Trainable, objective: Objective, work: Work, ranks: Ranks) -> None:
     """Have an objective that asks for it measure what lies beside a step, before the step's counts."""
-    asked = getattr(objective, "prepare", None)
-    if asked is not None:
+    if isinstance(objective, Prepares):
         with torch.no_grad():
             for batch in work.measured_fillers:  # before the measure, at the end of which ranks wait for each other
                 module(batch)
-        asked(module, work.measured, ranks)
+        objective.prepare(module, work.measured, ranks)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from burnish.judge.pairwise import Comparison, Reply, compare_by_model, compare_by_rule, parse, question
+from burnish.judge.pairwise import Comparison, Reply, compare_by_model, compare_totals, parse, question
 from burnish.types import Completion, Message, Sampling, Stop
 
 from .answers import prompt
@@ -91,8 +91,10 @@ def test_answers_cannot_leave_their_frame():
 def test_the_rule_agrees_with_itself_in_both_orders(rubric, answered):
     texts = [answer for _, answer in answered]
     for (asked, own), other in zip(answered[:80], texts[1:81], strict=True):
-        there, back = compare_by_rule(rubric, asked, own, other), compare_by_rule(rubric, asked, other, own)
+        first, second = (rubric.grade(asked, answer).total for answer in (own, other))
+        there, back = compare_totals(first, second), compare_totals(second, first)
         assert there.consistent
         assert there.outcome == -back.outcome
-    assert compare_by_rule(rubric, ASKED, GOOD, WRONG).outcome == 1
-    assert compare_by_rule(rubric, ASKED, GOOD, GOOD).outcome == 0
+    good, wrong = (rubric.grade(ASKED, answer).total for answer in (GOOD, WRONG))
+    assert compare_totals(good, wrong).outcome == 1
+    assert compare_totals(good, good).outcome == 0

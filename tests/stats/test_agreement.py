@@ -8,7 +8,6 @@ from burnish.stats.agreement import (
     human_ceiling,
     majority_flip_rate,
     pairwise_agreement,
-    seen_accuracy,
     undisputed,
 )
 from burnish.types import Estimate
@@ -38,11 +37,6 @@ def test_majority_of_three_by_hand():
     # Two people: both wrong, or split and a coin: 0.04 + 0.32 / 2 = e again.
     assert majority_flip_rate(0.2, 2) == pytest.approx(0.2)
     assert majority_flip_rate(0.2, 1) == pytest.approx(0.2)
-
-
-def test_accuracy_seen_through_flips():
-    assert seen_accuracy(0.9, 0.16) == pytest.approx(0.772)
-    assert seen_accuracy(0.8, 0.16) == pytest.approx(0.704)
 
 
 def test_counting_leaves_ties_out():

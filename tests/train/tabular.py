@@ -129,7 +129,7 @@ def feed(
     reward: Reward,
     reference: Tensor | None,
     prompts: int = 1,
-    exploits_all: bool = False,
+    learns_without_advantage: bool = False,
     watched: bool = False,
     chosen: Callable[[Group], Group] | None = None,
     **changes: object,
@@ -155,7 +155,7 @@ def feed(
         view=Digits(),
         samples=folder / "samples.jsonl",
         config=RolloutConfig(**(settings | changes)),
-        exploits_all=exploits_all,
+        learns_without_advantage=learns_without_advantage,
         watched=watched,
         chosen=chosen,
     )

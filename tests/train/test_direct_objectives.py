@@ -329,7 +329,7 @@ def unpaired(micro_tokens: int) -> DatasetFeed:
         micro_tokens=micro_tokens,
         seed=3,
         desirable=DESIRABLE,
-        beside=mismatched(UNPAIRED),
+        measured=mismatched(UNPAIRED),
     )
 
 

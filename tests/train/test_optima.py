@@ -46,7 +46,7 @@ lengths = pytest.mark.parametrize("length", [1, 2])
 
 
 def trained(
-    folder: Path, length: int, objective: Objective, advantages: Advantages, *, exploits_all: bool = False
+    folder: Path, length: int, objective: Objective, advantages: Advantages, *, learns_without_advantage: bool = False
 ) -> Table:
     """A table that began as the reference, after training."""
     table = Table(REFERENCES[length])
@@ -58,7 +58,7 @@ def trained(
         reward=Payout(PAID[length]),
         reference=REFERENCES[length],
         samples_per_prompt=200,
-        exploits_all=exploits_all,
+        learns_without_advantage=learns_without_advantage,
     )
     optimizer = Optimizer(table, OptimConfig(lr=0.05, steps=STEPS, schedule="linear"))
     fit(table, made, objective, optimizer, FitConfig(steps=STEPS, seed=0))
@@ -134,7 +134,9 @@ def test_with_the_kl_in_the_loss_every_state_settles_by_itself(
 ) -> None:
     kl = KlInLoss(estimator=estimator, coef=BETA)
     objective = PolicyGradient(variant, budget=2, kl=kl)
-    found = trained(tmp_path, length, objective, PerAnswer(baseline="mean"), exploits_all=True).probabilities()
+    found = trained(
+        tmp_path, length, objective, PerAnswer(baseline="mean"), learns_without_advantage=True
+    ).probabilities()
     if length == 1:
         scores = torch.tensor(list(PAID[1].values()))
         assert found[-1].tolist() == pytest.approx(settled(BANDIT[-1], scores).tolist(), abs=0.01)
@@ -174,7 +176,7 @@ def expected_step(
             reward=Payout(SCORES),
             reference=NEAR,
             samples_per_prompt=size,
-            exploits_all=True,
+            learns_without_advantage=True,
         )
         gradient = one_step(table, objective, made.next(0).batches).gradient
         total += gradient[: SMALL.numel()] * float(torch.tensor([likely[each] for each in group]).prod())

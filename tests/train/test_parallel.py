@@ -60,5 +60,5 @@ def test_what_is_dealt_is_no_longer_in_order_and_says_of_no_batch_that_it_is_tex
     )
     feed = PretrainingMix(answers, text)
     whole, own = feed.next(0), Pretended().feed(feed).next(0)
-    assert (len(whole.batches), whole.beside) == (4, 2)
-    assert (sorted(batch.tokens for batch in own.batches), own.beside) == ([5, 8], 0)
+    assert (len(whole.batches), whole.appended) == (4, 2)
+    assert (sorted(batch.tokens for batch in own.batches), own.appended) == ([5, 8], 0)

@@ -166,7 +166,7 @@ CORPUS = [Document(row=f"t{n}", ids=[2, token], weights=[0, 1]) for n, token in 
 def mixed(table: Table, folder: Path, score: float) -> PretrainingMix:
     sampler = Scripted(said(table, (0,), (1,)))
     paid = Payout({(0,): score, (1,): 0.0})
-    made = feed(table, folder, PerAnswer(), sampler=sampler, reward=paid, reference=None, exploits_all=True)
+    made = feed(table, folder, PerAnswer(), sampler=sampler, reward=paid, reference=None, learns_without_advantage=True)
     return PretrainingMix(made, DatasetFeed(CORPUS, per_step=4, micro_tokens=4, seed=0))
 
 

@@ -132,7 +132,14 @@ def test_groups_without_an_advantage_are_counted_and_not_passed(tmp_path: Path) 
     assert work.metrics["val/groups_without_advantage"] == 1
     assert work.metrics["objective/scores"] == pytest.approx((0 + 2 + 1 + 1) / 4)
     everything = feed(
-        table, tmp_path, PerAnswer(), sampler=sampler, reward=BANDIT, reference=REFERENCE, prompts=2, exploits_all=True
+        table,
+        tmp_path,
+        PerAnswer(),
+        sampler=sampler,
+        reward=BANDIT,
+        reference=REFERENCE,
+        prompts=2,
+        learns_without_advantage=True,
     )
     assert everything.next(0).batches[0].last_B.numel() == 4  # a KL in the loss has something to learn of them
 

@@ -132,7 +132,7 @@ def learn(job: Job, told: Turns) -> None:
             view=Renderer(tokenizer),
             samples=Path(scratch) / "samples.jsonl",
             config=_config(job),
-            exploits_all=not ppo,
+            learns_without_advantage=not ppo,
         )
         optimizer = Optimizer(module, OptimConfig(lr=LR, steps=job.steps, schedule="constant"))
         told.ready()
