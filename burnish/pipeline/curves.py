@@ -170,7 +170,7 @@ _PICTURES = {
             "val/groups_without_advantage",
             "Prompts without a lesson",
             "prompts",
-            "Prompts whose answers all had the same score: nothing is learned from comparing them.",
+            "Prompts whose answers are all as good, or all but one cut: there is nothing to learn by comparing them.",
         ),
         _CLIPPED,
     ),

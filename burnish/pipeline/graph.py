@@ -59,7 +59,7 @@ GRAPH: Graph = (
     ),
     Stage(
         name="online_dpo",
-        version=3,
+        version=4,
         needs=("sft", "collect", "reward"),
         makes="model",
         run=computed("burnish.pipeline.online_dpo"),

@@ -19,7 +19,13 @@ from burnish.records.adapters import BASE, is_adapter, place_of_base
 from burnish.records.durable import digest_file, digest_value
 
 IMMATERIAL = {"save_every", "spike", "store"}
-MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1"}
+MEANINGS = {
+    "weight_decay": "matrices",
+    "ptx_data": "ptx_coef 0.1",
+    "stop": "rewards read ids",
+    "mask_truncated": "no penalty",
+    "kl": "not divided by a spread",
+}
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
 

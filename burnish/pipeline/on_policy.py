@@ -176,7 +176,7 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
         minibatches=settings.minibatches,
         micro_tokens=settings.micro_tokens,
         sampling=settings.sampling,
-        missing_eos_penalty=settings.missing_eos_penalty if settings.paid else 0.0,
+        missing_eos_penalty=settings.missing_eos_penalty if settings.paid and not settings.masks else 0.0,
         overlong_tokens=settings.overlong_tokens or 0,
         attempts=settings.attempts,
         seed=seed,

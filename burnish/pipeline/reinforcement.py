@@ -109,6 +109,11 @@ class OnPolicy(Kept):
         return Sampling(**{name: value for name, value in self if name in known and value is not None})
 
     @property
+    def masks(self) -> bool:
+        """Whether answers that the budget cut are left out of what is learned, so that no penalty teaches anything."""
+        return False
+
+    @property
     def steps_per_iteration(self) -> int:
         return self.epochs * self.minibatches
 
@@ -165,7 +170,11 @@ class Reinforced(OnPolicy):
     }
     mask_truncated: bool | None = None
     """true: answers that the budget cut are as if they had not been said: not learned from, compared with no other, and
-    in no mean. (TRL's mask_truncated_completions leaves them in the others' baseline.) Absent: false."""
+    not penalised. (TRL's mask_truncated_completions leaves them in the others' baseline.) Absent: false."""
+
+    @property
+    def masks(self) -> bool:
+        return bool(self.mask_truncated)
 
     @property
     def compared(self) -> bool:
@@ -228,8 +237,8 @@ class Kl(Strict):
     In the reward (k1), the optimum is ref·exp(r/coef)/Z, answer by answer. In the loss, each token's distribution is
     pulled to ref·exp(Q/coef) by k2 and to coef·ref/(c - Q) by k3, where Q is the score to be expected after it and c
     makes the sum 1: both look one token ahead. That needs one optimiser step an iteration: at further ones the answers
-    are an older policy's, and the KL in the loss has no ratio that makes up for it. Where advantages are divided by
-    their spread (`scale_rewards: group`), coef counts in units of that spread.
+    are an older policy's, and the KL in the loss has no ratio that makes up for it. Where scores are divided by their
+    spread (`scale_rewards: group`), coef counts in units of that spread; the KL itself is not divided.
     """
 
     place: Literal["reward", "loss"] = Field(default="reward", alias="in")

@@ -155,7 +155,7 @@ _CLAUSES = {
     "online_dpo": (
         "loss {loss}, beta {beta:number}",
         "{episodes:count} sampled answers",
-        "{groups_without_order:some} prompts whose answers all had the same score",
+        "{groups_without_order:some} prompts taught nothing, their answers being all as good",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
         "reward {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",
@@ -172,7 +172,7 @@ _CLAUSES = {
         "loss {loss}",
         "answers paid by {paid_by}",
         "{episodes:count} sampled answers",
-        "{groups_without_advantage:some} prompts whose answers all had the same score",
+        "{groups_without_advantage:some} prompts taught nothing, their answers being all as good, or cut",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
         "reward {reward_start:number} → {reward_end:number}",
         "{eos_share:percent} of the answers ended by the model itself",

@@ -15,7 +15,7 @@ from torch import Tensor
 from burnish.batches import Batch, Document, pack
 from burnish.models.forward import Trainable
 from burnish.rewards.combination import SPREAD
-from burnish.types import Completion, Message, Prompt, Rated
+from burnish.types import Completion, Message, Prompt, Rated, Stop
 
 Combine = Literal["mean", "worst", "mean_less_spread"]
 
@@ -38,7 +38,7 @@ class Ids(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelReward:
-    """Scores shifted and scaled to mean 0 and standard deviation 1 on answers of the model it judges."""
+    """Scores shifted and scaled to mean 0 and standard deviation 1 on answers that it was normalised on."""
 
     module: Trainable
     mean: float = 0.0
@@ -95,9 +95,9 @@ def spread(scores_MB: Tensor) -> Tensor:
 class LearnedReward:
     """A reward model as a `Reward`: answers to one prompt are a tree, so that it reads their prompt once.
 
-    It reads the ids that the policy said, and text where no ids came with it. It reads every answer at an end
-    marker: it never learned what its score says elsewhere, and a policy paid by scores of cut answers learns not to end
-    (docs/experiments.md).
+    It reads the ids that the policy said, and text where no ids came with it or a stop string cut it. It reads every
+    answer at an end marker: it never learned what its score says elsewhere, and a policy paid by scores of cut answers
+    learns not to end (docs/experiments.md).
     """
 
     scorer: EnsembleReward
@@ -129,7 +129,9 @@ class LearnedReward:
             )
 
     def _read(self, answer: Completion) -> list[int]:
-        return self.ids.answer(answer.text) if self.anew or not answer.ids else self.ids.closed(answer.ids)
+        if self.anew or not answer.ids or answer.stop is Stop.STRING:  # that string may begin within a token
+            return self.ids.answer(answer.text)
+        return self.ids.closed(answer.ids)
 
 
 def _within(trees: Sequence[Document], budget: int) -> Iterator[list[Document]]:

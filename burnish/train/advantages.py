@@ -120,7 +120,9 @@ class PerToken:
 class PerAnswer:
     """The same for all tokens of an answer: its score (less β Σ k1, with a KL in the reward), compared with others.
 
-    Where a group's scores are compared and all the same, every advantage is exactly 0.
+    Where a group's scores are compared and all the same, every advantage is exactly 0. Standardised is the score alone:
+    divided by the spread of score and KL together, where scores are alike the KL would be learned at full strength,
+    whatever β is.
     """
 
     kl: KlInReward | None = None
@@ -137,20 +139,31 @@ class PerAnswer:
         return self.kl is None and self.baseline != "none" and len(scores) > 1 and len(set(scores)) == 1
 
     def _of(self, batch: Batch) -> Tensor:
-        paid_B, group_B = batch.extra["scores_B"], batch.prompt_B
-        if self.kl:
-            paid_B = paid_B - self.kl.coef * answer_sums(batch.extra["kl_N"], batch.answer_N, paid_B.numel())
+        scores_B, penalty_B, group_B = batch.extra["scores_B"], self._penalty(batch), batch.prompt_B
+        paid_B = scores_B - penalty_B
         match self.baseline:
             case "none":
                 return paid_B
             case "leave_one_out":
-                found_B = returns.leave_one_out(paid_B, group_B)
+                return _zero_where_alike(returns.leave_one_out(paid_B, group_B), paid_B, group_B)
             case "mean":
-                found_B = returns.centred(paid_B, group_B)
+                return _zero_where_alike(returns.centred(paid_B, group_B), paid_B, group_B)
             case "standardised":
-                found_B = returns.standardised(paid_B, group_B, self.eps)
-        lone_B = torch.bincount(group_B)[group_B] == 1
-        return torch.where(returns.alike(paid_B, group_B) & ~lone_B, torch.zeros_like(found_B), found_B)
+                found_B = returns.standardised(scores_B, group_B, self.eps)
+                return _zero_where_alike(found_B, scores_B, group_B) - returns.centred(penalty_B, group_B)
+
+    def _penalty(self, batch: Batch) -> Tensor:
+        """β Σ k1 of each answer. Shape B."""
+        scores_B = batch.extra["scores_B"]
+        if self.kl is None:
+            return torch.zeros_like(scores_B)
+        return self.kl.coef * answer_sums(batch.extra["kl_N"], batch.answer_N, scores_B.numel())
+
+
+def _zero_where_alike(found_B: Tensor, values_B: Tensor, group_B: Tensor) -> Tensor:
+    """What was found, without the rounding that is left where all values of a group are the same."""
+    lone_B = torch.bincount(group_B)[group_B] == 1
+    return torch.where(returns.alike(values_B, group_B) & ~lone_B, torch.zeros_like(found_B), found_B)
 
 
 def _split(values_N: Tensor, batches: Iterable[Batch]) -> list[Tensor]:

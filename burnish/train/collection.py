@@ -170,7 +170,7 @@ class Collector:
         sampled_at = time.perf_counter()
         answers = [[self._completion(each) for each in group] for group in said]
         prompts = [each.prompt for each, group in zip(asked, answers, strict=True) for _ in group]
-        rated = self._reward.score(prompts, [_delivered(each) for group in answers for each in group])
+        rated = self._reward.score(prompts, [self._delivered(each) for group in answers for each in group])
         self.seconds["rollout"] += sampled_at - began
         self.seconds["reward"] += time.perf_counter() - sampled_at
         return list(self._rated(asked, answers, rated))
@@ -203,6 +203,15 @@ class Collector:
             version=self._sampler.version,
         )
 
+    def _delivered(self, answer: Completion) -> Completion:
+        """As rewards read it: if a stop string ended the answer, without the tokens from that string's first on."""
+        if answer.stop is not Stop.STRING:
+            return answer
+        count = len(answer.ids)
+        while count and not answer.text.startswith(self._view.parse(answer.ids[:count])[0]):
+            count -= 1
+        return replace(answer, ids=answer.ids[:count], logprobs=answer.logprobs[:count])
+
     def _rated(
         self, asked: Sequence[RolloutPrompt], answers: Sequence[list[Completion]], rated: Rated
     ) -> Iterator[Group]:
@@ -225,11 +234,6 @@ class Collector:
             length = torch.tensor([len(answer.ids)])
             found -= float(returns.overlong(length, config.sampling.max_new_tokens, config.overlong_tokens))
         return found
-
-
-def _delivered(answer: Completion) -> Completion:
-    """As rewards read it: of an answer that a stop string ended, its text, which its ids do not end with."""
-    return replace(answer, ids=()) if answer.stop is Stop.STRING else answer
 
 
 def _rounds(names: Sequence[str]) -> list[list[int]]:

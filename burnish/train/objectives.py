@@ -222,6 +222,9 @@ def moved(logprobs_N: Tensor, old_N: Tensor, clipped_N: Tensor, batch: Batch) ->
     """How far the policy is from the one that answered, which tokens the clip leaves without gradient, and how open
     the policy is, under TRL's names; and how far the trainer's old log-probs are from the sampler's. Shapes N.
 
+    Means of these are over the tokens that are learned; the loss of a group method also counts, with advantage 0, those
+    of prompts that taught nothing.
+
     A distribution's entropy costs as much as the LM head. -ρ log π has it as its expectation, prefixes as they are;
     where the feed measured the old policy's, only how the two differ is left to the draw: at ratio 1 nothing is.
     """

@@ -136,7 +136,8 @@ class PolicyGradient:
                 return policy.clipped_weight(logprobs_N, old_N, advantages_N, high)
 
     def _clipped(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
-        """Where the clip costs a token its gradient. Bool, shape N."""
+        """Where the clip costs a token its gradient; of CISPO, which costs none its gradient, what would be clipped, as
+        TRL counts it. Bool, shape N."""
         if self._variant == "gspo":
             logprobs_N, old_N = (policy.answer_means(each_N, batch.answer_N) for each_N in (logprobs_N, old_N))
         return policy.is_clipped(logprobs_N, old_N, batch.extra["advantages_N"], *self._clip)

@@ -120,7 +120,7 @@ class RolloutFeed:
         if self._chosen:
             taken = [chosen for chosen in map(self._chosen, taken) if chosen.answers]
         self._hold(taken)
-        beside = self._left_out(found) if self._watched else []
+        beside = self._left_out(found) if self._watched or self._measures_all else []
         write_samples(self._samples, iteration, found)
         self._written += sum(len(group.answers) for group in found)
         seconds = {**self._collector.seconds, "measure": time.perf_counter() - began}
@@ -144,8 +144,13 @@ class RolloutFeed:
         credited = iter(self._advantages.of([batch for batches in self._held for batch in batches]))
         self._held = [[next(credited) for _ in batches] for batches in self._held]
 
+    @property
+    def _measures_all(self) -> bool:
+        """Whether the KL of answers that nothing is learned from costs no more than the reference's reading of them."""
+        return self._reference is not None and not self._advantages.compares
+
     def _left_out(self, found: Sequence[Group]) -> list[Batch]:
-        """What was measured of answers that no minibatch holds. A watch reads how far the policy is from all that it
+        """What was measured of answers that no minibatch holds. How far the policy has moved is a mean over all that it
         says: where every answer is as good as the next, nothing is learned, and the policy may be far gone."""
         held = {row for batches in self._held for batch in batches for row in batch.rows}
         groups = {group.row: group for group in found if group.row not in held}
@@ -227,6 +232,7 @@ class RolloutFeed:
         if self._chosen:
             chosen = [score for group in taken for score in group.scores]
             metrics |= {"val/chosen": len(chosen), **({"objective/chosen_scores": _mean(chosen)} if chosen else {})}
+            score = _mean(chosen) if chosen else score
         for name in {name: None for group in found for name in group.parts}:  # in their order
             said = [part for group in found for part in group.parts.get(name, ()) if part is not None]
             if said:
@@ -234,7 +240,7 @@ class RolloutFeed:
         return metrics | self._measured_metrics(score, beside)
 
     def _measured_metrics(self, score: float, beside: Sequence[Batch]) -> dict[str, float]:
-        """Those of what was measured in the batches."""
+        """Those of what was measured in the batches. `score`: the mean of the answers that are learned."""
         batches = [*(batch for part in self._held for batch in part), *beside]
         found = {
             name: torch.cat(parts)

@@ -153,6 +153,16 @@ def test_scores_become_ranks_prompt_by_prompt(tmp_path: Path) -> None:
     assert work.metrics["objective/kl"] == pytest.approx(0.0, abs=1e-6)
 
 
+def test_the_kl_is_of_prompts_without_an_order_too(tmp_path: Path) -> None:
+    """All say 1 to the second prompt, which teaches nothing: log(0.3/0.25) nats away, as each of the first's."""
+    table = Table(torch.tensor([[0.4, 0.3, 0.2, 0.1]]).repeat(5, 1))
+    sampler = Scripted(said(table, (0,), (3,)), said(table, (1,), (1,)))
+    uniform = torch.full((5, 4), 0.25)
+    metrics = feed(table, tmp_path, Order(), sampler=sampler, reward=PAID, reference=uniform, prompts=2).next(0).metrics
+    assert metrics["val/groups_without_advantage"] == 1
+    assert metrics["objective/kl"] == pytest.approx(math.log(0.4 * 0.1 * 0.3 * 0.3 * 4**4) / 4)
+
+
 def test_answers_sampled_hotter_are_learned_as_they_are(tmp_path: Path) -> None:
     """At temperature 1; how far they are from the reference is not measured then."""
     table = Table(BANDIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from burnish.data.order import draw
 from burnish.models.load import load_trainable
 from burnish.models.tiny import write_tiny
 from burnish.rollout.engine import Engine
-from burnish.train.advantages import PerAnswer
+from burnish.train.advantages import KlInReward, PerAnswer
 from burnish.train.choice import Finished
 from burnish.train.collection import RolloutConfig, RolloutPrompt
 from burnish.train.policy_gradient import PolicyGradient
@@ -99,7 +100,8 @@ class Read:
 
 
 def test_an_answer_that_a_stop_string_ended_is_learned_as_said_and_paid_as_delivered(tmp_path: Path) -> None:
-    """Three tokens are said; what stands before the stop string, two, is paid. No penalty: it ended by itself."""
+    """Three tokens are said; what stands before the stop string, two, is paid, as text and as ids, which a rule that
+    counts tokens reads. No penalty: it ended by itself."""
     table, reward = Table(REFERENCE), Read()
     whole, stopped = said(table, (1, 2), (2, 0, 3))
     sampler = Scripted([whole, Said(stopped.ids, stopped.logprobs, Stop.STRING)])
@@ -107,12 +109,29 @@ def test_an_answer_that_a_stop_string_ended_is_learned_as_said_and_paid_as_deliv
     work = feed(
         table, tmp_path, PerAnswer(baseline="none"), sampler=sampler, reward=reward, reference=None, **given
     ).next(0)
-    assert [(each.text, each.ids) for each in reward.given] == [("12", (1, 2)), ("20", ())]
+    assert [(each.text, each.ids) for each in reward.given] == [("12", (1, 2)), ("20", (2, 0))]
+    assert [len(each.logprobs) for each in reward.given] == [2, 2]
     [batch] = work.batches
     assert batch.target_N.tolist() == [1, 2, 2, 0, 3]
     assert batch.extra["sampler_logprobs_N"].tolist() == pytest.approx([*whole.logprobs, *stopped.logprobs])
     assert batch.extra["scores_B"].tolist() == [2.0, 2.0]
     assert (work.metrics["val/eos_share"], work.metrics["val/num_eos_tokens"]) == (1.0, 1)
+
+
+def test_penalties_that_teach_nothing_are_not_taken_nor_told(tmp_path: Path) -> None:
+    """With cut answers masked, what is paid is the finished ones' mean score less β times their KL, of reference
+    uniform: the first alone is learned, of score 0 and log(4 · 0.4) nats."""
+    table = Table(REFERENCE)
+    a, b = said(table, (0,), (2, 2))
+    sampler = Scripted([a, Said(b.ids, b.logprobs, Stop.LENGTH)])
+    given = {"reward": Payout({(0,): 0.0, (2, 2): 7.0}), "reference": torch.full_like(REFERENCE, 0.25)}
+    advantages = PerAnswer(kl=KlInReward(0.5), baseline="none")
+    made = feed(table, tmp_path, advantages, sampler=sampler, chosen=Finished().chosen, **given)
+    metrics = made.next(0).metrics
+    assert metrics["objective/scores"] == 3.5
+    assert metrics["objective/chosen_scores"] == 0.0
+    assert metrics["objective/kl"] == pytest.approx(math.log(4 * 0.4))
+    assert metrics["objective/rlhf_reward"] == pytest.approx(-0.5 * math.log(4 * 0.4))
 
 
 def test_sampled_and_scored_agree_where_stop_strings_cut(tmp_path: Path) -> None:
