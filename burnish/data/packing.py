@@ -39,7 +39,12 @@ def require_fit(documents: Sequence[Document], budget: int) -> None:
     long = [d for d in documents if d.tokens > budget]
     if long:
         found = "{} tokens, and a micro-batch holds {}"
-        raise DataError(*(Problem(d.row, found.format(d.tokens, budget), "Raise micro_tokens.") for d in long))
+        raise DataError(
+            *(
+                Problem(d.row, found.format(d.tokens, budget), f"Raise micro_tokens to {d.tokens} or more.")
+                for d in long
+            )
+        )
 
 
 def _spread(documents: Sequence[Document], budget: int, count: int, more: int) -> list[list[Document]]:

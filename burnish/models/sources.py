@@ -66,15 +66,28 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     if path.is_dir():
         if is_adapter(path):
             return _merged(path, base, progress)
+        if made := models_within(path):
+            raise ModelError(Problem(str(path), "a folder of models, and no model", f"Name one: {', '.join(made)}"))
         folder.check(path)
         return path
     if path.is_file():
         return _file(path, progress)
     if _HUB_ID.fullmatch(name):
         return _hub(name, progress)
-    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = (
+        [each.name for each in path.parent.iterdir() if each.is_dir() or each.suffix.lower() == ".gguf"]
+        if path.parent.is_dir()
+        else []
+    )
     mend = nearest(path.name, beside) if beside else f"Give a folder, a .gguf file, a Hub id, or {ALIAS}."
     raise ModelError(Problem(str(path), "no such model", mend))
+
+
+def models_within(run: Path) -> list[str]:
+    """The models that the stages of a run made, where a folder is a run; none where it is a model itself."""
+    if (run / folder.CONFIG).exists():
+        return []
+    return [str(place.parent) for place in sorted(run.glob(f"*/model/{folder.CONFIG}"))]
 
 
 @contextmanager

@@ -17,8 +17,7 @@ from burnish.models.arithmetic import settle
 from burnish.pipeline.key import content, put_contents
 from burnish.pipeline.payment import Surroundings, weighed
 from burnish.pipeline.recipe import OF_REWARDS
-from burnish.pipeline.reward import reward_folder
-from burnish.pipeline.reward_terms import Learned, RewardTerm, RewardTerms, listed
+from burnish.pipeline.reward_terms import Learned, RewardTerm, RewardTerms, listed, reward_folder
 from burnish.pipeline.settings import DType
 from burnish.pipeline.talk import as_asked, opened
 from burnish.records.parts import Parts

@@ -51,7 +51,7 @@ SAMPLES = "samples.jsonl"
 """Every answer that a stage sampled, a line each."""
 PTX_BATCH = 8
 WINDOW = 3
-"""Iterations averaged at each end for the facts."""
+"""Iterations averaged at each end for the facts, where there are so many."""
 
 
 def improve(
@@ -195,7 +195,8 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
     rows = [row for row in metrics_log(context.folder).read() if "objective/scores" in row]
     watch = settings.watch if settings.watch and settings.watch.stop else None
     led = rows[: _decided(rows, watch).kept + 1] if watch else rows
-    first, last = rows[:WINDOW], led[-WINDOW:]
+    window = max(1, min(WINDOW, len(led) // 2))  # ends that do not overlap
+    first, last = rows[:window], led[-window:]
     facts: Facts = {
         "episodes": int(rows[-1]["episode"]),
         "reward_start": _mean(first, "objective/scores"),
@@ -209,9 +210,11 @@ def collected(context: Context, settings: OnPolicy) -> Facts:
         facts |= watched(rows, watch)
     if settings.rewards:
         facts["paid_by"] = ", ".join(f"{term.weight:g} × {term.label}" for term in settings.rewards)
+        if settings.paid and settings.missing_eos_penalty and not settings.masks:
+            facts["paid_by"] += f", -{settings.missing_eos_penalty:g} where the budget cut"
     drifted = [row for row in led if row.get("objective/kl") is not None]
     if drifted:
-        facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-WINDOW:], "objective/kl")}
+        facts |= {"kl_start": drifted[0]["objective/kl"], "kl_end": _mean(drifted[-window:], "objective/kl")}
     return facts
 
 

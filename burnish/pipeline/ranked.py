@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -29,6 +30,7 @@ from burnish.train.feeds import DatasetFeed
 from burnish.train.messages import world
 from burnish.types import Estimate, Progress, Ranking, Silent
 
+_log = logging.getLogger(__name__)
 Hits = list[tuple[float, float]]
 """For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
 Pairs = list[tuple[int, int]]
@@ -110,8 +112,11 @@ class Sides:
 def sides(context: Context, renderer: Renderer, settings: Ranked) -> Sides:
     """The run's rankings. Raises DataError where there is no pair to learn from."""
     found = rankings(context)
-    train, long_train = _side(renderer, found.train, settings)
-    heldout, long_heldout = _side(renderer, found.heldout, settings)
+    train, long_train = _side(renderer, found.train, settings, learned=True)
+    heldout, long_heldout = _side(renderer, found.heldout, settings, learned=False)
+    if long_heldout and not heldout.documents:
+        said = "%s: none of the %d rankings held out fits the %d tokens of max_length: nothing is measured on them"
+        _log.warning(said, context.folder.name, long_heldout, settings.max_length)
     if not train.documents:
         said = f"none of {len(found.train)} rows puts two answers in order"
         raise DataError(Problem("rankings", said, "Give rows whose answers differ in rank, or lower held_out."))
@@ -125,13 +130,14 @@ def sides(context: Context, renderer: Renderer, settings: Ranked) -> Sides:
     return Sides(train=train, heldout=heldout, facts=facts)
 
 
-def _side(renderer: Renderer, rows: Sequence[Ranking], settings: Ranked) -> tuple[Side, int]:
-    """The rows that have something to teach and fit, and how many did not fit. Raises DataError where none fits."""
+def _side(renderer: Renderer, rows: Sequence[Ranking], settings: Ranked, *, learned: bool) -> tuple[Side, int]:
+    """The rows that have something to teach and fit, and how many did not fit. Raises DataError where none fits that
+    should be learned."""
     useful = [row for row in rows if len(set(row.ranks)) > 1 or settings.learns_ties]
     made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
     kept = [i for i, document in enumerate(made) if document.longest <= settings.max_length]
-    if useful:
-        fitting(made, settings, "rankings")  # says what would fit
+    if kept or (useful and learned):
+        fitting(made, settings, "rankings")
     return Side(documents=made, rows=useful).part(kept), len(made) - len(kept)
 
 
@@ -144,7 +150,7 @@ def evaluated(context: Context, settings: Ranked, side: Side) -> tuple[Side, Sid
         learned, held = apart(range(len(side.rows)), side.units, settings, context.recipe.seed)
         return side.part(learned), side.part(held)
     rows, _ = ranked_rows(context.path(settings.eval_data), settings)
-    found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings)
+    found, _ = _side(Renderer(Tokenizer.load(tuned_model(context))), rows, settings, learned=True)
     if not found.documents:
         raise DataError(Problem(settings.eval_data, "no row puts two answers in order", "Give rankings that do."))
     return side, found

@@ -78,12 +78,6 @@ def run(context: Context) -> Facts:
     }
 
 
-def reward_folder(named: Path) -> Path:
-    """The folder of a reward model that is named by itself or by the run that made it."""
-    inside = named / "reward" / MODEL
-    return inside if inside.is_dir() else named
-
-
 def load_reward(
     folder: Path,
     dtype: torch.dtype,

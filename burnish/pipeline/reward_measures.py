@@ -124,7 +124,7 @@ def require_measurable(context: Context, settings: RewardModel, train: Side, hel
             found = f"{len(told)} of {settings.folds} folds hold a prompt with two answers in order"
             raise DataError(Problem("reward.folds", found, "Set fewer folds, or give more rows."))
     elif not heldout.all_pairs():
-        found = "no held-out prompt has two answers in order, so that nothing can be measured"
+        found = "no held-out prompt has two answers in order that fit max_length, so that nothing can be measured"
         raise DataError(Problem("reward.held_out", found, "Give more rows, raise held_out, or set reward.folds: 5."))
 
 

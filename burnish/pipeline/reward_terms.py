@@ -170,9 +170,20 @@ def require_packages(terms: Sequence[RewardTerm]) -> None:
         raise MachineError(*problems)
 
 
+def reward_folder(named: Path) -> Path:
+    """The folder of a reward model that is named by itself or by the run that made it."""
+    inside = named / "reward" / "model"
+    return inside if inside.is_dir() else named
+
+
 def check_file(term: RewardTerm, base: Path) -> None:
-    """Raises DataError or ConfigError for a schema or a table that cannot be used. A rule that may never end is not
-    asked anything here, and a function's file is not run."""
+    """Raises DataError or ConfigError for a schema or a table that cannot be used, or a run in place of its reward model.
+    A rule that may never end is not asked anything here, and a function's file is not run."""
+    if term.model and term.model.folder:
+        folder = base / Path(term.model.folder).expanduser()
+        if (inside := reward_folder(folder)) != folder:
+            found = "a run, where the folder of a reward model is wanted"
+            raise ConfigError(Problem(str(folder), found, f"Set folder: {inside}"))
     rule = term.json_schema or term.rubric
     if rule:
         rule.check(base)

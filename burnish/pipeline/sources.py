@@ -7,6 +7,7 @@ file of their own, are other data: whether they share prompts with it is for the
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from burnish.records.texts import read_texts
 from burnish.store.snapshot import read_labels, read_snapshot
 from burnish.types import Example, Labelled, Message, Prompt, Ranking, Text
 
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 Named = TypeVar("Named", Prompt, Text)
 EVALUATED = 0.05
@@ -80,8 +82,12 @@ def _told(context: Context, name: str) -> list[Example]:
     path = context.path(name)
     if not holds_rankings(path):
         return read_examples(path)
-    held_out = context.recipe.ranked() or Ranked()
-    return [_best(each) for each in _split_file(path, held_out, context.recipe.seed).train]
+    ranked = context.recipe.ranked() or Ranked()
+    found = _split_file(path, ranked, context.recipe.seed)
+    if context.recipe.ranked() is None and found.heldout:
+        said = "%s holds rankings: %d of %d are set apart, for reward and dpo to be measured on (their held_out is %g)"
+        _log.warning(said, name, len(found.heldout), len(found.heldout) + len(found.train), ranked.held_out)
+    return [_best(each) for each in found.train]
 
 
 def labelled(context: Context) -> tuple[list[Labelled], list[Labelled]]:

@@ -24,7 +24,8 @@ from burnish.models.arithmetic import settle
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.sources import resolve
 from burnish.pipeline.frozen import asked_side, budget_of, principal, read_features
-from burnish.pipeline.reward import load_reward, reward_folder
+from burnish.pipeline.reward import load_reward
+from burnish.pipeline.reward_terms import reward_folder
 from burnish.pipeline.scored import differences, scored
 from burnish.stats.linear import logistic, preferences
 from burnish.stats.selection import Measure, choose, disagreement, information

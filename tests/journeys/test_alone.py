@@ -310,7 +310,7 @@ def test_grpo_is_paid_by_rules_and_a_function_and_needs_nobody(place: Path) -> N
     words += [word for setting in measured for word in ("--set", f"evaluate.{setting}")]
     found = burnish(*command, *words, "--json")
     assert found.returncode == 0, found.stderr
-    assert said(found)["stages"]["grpo"]["facts"]["paid_by"] == "1 × exact, 0.01 × brevity"
+    assert said(found)["stages"]["grpo"]["facts"]["paid_by"] == "1 × exact, 0.01 × brevity, -1 where the budget cut"
     samples = [json.loads(line) for line in (place / "counted" / "grpo" / "samples.jsonl").read_text().splitlines()]
     for each in samples:
         parts, cut = each["parts"], each["stop"] == "length"

@@ -97,6 +97,13 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(tiny: Path, tmp_path: 
         resolve("m", tmp_path, Silent())
 
 
+def test_a_run_is_no_model_and_its_models_are_named(tiny: Path, tmp_path: Path) -> None:
+    for stage in ("sft", "dpo"):
+        shutil.copytree(tiny, tmp_path / "run" / stage / "model")
+    with pytest.raises(ModelError, match=r"a folder of models, and no model\. Name one: .*dpo/model, .*sft/model"):
+        resolve("run", tmp_path, Silent())
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [

@@ -17,6 +17,7 @@ from burnish.pipeline.perplexity import losses
 from burnish.pipeline.recipe import Sft
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.training import within
+from burnish.records.durable import digest_value
 from burnish.types import Silent, Text
 
 LONG = "a word " * 12
@@ -82,6 +83,19 @@ def test_a_text_is_cut_to_what_they_allow(tmp_path: Path) -> None:
     found = losses(folder / "model", [Text(id="long", content=LONG * 4)], "float32", Silent())
     assert len(found) > 1
     assert min(found.values()) > 0
+
+
+def test_what_is_held_out_may_all_be_too_long_where_folds_measure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when a few long conversations are held out: the training side is what must fit."""
+    folder = place(tmp_path, "hi", stage="reward: {rankings: pairs.jsonl, held_out: 0.3, folds: 2, epochs: 1}")
+    pairs = [{"prompt": f"{n}", "prompt_id": f"{n}", "chosen": "yes", "rejected": "no"} for n in range(20)]
+    held = [row for row in pairs if int(digest_value([0, row["prompt_id"]])[:8], 16) / 16**8 < 0.3]
+    assert 0 < len(held) < 15
+    write(folder / "pairs.jsonl", [row | {"rejected": LONG} if row in held else row for row in pairs])
+    assert facts(folder)["too_long"] == len(held)
+    assert f"none of the {len(held)} rankings held out fits the 64 tokens of max_length" in caplog.text
 
 
 def test_where_none_fits_the_positions_nothing_is_trained(tmp_path: Path) -> None:

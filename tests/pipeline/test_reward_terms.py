@@ -29,6 +29,7 @@ def write(folder: Path, *terms: str, rows: list[dict[str, object]] | None = None
     (folder / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows or ROWS))
     (folder / "mine.py").write_text("def brevity(completions, **_):\n    return [0.0 for _ in completions]\n")
     (folder / "mine").mkdir(exist_ok=True)
+    (folder / "scored" / "reward" / "model").mkdir(parents=True, exist_ok=True)
     (folder / "recipe.yaml").write_text(head + "".join(terms))
     return folder / "recipe.yaml"
 
@@ -101,6 +102,7 @@ def test_a_key_holds_what_the_files_say_and_not_where_they_lie(tmp_path: Path) -
             "    - {exact: {column: anwser}}\n",
             '"anwser" is missing, which the reward exact reads. Did you mean "answer"?',
         ),
+        ("    - {model: {folder: scored}}\n", "a run, where the folder of a reward model is wanted. Set folder: "),
         ("    - {json_schema: {file: sums.jsonl}}\n", "no JSON (Extra data)"),
         ("    - {rubric: {file: recipe.yaml}}\n", "recipe.yaml:"),
     ],
