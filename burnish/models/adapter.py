@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftConfig
-from torch import Tensor
+from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+from torch import Tensor, nn
 
 from burnish.chat.tokenizer import VOCABULARY, Tokenizer
 from burnish.errors import ModelError, Problem
@@ -43,17 +44,20 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
     backbone: Any = module.backbone
     tensors = _tensors(module)
     config = next(iter(adapted(backbone).values())).config
+    # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
+    names = sorted({_layer(name) for name in tensors})
+    by_weight = [f"{name}.weight" for name in names if _taken_for_experts(name, backbone)]
     stated = PeftConfig(
         r=config.rank,
         lora_alpha=config.alpha,
-        lora_dropout=config.dropout,
+        lora_dropout=0.0 if by_weight else config.dropout,  # peft has none for layers that are named by their weight
         target_modules=[],
+        target_parameters=by_weight or None,
         task_type="CAUSAL_LM" if module.lm is not None else None,
         base_model_name_or_path=base_name,
         inference_mode=True,
     ).to_dict()
-    # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
-    stated["target_modules"] = sorted({_layer(name) for name in tensors})
+    stated["target_modules"] = [name for name in names if f"{name}.weight" not in by_weight]
     depth = backbone.config.num_hidden_layers
     cut = depth if depth < folders.read_config(base).num_hidden_layers else None
     named = {"name": base_name, "sha256": base_digest(base), "layers": cut}
@@ -174,6 +178,8 @@ def _restore(module: Trainable, adapter: Path) -> None:
 def _config(adapter: Path, targets: list[str]) -> LoraConfig:
     path = adapter / CONFIG
     stated = folders.read_json(path, _KIND)
+    if isinstance(named := stated.get("target_parameters"), list):  # a layer may be named by its weight
+        stated["target_parameters"] = [name for name in named if not str(name).endswith(".weight")] or None
     usual = PeftConfig().to_dict()
     problems = [
         Problem(f"{path}: {name}", f"{value!r}, which burnish does not compute")
@@ -206,3 +212,14 @@ def _tensors(module: Trainable) -> dict[str, Tensor]:
 def _layer(name: str) -> str:
     """The layer's name in the whole model, from the name of its A or B."""
     return name.removeprefix("base_model.model.").rpartition(".lora_")[0]
+
+
+def _taken_for_experts(name: str, backbone: nn.Module) -> bool:
+    """Whether peft, of an adapter that names this layer, would adapt the architecture's experts in its place: dense
+    layers and shared experts are called as those were before transformers put all of a layer's into one tensor."""
+    stated = PeftConfig(target_modules=[name])
+    try:
+        convert_peft_config_for_transformers(stated, backbone, None)
+    except ValueError:  # one of two that it would fuse, without the other
+        return True
+    return name not in (stated.target_modules or ())

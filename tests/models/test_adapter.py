@@ -12,29 +12,42 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Glm4MoeConfig, PretrainedConfig, Qwen3MoeConfig
 
 from burnish.batches import Document, pack
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError
 from burnish.models.adapter import load_adapted, save_adapter
+from burnish.models.folder import backbone_name
 from burnish.models.forward import Output, Trainable
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
-from burnish.models.tiny import write_tiny
+from burnish.models.tiny import write_random, write_tiny
 from burnish.records import durable
 from burnish.records.adapters import CONFIG, FILE
+
+from .families import FAMILIES, GROUPED
 
 # peft 0.21 asks transformers for a name that it has deprecated; peft's own warnings, of missing keys say, stay errors.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 IDS = [5, 6, 7, 3, 4, 258]
 BATCH = pack([Document(row="a", ids=IDS, weights=[1.0] * len(IDS))])
+EXPERTS: dict[str, Any] = {**GROUPED, "moe_intermediate_size": 16, "num_experts_per_tok": 2, "head_dim": 8}
+CONFIGS: dict[str, PretrainedConfig] = {
+    **{name: family.config for name, family in FAMILIES.items()},
+    "glm4_moe": Glm4MoeConfig(**EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1),
+    "qwen3_moe": Qwen3MoeConfig(**EXPERTS, num_experts=4, mlp_only_layers=[0]),
+}
+"""Also of families whose dense layers have the names of experts."""
+LINEAR = [name for name in CONFIGS if name != "gpt2"]
 
 
-def trained(base: Path, *, dtype: torch.dtype = torch.float32, layers: int | None = None, lm: bool = True) -> Trainable:
+def trained(
+    base: Path, *, dtype: torch.dtype = torch.float32, layers: int | None = None, lm: bool = True, **lora: Any
+) -> Trainable:
     torch.manual_seed(3)
     module = load_trainable(base, dtype=dtype, lm=lm, score=True, layers=layers)
-    adapt(module, LoraConfig(rank=3, alpha=6), seed=1)
+    adapt(module, LoraConfig(**{"rank": 3, "alpha": 6, **lora}), seed=1)
     for layer in adapted(module.backbone).values():
         nn.init.normal_(layer.lora_B, std=0.1)
     return module
@@ -74,24 +87,34 @@ def test_the_same_adapter_has_the_same_bytes(tiny: Path, tmp_path: Path) -> None
     assert json.loads((first / CONFIG).read_bytes())["base_model_name_or_path"] == "tiny"
 
 
-def test_peft_loads_our_adapter(tiny: Path, tmp_path: Path) -> None:
-    module = trained(tiny)
-    base = AutoModelForCausalLM.from_pretrained(tiny)
-    plain = logprobs(base)
-    theirs = PeftModel.from_pretrained(base, saved(module, tmp_path / "a", tiny))
+def whole(base: Path) -> Any:
+    """The base in the architecture's own classes."""
+    return AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_peft_loads_our_adapter_and_merges_it_alike(name: str, tmp_path: Path) -> None:
+    base = write_random(tmp_path / "base", CONFIGS[name])
+    module, plain = trained(base), logprobs(whole(base))
+    theirs: Any = PeftModel.from_pretrained(whole(base), saved(module, tmp_path / "a", base))
     torch.testing.assert_close(logprobs(theirs), said(module).logprobs_N, rtol=0, atol=1e-5)
     assert (logprobs(theirs) - plain).abs().max() > 0.1, "the adapter does something"
-
-
-def test_peft_and_we_merge_alike(tiny: Path, tmp_path: Path) -> None:
-    module = trained(tiny)
-    theirs: Any = PeftModel.from_pretrained(
-        AutoModelForCausalLM.from_pretrained(tiny), saved(module, tmp_path / "a", tiny)
-    )
+    again = load_adapted(tmp_path / "a", base, dtype=torch.float32, score=True)
+    assert torch.equal(said(again).logprobs_N, said(module).logprobs_N)
     merge(module)
-    wanted = theirs.merge_and_unload().model.state_dict()
-    for name, tensor in module.backbone.state_dict().items():
-        torch.testing.assert_close(tensor, wanted[name], rtol=0, atol=1e-6)
+    unloaded = theirs.merge_and_unload()
+    wanted = getattr(unloaded, backbone_name(unloaded)).state_dict()
+    for key, tensor in module.backbone.state_dict().items():
+        torch.testing.assert_close(tensor, wanted[key], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("targets", [("down_proj",), ("gate_proj",), ("q_proj", "up_proj")])
+def test_peft_loads_layers_that_share_their_names_with_experts(targets: tuple[str, ...], tmp_path: Path) -> None:
+    """Alone, without the layer that peft would fuse them with, and after a training with dropout."""
+    base = write_random(tmp_path / "base", CONFIGS["qwen3_moe"])
+    module = trained(base, targets=targets, dropout=0.1)
+    theirs = PeftModel.from_pretrained(whole(base), saved(module, tmp_path / "a", base))
+    torch.testing.assert_close(logprobs(theirs), said(module).logprobs_N, rtol=0, atol=1e-5)
 
 
 def test_transformers_loads_the_merged_model(tiny: Path, tmp_path: Path) -> None:
@@ -152,6 +175,7 @@ def lose_a_tensor(folder: Path) -> None:
     [
         (say(use_rslora=True), "use_rslora: True, which burnish does not compute"),
         (say(rank_pattern={"q_proj": 4}), "rank_pattern"),
+        (say(target_parameters=["mlp.up_proj.weight", "mlp.experts.down_proj"]), r"\['mlp.experts.down_proj'\], which"),
         (say(r="3"), "r, lora_alpha, lora_dropout must be numbers"),
         (say(r=4), r"lora_A.weight: shape \[3, 32\], \[4, 32\] is wanted"),
         (lose_a_tensor, r"layers.1.mlp.up_proj.lora_B.weight: missing"),
