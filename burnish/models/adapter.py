@@ -30,7 +30,7 @@ from burnish.records.adapters import BASE, CONFIG, FILE
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
 _SILENT = (
     *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
-    "auto_mapping",
+    *("auto_mapping", "fan_in_fan_out"),
 )
 """Settings of peft that add nothing to what the tensors show. All others must have peft's defaults."""
 _KIND = "an adapter as peft writes it"
@@ -43,7 +43,8 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
     """
     backbone: Any = module.backbone
     tensors = _tensors(module)
-    config = next(iter(adapted(backbone).values())).config
+    layers = list(adapted(backbone).values())
+    config = layers[0].config
     # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
     names = sorted({_layer(name) for name in tensors})
     by_weight = [f"{name}.weight" for name in names if _taken_for_experts(name, backbone)]
@@ -53,6 +54,7 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
         lora_dropout=0.0 if by_weight else config.dropout,  # peft has none for layers that are named by their weight
         target_modules=[],
         target_parameters=by_weight or None,
+        fan_in_fan_out=any(layer.transposed for layer in layers),
         task_type="CAUSAL_LM" if module.lm is not None else None,
         base_model_name_or_path=base_name,
         inference_mode=True,

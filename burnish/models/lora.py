@@ -18,6 +18,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from burnish.batches import Batch
 from burnish.errors import ConfigError, ModelError, Problem, nearest
@@ -25,6 +26,8 @@ from burnish.models.forward import Output, Trainable
 
 _log = logging.getLogger(__name__)
 Targets = Literal["all-linear"] | Sequence[str]
+LINEAR = (nn.Linear, Conv1D)
+"""Kinds of linear layers: torch's, and GPT-2's, whose weights lie transposed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,41 +47,52 @@ class LoraConfig:
 
 
 class LoraLinear(nn.Linear):
-    """A linear layer whose own weights are frozen, with an adapter (Hu et al. 2021, eq. 3)."""
+    """A linear layer whose own weights are frozen, with an adapter (Hu et al. 2021, eq. 3). Those of what was a Conv1D
+    lie transposed, [I, O]; A and B do not."""
 
-    def __init__(self, layer: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
+    def __init__(self, layer: nn.Linear | Conv1D, config: LoraConfig, generator: torch.Generator) -> None:
         """Shares the tensors of `layer`. A is drawn as torch draws a linear layer's weights, B is zero."""
-        super().__init__(layer.in_features, layer.out_features, bias=False, device="meta")
+        self.transposed = isinstance(layer, Conv1D)
+        outputs, inputs = self._turned(layer.weight).shape
+        super().__init__(inputs, outputs, bias=False, device="meta")
         self.weight = layer.weight
         self.bias = layer.bias
         self.config = config
         self.on = True
-        bound = layer.in_features**-0.5
-        a_KI = torch.empty(config.rank, layer.in_features).uniform_(-bound, bound, generator=generator)
+        bound = inputs**-0.5
+        a_KI = torch.empty(config.rank, inputs).uniform_(-bound, bound, generator=generator)
         self.lora_A = nn.Parameter(a_KI.to(layer.weight))
-        self.lora_B = nn.Parameter(layer.weight.new_zeros(layer.out_features, config.rank))
+        self.lora_B = nn.Parameter(layer.weight.new_zeros(outputs, config.rank))
         self.train(layer.training)
 
     @property
     def scale(self) -> float:
         return self.config.alpha / self.config.rank
 
+    def _turned(self, weight: Tensor) -> Tensor:
+        """From how W lies to [O, I], or back."""
+        return weight.T if self.transposed else weight
+
     def forward(self, input: Tensor) -> Tensor:
+        weight_OI = self._turned(self.weight)
         if not self.on:
-            return super().forward(input)
+            return F.linear(input, weight_OI, self.bias)
         rows_RI = input.flatten(0, -2)
-        own_RO = F.linear(rows_RI, self.weight, self.bias)
+        own_RO = F.linear(rows_RI, weight_OI, self.bias)
         seen_RI = F.dropout(rows_RI, self.config.dropout, self.training)
         inner_RK = F.linear(seen_RI, self.lora_A) * self.scale
         # In place: what is added is as large as the layer's output, and needs no memory of its own.
         return own_RO.addmm_(inner_RK, self.lora_B.T).unflatten(0, input.shape[:-1])
 
     @torch.no_grad()
-    def merged(self) -> nn.Linear:
+    def merged(self) -> nn.Linear | Conv1D:
         """The plain layer W + (α/r) B A, added up in fp32 and rounded once to W's type."""
-        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        weight_OI = self.weight.float() + self.scale * (self.lora_B.float() @ self.lora_A.float())
-        layer.weight = nn.Parameter(weight_OI.to(self.weight), requires_grad=False)
+        inputs, outputs = self.in_features, self.out_features
+        with torch.device("meta"):
+            layer = Conv1D(outputs, inputs) if self.transposed else nn.Linear(inputs, outputs, bias=False)
+        added_OI = self.scale * (self.lora_B.float() @ self.lora_A.float())
+        weight = (self.weight.float() + self._turned(added_OI)).to(self.weight)
+        layer.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         layer.bias = self.bias
         return layer.train(self.training)
 
@@ -95,8 +109,13 @@ def adapt(module: Trainable, config: LoraConfig, *, seed: int) -> None:
         module.lm.requires_grad_(False)
     for name in names:
         layer = module.backbone.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
+        assert isinstance(layer, LINEAR)
         module.backbone.set_submodule(name, LoraLinear(layer, config, generator))
+
+
+def adaptable(backbone: nn.Module) -> list[str]:
+    """Names of the linear layers. What only resembles one (experts, a convolution over several tokens) is none."""
+    return [name for name, part in backbone.named_modules() if type(part) in LINEAR]
 
 
 def adapted(backbone: nn.Module) -> dict[str, LoraLinear]:
@@ -145,10 +164,10 @@ def without_adapter(module: Trainable) -> Callable[[Batch], Output]:
 
 
 def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
-    """Names of the layers to adapt. Layers that only resemble a linear one (GPT-2's Conv1D, experts) are left alone."""
-    linear = {name: name.rpartition(".")[2] for name, part in backbone.named_modules() if type(part) is nn.Linear}
+    """Names of the layers to adapt."""
+    linear = {name: name.rpartition(".")[2] for name in adaptable(backbone)}
     if not linear:
-        found = "no linear layers of torch's own kind: LoRA has nothing to adapt"
+        found = "no linear layers: LoRA has nothing to adapt"
         raise ModelError(Problem(type(backbone).__name__, found, "Remove lora: all weights are trained then."))
     if targets == "all-linear":
         _tell_left_out(backbone)
@@ -164,7 +183,7 @@ def _chosen(backbone: nn.Module, targets: Targets) -> list[str]:
 
 def _tell_left_out(backbone: nn.Module) -> None:
     """Warn of matrices that are neither linear layers nor embeddings."""
-    others = [each for each in backbone.modules() if type(each) is not nn.Linear and not isinstance(each, nn.Embedding)]
+    others = [each for each in backbone.modules() if type(each) not in LINEAR and not isinstance(each, nn.Embedding)]
     left = {type(part).__name__: part for part in others if any(p.ndim > 1 for p in part.parameters(recurse=False))}
     if left:
         count = sum(p.numel() for part in others for p in part.parameters(recurse=False) if p.ndim > 1)

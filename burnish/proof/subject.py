@@ -16,6 +16,7 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.models.forward import Layout, Trainable
 from burnish.models.load import load_trainable
+from burnish.models.lora import adaptable
 from burnish.proof.material import Material, Rows, render
 from burnish.proof.methods import ALL, FULL, WAYS, Method
 from burnish.proof.step import Step, one_step
@@ -74,7 +75,7 @@ class Subject:
     @property
     def adaptable(self) -> bool:
         """Whether the backbone has layers that an adapter can be put on."""
-        return any(type(part) is nn.Linear for part in self.module().backbone.modules())
+        return bool(adaptable(self.module().backbone))
 
     @property
     def prompts(self) -> list[list[int]]:

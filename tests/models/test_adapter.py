@@ -39,7 +39,6 @@ CONFIGS: dict[str, PretrainedConfig] = {
     "qwen3_moe": Qwen3MoeConfig(**EXPERTS, num_experts=4, mlp_only_layers=[0]),
 }
 """Also of families whose dense layers have the names of experts."""
-LINEAR = [name for name in CONFIGS if name != "gpt2"]
 
 
 def trained(
@@ -92,7 +91,7 @@ def whole(base: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
 
 
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", CONFIGS)
 def test_peft_loads_our_adapter_and_merges_it_alike(name: str, tmp_path: Path) -> None:
     base = write_random(tmp_path / "base", CONFIGS[name])
     module, plain = trained(base), logprobs(whole(base))

@@ -151,10 +151,7 @@ def test_bfloat16_runs_through_every_kind_of_rule(name: str, folder: Folder) -> 
     assert (sampled_N - scored_N).abs().mean() < 0.1
 
 
-LINEAR = [name for name in FAMILIES if name != "gpt2"]  # whose layers are transposed, of a kind of their own
-
-
-@pytest.mark.parametrize("name", LINEAR)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_an_adapter_on_all_linear_layers_can_be_trained_and_merged(name: str, folder: Folder) -> None:
     module, batch = load_trainable(folder(name), dtype=torch.float32), pack(DOCUMENTS)
     base_N = module(batch).logprobs_N.detach()

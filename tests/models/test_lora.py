@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
+from transformers.pytorch_utils import Conv1D
 
 from burnish.batches import Document, pack
 from burnish.errors import ConfigError, ModelError
@@ -216,7 +216,27 @@ def test_wrong_targets_are_named_with_the_nearest(load: Load) -> None:
     ]
 
 
+@DTYPES
+def test_transposed_layers_are_adapted_as_they_lie(dtype: torch.dtype) -> None:
+    """GPT-2's Conv1D: y = x W, with W of inputs by outputs. Switched off and merged it is one again."""
+    layer = Conv1D(6, 4).to(dtype).requires_grad_(False)
+    lora = LoraLinear(layer, LoraConfig(rank=2, alpha=4), torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1)).to(dtype)
+    assert torch.equal(lora(x), layer(x))
+    nn.init.ones_(lora.lora_B)
+    wanted = layer(x).float() + 2 * (x.float() @ lora.lora_A.float().T).sum(-1, keepdim=True)
+    tolerance = 1e-6 if dtype == torch.float32 else 0.05
+    torch.testing.assert_close(lora(x).float(), wanted, rtol=0, atol=tolerance)
+    merged = lora.merged()
+    assert isinstance(merged, Conv1D)
+    assert merged.weight.shape == (4, 6)
+    assert merged.weight.is_contiguous()
+    torch.testing.assert_close(merged(x).float(), wanted, rtol=0, atol=tolerance)
+    lora.on = False
+    assert torch.equal(lora(x), layer(x))
+
+
 def test_layers_of_another_kind_are_refused() -> None:
-    backbone = GPT2Model(GPT2Config(vocab_size=32, n_embd=16, n_layer=1, n_head=2))
+    backbone = nn.Sequential(nn.Embedding(4, 4), nn.Conv1d(4, 4, 1))
     with pytest.raises(ModelError, match="LoRA has nothing to adapt"):
         adapt(Trainable(backbone), LoraConfig(rank=3, alpha=6), seed=1)

@@ -26,7 +26,6 @@ BATCH = pack(
         Document(row="b", ids=[9, 8, 7, 6, 5], weights=[0.0, 1.0, 1.0, 0.0, 1.0]),
     ]
 )
-ADAPTED = [name for name in FAMILIES if name != "gpt2"]  # which has no linear layers
 
 
 def sealed(base: Path, folder: Path, *, layers: int | None = None, dtype: torch.dtype = torch.float32) -> Trainable:
@@ -87,7 +86,7 @@ def test_in_bfloat16_it_differs_from_the_merged_model_by_a_rounding(tiny: Path, 
     torch.testing.assert_close(scores(found), scores(alone), rtol=0, atol=0.05)
 
 
-@pytest.mark.parametrize("name", ADAPTED)
+@pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("layers", [None, 1])
 def test_of_every_family(name: str, layers: int | None, tmp_path: Path) -> None:
     """In packs or one sequence at a time, as the policy is fed, and with what a layer's kind asks for."""
