@@ -82,6 +82,11 @@ class Trainable(nn.Module):
         """Where the weights are."""
         return next(self.parameters()).device
 
+    @property
+    def context(self) -> int | None:
+        """Most tokens of a sequence that it was made for; None where nothing says."""
+        return self.longest or getattr(getattr(self.backbone, "config", None), "max_position_embeddings", None)
+
     def forward(self, batch: Batch) -> Output:
         hidden_TC = self.hidden(batch)
         source_NC = hidden_TC[batch.source_N.to(hidden_TC.device)]

@@ -1,4 +1,5 @@
-"""Whether an architecture can be fed packed trees: tried out on the model itself. Knows one small tree.
+"""What can be said of an architecture only when the model itself has tried it: whether it can be fed packed trees, and
+how far its layers look. Knows one small tree.
 
 transformers hands our attention to most decoders; some drop the argument without a word, never call the function, or
 carry a state from token to token. So a small forest is run three ways: packed, packed with one branch and one document
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from burnish.batches import Batch, Document, pack
 from burnish.errors import ModelError
-from burnish.models.attention import NAME
+from burnish.models.attention import NAME, DenseAttention, Rule
 from burnish.models.forward import Layout, Trainable
 from burnish.models.quiet import quiet
 
@@ -64,6 +65,25 @@ def routed(module: Trainable) -> bool:
     backbone: Any = module.backbone
     stated: dict[str, Any] = backbone.config.to_dict()
     return any("expert" in name and type(value) is int and value > 1 for name, value in stated.items())
+
+
+@torch.no_grad()
+def windows(module: Trainable) -> list[int]:
+    """How far layers look that do not look all the way back, in tokens, the shortest first: each layer is asked.
+
+    None of an architecture that takes one sequence at a time: its attention is its own.
+    """
+    found: set[int | None] = {None}
+    batch = pack([Document(row="", ids=[1])])
+    dense = DenseAttention(batch)
+
+    def noting(layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
+        found.add(rule.window)
+        return dense(layer, q, k, v, rule)
+
+    if module.layout is Layout.TREE:
+        module.hidden(batch, noting)
+    return sorted(window for window in found if window is not None)
 
 
 _FIRST_BRANCH_END = 4 + 3

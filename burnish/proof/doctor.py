@@ -58,6 +58,10 @@ class Diagnosis:
     """How many were looked at."""
     longest: int
     """Tokens of the longest document that they make."""
+    lengthened: int = 0
+    """Tokens by which one document of each kind was made longer, to stand past the longest window that was reached."""
+    unreached: Sequence[int] = ()
+    """Windows of the model's layers that no document stands past."""
 
     @property
     def passed(self) -> bool:
@@ -72,6 +76,8 @@ class Diagnosis:
             "skipped": list(self.skipped),
             "rows": self.rows,
             "longest": self.longest,
+            "lengthened": self.lengthened,
+            "unreached": list(self.unreached),
             "examples": [lesson.as_json() for lesson in self.lessons],
         }
 
@@ -102,6 +108,8 @@ def examine(model: str, base: Path, data: Path | None, progress: Progress, laws:
         lessons=[_lesson(document, subject.tokenizer) for document in documents],
         rows=subject.material.rows,
         longest=subject.material.longest,
+        lengthened=subject.material.lengthened,
+        unreached=subject.material.unreached,
     )
 
 
@@ -120,8 +128,13 @@ def as_text(found: Diagnosis, mark: Callable[[str], str], out: Path | None) -> s
 def _tried(found: Diagnosis) -> str:
     """Which documents, and what was left out."""
     tokens = [lesson.tokens for lesson in found.lessons]
-    longer = f"; the longest, {found.longest:,} tokens, was not tried" if found.longest > max(tokens) else ""
-    return f"tried on the shortest documents of {found.rows} rows, {min(tokens):,} to {max(tokens):,} tokens{longer}"
+    said = [f"tried on the shortest documents of {found.rows} rows, {min(tokens):,} to {max(tokens):,} tokens"]
+    if found.lengthened:
+        said.append(f"one of each kind was made longer by {found.lengthened:,}, to stand past the model's window")
+    if found.longest > max(tokens):
+        said.append(f"the longest, {found.longest:,} tokens, was not tried")
+    said += [f"the window of {window:,} tokens was not reached" for window in found.unreached]
+    return "; ".join(said)
 
 
 def _row(finding: Finding, width: int) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 from burnish.batches import Document
@@ -19,7 +20,10 @@ from burnish.types import Example, Message, Prompt, Ranking
 LOOKED_AT = 64
 """First rows of a file that are looked at."""
 TAKEN = 4
-"""The shortest of those that are taken: a law holds for short documents or for none, and they cost less."""
+"""The shortest of those that are taken: they cost less, and but for windows (`past`) a law holds for short documents or
+for none."""
+REACHED = 512
+"""Windows of fewer tokens are reached: so long is a row at most where a recipe does not say otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +48,10 @@ class Material:
     """How many were looked at."""
     longest: int
     """Tokens of the longest document of those, taken or not."""
+    lengthened: int = 0
+    """Tokens that the last document of each kind was given before its own: those of the longest window reached."""
+    unreached: Sequence[int] = ()
+    """Windows that no document was made longer than."""
 
 
 def read_rows(data: Path | None, limit: int = LOOKED_AT) -> Rows:
@@ -80,6 +88,28 @@ def render(renderer: Renderer, rows: Rows) -> Material:
         rows=len(conversations),
         longest=max(document.tokens for document in (*conversations, *trees)),
     )
+
+
+def past(material: Material, windows: Sequence[int], room: int | None) -> Material:
+    """The same documents, of which the last of each kind stands past every window of fewer than `REACHED` tokens.
+
+    Args: room, tokens of a sequence at most; a window that leaves too few for that is not reached either.
+    """
+    kinds = {"conversations": material.conversations, "trees": material.trees}
+    longest = max(made[-1].longest for made in kinds.values())
+    most = REACHED if room is None else min(REACHED, room - longest + 1)
+    reached = [window for window in windows if window < most]
+    if reached:
+        longer = {kind: [*made[:-1], _lengthened(made[-1], max(reached))] for kind, made in kinds.items()}
+        material = replace(material, **longer, lengthened=max(reached))
+    return replace(material, unreached=[window for window in windows if window not in reached])
+
+
+def _lengthened(document: Document, tokens: int) -> Document:
+    """With so many tokens before its own: those of its root, over and over. None of them is learned."""
+    before = list(islice(cycle(document.ids), tokens))
+    weights = None if document.weights is None else [0.0] * tokens + list(document.weights)
+    return replace(document, ids=[*before, *document.ids], weights=weights)
 
 
 def _shortest(documents: Sequence[Document]) -> list[Document]:

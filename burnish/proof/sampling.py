@@ -16,7 +16,7 @@ from burnish.batches import Document, pack
 from burnish.models.forward import Trainable
 from burnish.proof.law import Measured
 from burnish.proof.methods import METHODS
-from burnish.proof.subject import Subject, with_heads
+from burnish.proof.subject import NEW_TOKENS, Subject, with_heads
 from burnish.rollout.engine import Engine
 from burnish.train.advantages import KlInReward, PerToken
 from burnish.train.collection import RolloutConfig, RolloutPrompt
@@ -25,7 +25,6 @@ from burnish.types import Completion, Prompt, Rated, Sampling
 
 TEMPERATURE = 0.7
 """Not 1, at which a forgotten temperature does not show."""
-NEW_TOKENS = 8
 TIE = 1e-4
 """Two best logits nearer than this may change places by rounding."""
 

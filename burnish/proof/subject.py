@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -17,11 +18,15 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.models.forward import Layout, Trainable
 from burnish.models.load import load_trainable
 from burnish.models.lora import adaptable
-from burnish.proof.material import Material, Rows, render
+from burnish.models.probe import windows
+from burnish.proof.material import Material, Rows, past, render
 from burnish.proof.methods import ALL, FULL, WAYS, Method
 from burnish.proof.step import Step, one_step
 from burnish.train.feeds import mismatched
 from burnish.types import Progress, Silent
+
+NEW_TOKENS = 8
+"""So many are sampled after a prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +69,16 @@ class Subject:
         self.progress = progress
         self.tokenizer = Tokenizer.load(folder)
         self.renderer = Renderer(self.tokenizer)
-        self.material: Material = render(self.renderer, rows)
+        self._rendered = render(self.renderer, rows)
         self._loaded: dict[str, Trainable] = {}
         self._extras: dict[tuple[str, str], dict[str, dict[str, Tensor]]] = {}
+
+    @cached_property
+    def material(self) -> Material:
+        """Made to reach past the model's windows, where its context has room for that and for what is sampled."""
+        module = self.module()
+        room = None if module.context is None else module.context - NEW_TOKENS
+        return past(self._rendered, windows(module), room)
 
     @property
     def layout(self) -> Layout:

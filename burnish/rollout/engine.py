@@ -174,8 +174,7 @@ class Engine:
     def require_room(self, prompts: Mapping[str, Sequence[int]], budget: int) -> None:
         """Raises DataError naming every prompt that has no token, or leaves no room in the model's context for so many
         new ones."""
-        config = getattr(self._module.backbone, "config", None)
-        context: int | None = self._module.longest or getattr(config, "max_position_embeddings", None)
+        context = self._module.context
         found = "{} tokens and {} new ones; the model's context is {}"
         mend = "Set max_new_tokens lower, or leave the prompt out."
         problems = [

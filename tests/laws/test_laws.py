@@ -11,13 +11,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import BloomConfig, GPT2Config, LlamaConfig, PretrainedConfig, Qwen2Config, StableLmConfig
+from transformers import (
+    BloomConfig,
+    GPT2Config,
+    LlamaConfig,
+    MistralConfig,
+    PretrainedConfig,
+    Qwen2Config,
+    StableLmConfig,
+)
 
 from burnish import batches
 from burnish.batches import Batch
 from burnish.losses import preference
+from burnish.models import attention as attentions
 from burnish.models import blocks, forward, load
-from burnish.models.attention import Rule, TreeAttention, attention, shared_heads
+from burnish.models.attention import Rule, TreeAttention, attention, near, shared_heads
 from burnish.models.forward import Layout, Trainable
 from burnish.models.lora import LoraLinear
 from burnish.models.tiny import tiny_tokenizer, write_random
@@ -47,9 +56,12 @@ SMALL: dict[str, Any] = {
 }
 GPT2: dict[str, Any] = {**VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.1}
 BLOOM: dict[str, Any] = {**VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.1}
+WINDOW = 128
+"""Longer than the documents."""
 ARCHITECTURES: dict[str, tuple[PretrainedConfig, Layout]] = {
     "llama, untied": (LlamaConfig(**SMALL, num_key_value_heads=2, tie_word_embeddings=False), Layout.TREE),
     "qwen2": (Qwen2Config(**SMALL, num_key_value_heads=1), Layout.TREE),
+    "mistral, windows": (MistralConfig(**SMALL, num_key_value_heads=2, sliding_window=WINDOW), Layout.TREE),
     "gpt2": (GPT2Config(**GPT2), Layout.TREE),
     "bloom": (BloomConfig(**BLOOM), Layout.ROWS),
     "stablelm": (StableLmConfig(**SMALL, num_key_value_heads=4), Layout.ROWS),
@@ -127,6 +139,16 @@ def reference_point_of_the_first_pack(patch: Patch) -> None:
     """z0 is that of one micro-batch, not of the step."""
     prepare = Kto.prepare
     patch.setattr(Kto, "prepare", lambda self, module, batches, ranks: prepare(self, module, batches[:1], ranks))
+
+
+def windows_are_forgotten(patch: Patch) -> None:
+    """Tokens see all the way back."""
+    patch.setattr(attentions, "near", lambda positions_T, window: near(positions_T, None))
+
+
+def windows_in_pack_indices(patch: Patch) -> None:
+    """They are counted in tokens of the pack, of which other answers have some, in place of positions."""
+    patch.setattr(attentions, "near", lambda positions_T, window: near(torch.arange(len(positions_T)), window))
 
 
 def moments_are_dropped(patch: Patch) -> None:
@@ -275,10 +297,10 @@ def absent_groups_are_forgotten(patch: Patch) -> None:
 
 RESUMING = [moments_are_dropped, masters_are_rounded, dropout_has_a_state, rows_have_a_state]
 OF_METHODS: dict[str, list[Callable[[Patch], None]]] = {
-    "sft: packed = alone": [causal_over_the_whole_pack],
+    "sft: packed = alone": [causal_over_the_whole_pack, windows_are_forgotten],
     "sft: micro-batches = big batch": [mean_of_means(Sft)],
-    "reward: packed = alone": [causal_over_the_whole_pack, answers_see_each_other],
-    "reward: shared prompt = K sequences": [positions_run_on, answers_see_each_other],
+    "reward: packed = alone": [causal_over_the_whole_pack, answers_see_each_other, windows_in_pack_indices],
+    "reward: shared prompt = K sequences": [positions_run_on, answers_see_each_other, windows_in_pack_indices],
     "reward: micro-batches = big batch": [mean_of_means(RewardModel)],
     "dpo: packed = alone": [causal_over_the_whole_pack],
     "dpo: shared prompt = K sequences": [positions_run_on, first_target_of_an_answer_is_missing],
@@ -314,12 +336,19 @@ BUGS: dict[str, list[Callable[[Patch], None]]] = {
     "logits in chunks = at once": [chunks_lose_their_first_row],
     "zeroed LM head: ln V": [prompts_are_counted, chunks_lose_their_first_row],
     "zeroed score head: ln 2": [pairs_are_summed],
-    "sampler = scorer, fp32": [temperature_is_forgotten],
+    "sampler = scorer, fp32": [temperature_is_forgotten, windows_in_pack_indices],
     "sampler = scorer, bf16": [temperature_is_forgotten],
     "policy = its own reference": [dropout_is_on],
     "greedy alone = in company": [neighbours_are_confused],
     "saved = loaded": [heads_are_not_saved, weights_are_rounded],
 }
+OF_WINDOWS = {windows_are_forgotten, windows_in_pack_indices}
+"""Those that only a model with windows shows."""
+
+
+@pytest.fixture(scope="session")
+def windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_random(tmp_path_factory.mktemp("laws") / "windowed", ARCHITECTURES["mistral, windows"][0])
 
 
 def test_every_law_has_a_bug() -> None:
@@ -335,12 +364,13 @@ def test_every_law_has_a_bug() -> None:
     ],
 )
 def test_a_law_fails_when_its_bug_is_put_back(
-    name: str, bug: Callable[[Patch], None], subject: Subject, monkeypatch: Patch
+    name: str, bug: Callable[[Patch], None], tiny: Path, windowed: Path, monkeypatch: Patch
 ) -> None:
     law = next(law for law in LAWS if law.name == name)
-    assert all(finding.passed for finding in law.tried(subject))
+    folder = windowed if bug in OF_WINDOWS else tiny
+    assert all(finding.passed for finding in law.tried(Subject(folder, read_rows(None))))
     bug(monkeypatch)
-    spoilt = Subject(subject.folder, read_rows(None))
+    spoilt = Subject(folder, read_rows(None))
     assert not all(finding.passed for finding in law.tried(spoilt))
 
 

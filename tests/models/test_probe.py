@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from burnish.models.attention import NAME, register
 from burnish.models.folder import backbone_name
 from burnish.models.forward import Layout, Trainable
-from burnish.models.probe import judge, probe, routed
+from burnish.models.probe import judge, probe, routed, windows
 
-from .families import FAMILIES
+from .families import FAMILIES, LONG_WINDOW, WINDOW
 
 
 def build(config: PretrainedConfig) -> Trainable:
@@ -74,3 +74,11 @@ def test_experts_may_round_and_not_leak() -> None:
         "mixtral",
         "llama4",
     }
+
+
+def test_each_layer_says_how_far_it_looks() -> None:
+    for kind, wanted in {"llama": [], "mistral": [WINDOW], "gemma2": [WINDOW], "mixtral": [LONG_WINDOW]}.items():
+        assert windows(build(FAMILIES[kind].config)) == wanted
+    alone = build(FAMILIES["stablelm"].config)
+    alone.layout = Layout.ROWS
+    assert windows(alone) == []

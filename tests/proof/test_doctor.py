@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import StableLmConfig
+from transformers import MistralConfig, StableLmConfig
 
 from burnish.__main__ import code_of
 from burnish.batches import Document
@@ -141,6 +141,31 @@ def test_it_says_how_long_the_documents_were_that_it_tried(tiny: Path, tmp_path:
     assert as_text(found, str, None).splitlines()[1] == said
     own = examine(str(tiny), Path.cwd(), None, Silent(), QUICK)
     assert "not tried" not in as_text(own, str, None)
+
+
+def test_one_document_of_each_kind_stands_past_the_window(tmp_path: Path) -> None:
+    """Of our own rows the last of four conversations has 110 tokens and learns those that it learns without a window;
+    the last of three trees has 113."""
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    own: list[int] = []
+    for window, context, longer in ((200, 1024, 200), (511, 4096, 511), (512, 4096, 0), (200, 300, 0)):
+        config = MistralConfig(
+            vocab_size=tiny_tokenizer().vocab_size,
+            num_key_value_heads=2,
+            sliding_window=window,
+            max_position_embeddings=context,
+            **sizes,
+        )
+        write_random(tmp_path / f"{window} of {context}", config)
+        found = examine(f"{window} of {context}", tmp_path, None, Silent(), QUICK)
+        tokens = [lesson.tokens for lesson in found.lessons]
+        assert (found.passed, found.lengthened, len(tokens)) == (True, longer, 4 + 3)
+        assert (tokens[3], tokens[6]) == (110 + longer, 113 + longer)
+        own = own or [lesson.learned for lesson in found.lessons]
+        assert [lesson.learned for lesson in found.lessons] == own
+        text = as_text(found, str, None)
+        assert (f"one of each kind was made longer by {longer}, to stand past" in text) == bool(longer)
+        assert (f"the window of {window} tokens was not reached" in text) == (not longer)
 
 
 def test_data_that_cannot_be_used_are_a_problem(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
