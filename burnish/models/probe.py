@@ -9,12 +9,13 @@ changed (what does not see them must not move by one bit), and every path alone 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from burnish.batches import Batch, Document, pack
 from burnish.errors import ModelError
@@ -65,6 +66,30 @@ def routed(module: Trainable) -> bool:
     backbone: Any = module.backbone
     stated: dict[str, Any] = backbone.config.to_dict()
     return any("expert" in name and type(value) is int and value > 1 for name, value in stated.items())
+
+
+@torch.no_grad()
+def near_ties(module: Trainable, ids: Sequence[int]) -> Tensor:
+    """At which tokens of a sequence rounding may choose other experts: in some layer, the last that is chosen and the
+    first that is not have nearly the same score (`ROUTED`). Shape T."""
+    with _Choices(len(ids)) as seen:
+        module.hidden(pack([Document(row="", ids=ids)]))
+    return seen.near_T
+
+
+class _Choices(TorchDispatchMode):
+    """Looks on while experts are chosen: every router of transformers takes the best scores by torch's `topk`."""
+
+    def __init__(self, tokens: int) -> None:
+        super().__init__()
+        self.near_T = torch.zeros(tokens, dtype=torch.bool)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.topk.default and args[1] < args[0].shape[-1]:
+            best = args[0].topk(args[1] + 1).values
+            near = best[..., -2] - best[..., -1] < ROUTED * best[..., 0].abs()
+            self.near_T |= near.reshape(self.near_T.numel(), -1).any(-1).cpu()  # also where groups are chosen first
+        return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()

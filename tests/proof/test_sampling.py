@@ -33,7 +33,7 @@ def test_what_sampling_says_of_the_real_model() -> None:
     except MachineError as error:
         pytest.skip(f"the base model cannot be fetched here: {error}")
     subject = Shop(folder, read_rows(None))
-    fp32, bf16 = (sampling.sampler_is_scorer(subject, dtype) for dtype in (torch.float32, torch.bfloat16))
+    fp32, bf16 = (sampling.sampler_is_scorer(subject, dtype)[0] for dtype in (torch.float32, torch.bfloat16))
     print(f"sampler against scorer, {fp32.numel()} tokens, nats: fp32 at most {float(fp32.max()):.1e};", end=" ")
     print(f"bf16 on the mean {float(bf16.mean()):.4f}, at most {float(bf16.max()):.3f}")
     assert float(fp32.max()) <= 1e-4
