@@ -14,10 +14,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from burnish.errors import DataError, ModelError, Problem
+from burnish.models import weights
 from burnish.records import durable
 from burnish.train.optim import Optimizer
 from burnish.train.parallel import Alone, Ranks
@@ -56,7 +57,7 @@ class Checkpoints:
             return
         with durable.folder(self.path / f"{_PREFIX}{step:08d}") as aside:
             for name, kept in tensors.items():
-                save_file(_contiguous(kept), aside / f"{name}.safetensors")
+                weights.write(aside / f"{name}.safetensors", _contiguous(kept))
             durable.write_json(aside / "state.json", {"step": step, "frozen": frozen, "parts": values})
         for old in self._found()[: -self._keep]:
             shutil.rmtree(old)
@@ -77,8 +78,8 @@ class Checkpoints:
             if not self._ranks.rank:
                 state, tensors = self._newest(frozen, feed, others)
         state, _ = self._ranks.shared(state, {})
-        weights = optimizer.weights
-        tensors = self._ranks.parts(tensors, lambda key: weights.get(_weight(key)))
+        own = optimizer.weights
+        tensors = self._ranks.parts(tensors, lambda key: own.get(_weight(key)))
         optimizer.load(_of("optimizer", tensors))
         for name, part in others.items():
             part.load(state["parts"][name], _of(name, tensors))

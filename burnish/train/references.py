@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from burnish.batches import Batch
 from burnish.errors import DataError
+from burnish.models import weights
 from burnish.models.forward import Trainable
 from burnish.records import durable
 from burnish.train.feeds import DatasetFeed, Feed, Work
@@ -82,7 +83,7 @@ def reference_logprobs(
         fresh = {row: logprobs for row, logprobs in fresh.items() if row not in known}
         if fresh:
             with durable.folder(folder / f"steps-{start:08d}-{steps.stop:08d}") as aside:
-                save_file(fresh, aside / _FILE)
+                weights.write(aside / _FILE, fresh)
         known |= fresh
     progress.finish()
     return known

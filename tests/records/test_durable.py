@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from disk import small_files
 
 from burnish.errors import DataError, MachineError
 from burnish.records import durable
@@ -104,19 +102,6 @@ def test_a_link_is_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="a link inside a sealed folder"), durable.folder(tmp_path / "m") as filling:
         (filling / "a").symlink_to("/etc/passwd")
     assert os.listdir(tmp_path) == []
-
-
-@contextmanager
-def small_files(limit: int) -> Iterator[None]:
-    """No file may grow past `limit` bytes: the nearest to a full disk that needs no privileges (EFBIG, not ENOSPC)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, ignored)
 
 
 FULL = """
