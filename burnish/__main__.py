@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from burnish.cli import app
-from burnish.errors import BurnishError, ConfigError, Problem
+from burnish.errors import BurnishError, ConfigError, Problem, Terminated
 from burnish.terminal import fail
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -59,7 +59,7 @@ def _told(code: int) -> int:
 
 def _terminated(_number: int, _frame: FrameType | None) -> Any:
     print("\nterminated; the same command continues", file=sys.stderr)
-    raise SystemExit(TERMINATED)
+    raise Terminated(TERMINATED)
 
 
 if __name__ == "__main__":

@@ -149,3 +149,7 @@ class WaitingError(BurnishError, RuntimeError):
     """People must act first; the same command continues."""
 
     exit_code = 6
+
+
+class Terminated(SystemExit):
+    """The process was asked to end (SIGTERM). No other code's `sys.exit` is this one."""

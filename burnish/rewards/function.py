@@ -12,13 +12,14 @@ import inspect
 import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-from burnish.errors import ConfigError, Problem, nearest
+from burnish.errors import ConfigError, Problem, Terminated, nearest
 from burnish.rewards.checked import rated
 from burnish.types import Completion, Message, Prompt, Rated
 
@@ -46,16 +47,12 @@ class FunctionReward:
             "completions": [self._turns([Message(role="assistant", content=each.text)]) for each in completions],
             "completion_ids": [list(each.ids) for each in completions],
         }
-        wanted = inspect.signature(self.call).parameters.values()
-        if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in wanted):
-            given = {each.name: given[each.name] for each in wanted if each.name in given}
-        try:
-            said = self.call(**given)
-        except Exception as error:  # a user's code raises what it likes
-            given_as = "texts, since the prompts are texts" if self.texts else "lists of turns, since prompts are turns"
-            mend = f"Mind that completions are {given_as}, as TRL gives them."
-            raise ConfigError(Problem(self._line_of(error), f"raised {type(error).__name__}: {error}", mend)) from error
-        return rated(self.name, self._numbers(said, prompts))
+        given_as = "texts, since the prompts are texts" if self.texts else "lists of turns, since prompts are turns"
+        with _told(self.file, f": {self.name}", "raised", f"Mind that completions are {given_as}, as TRL gives them."):
+            wanted = inspect.signature(self.call).parameters.values()
+            if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in wanted):
+                given = {each.name: given[each.name] for each in wanted if each.name in given}
+            return rated(self.name, self._numbers(self.call(**given), prompts))
 
     def _turns(self, messages: Sequence[Message]) -> str | list[dict[str, str]]:
         return messages[-1].content if self.texts else [message.as_json() for message in messages]
@@ -75,18 +72,12 @@ class FunctionReward:
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = math.nan
         if not math.isfinite(number):
             found = f"gave {value!r} for an answer to {prompt.id}; a finite number or None is wanted"
             raise ConfigError(Problem(f"{self.file}: {self.name}", found))
         return number
-
-    def _line_of(self, error: Exception) -> str:
-        """The last line of the file that the error came through."""
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(self.file.absolute())]
-        return f"{self.file}:{lines[-1]}: {self.name}" if lines else f"{self.file}: {self.name}"
 
 
 def load_function(file: Path, function: str) -> Callable[..., Any]:
@@ -99,10 +90,8 @@ def load_function(file: Path, function: str) -> Callable[..., Any]:
         raise ConfigError(Problem(str(file), "is no Python file", "Name it with .py at the end."))
     module = module_from_spec(spec)
     sys.modules[named] = module  # dataclasses of the file look themselves up there
-    try:
+    with _told(file, "", "importing it raised"):
         spec.loader.exec_module(module)
-    except Exception as error:  # as there
-        raise ConfigError(Problem(str(file), f"importing it raised {type(error).__name__}: {error}")) from error
     found = getattr(module, function, None)
     if not callable(found):
         raise ConfigError(Problem(str(file), f'"{function}" is no function'))
@@ -120,7 +109,8 @@ def required_columns(file: Path, function: str) -> tuple[str, ...]:
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(Problem(str(file), f"cannot be read ({error})")) from error
     except SyntaxError as error:
-        raise ConfigError(Problem(f"{file}:{error.lineno}:{error.offset}", f"no Python ({error.msg})")) from error
+        place = [str(each) for each in (file, error.lineno, error.offset) if each is not None]  # a NUL has none
+        raise ConfigError(Problem(":".join(place), f"no Python ({error.msg})")) from error
     names = {name: node for node in tree.body for name in _defined(node)}
     if function not in names:
         known = [name for name, node in names.items() if isinstance(node, ast.FunctionDef)]
@@ -128,6 +118,21 @@ def required_columns(file: Path, function: str) -> tuple[str, ...]:
         raise ConfigError(Problem(str(file), f'there is no function "{function}"', mend))
     node = names[function]
     return tuple(_required(node.args)) if isinstance(node, ast.FunctionDef) else ()
+
+
+@contextmanager
+def _told(file: Path, name: str, did: str, mend: str = "") -> Generator[None]:
+    """A user's code raises what it likes, a process's end too: it is told with the last line of the file that it came
+    through. Only an end from outside is one."""
+    try:
+        yield
+    except (ConfigError, Terminated):
+        raise
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(file.absolute())]
+        place = f"{file}:{lines[-1]}" if lines else str(file)
+        raise ConfigError(Problem(f"{place}{name}", f"{did} {type(error).__name__}: {error}", mend)) from error
 
 
 def _defined(node: ast.stmt) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,7 @@ def test_arrays_are_lists_of_numbers(tmp_path: Path) -> None:
         ("[1.0, float('nan')]", "gave nan for an answer to p:2; a finite number or None is wanted"),
         ("[float('inf'), 1.0]", "gave inf for an answer to p:1; a finite number or None is wanted"),
         ("[1.0, 'good']", "gave 'good' for an answer to p:2; a finite number or None is wanted"),
+        ("[1.0, -(10**309)]", f"gave {-(10**309)} for an answer to p:2; a finite number or None is wanted"),
     ],
 )
 def test_what_is_no_number_an_answer_is_refused(tmp_path: Path, said: str, found: str) -> None:
@@ -102,6 +105,42 @@ def test_what_it_raises_is_told_with_the_line(tmp_path: Path) -> None:
     where, found, _ = problem(lambda: made.score(PROMPTS, ANSWERS))
     assert where == f"{tmp_path / 'mine.py'}:2: f"
     assert found == "raised ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("code", "found"),
+    [
+        ("sys.exit()", "raised SystemExit: "),
+        ("return [1.0, Odd()]", "raised ZeroDivisionError: division by zero"),
+        ("return Odd()", "raised ZeroDivisionError: division by zero"),
+        ("return [1.0, 10**5000]", "raised ValueError: Exceeds the limit"),  # of digits that Python writes
+    ],
+)
+def test_nothing_that_it_does_ends_the_process(tmp_path: Path, code: str, found: str) -> None:
+    odd = "class Odd:\n    def __getattr__(self, name): 1 / 0\n    def __float__(self): 1 / 0\n"
+    made = reward(tmp_path, f"import sys\n{odd}def f(completions):\n    {code}\n")
+    where, clause, _ = problem(lambda: made.score(PROMPTS, ANSWERS))
+    assert where.startswith(str(tmp_path / "mine.py"))
+    assert clause.startswith(found)
+
+
+ENDED = """
+import os, signal
+from pathlib import Path
+import burnish.__main__ as program
+from burnish.rewards.function import FunctionReward
+
+def ended(argv):
+    FunctionReward(call=lambda: os.kill(os.getpid(), signal.SIGTERM), file=Path("mine.py"), name="f").score([], [])
+
+program.code_of = ended
+program.main()
+"""
+
+
+def test_the_end_that_the_process_was_asked_for_is_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (143, "\nterminated; the same command continues\n")
 
 
 def test_required_columns_are_read_without_running_the_file(tmp_path: Path) -> None:
@@ -123,11 +162,14 @@ def test_required_columns_are_read_without_running_the_file(tmp_path: Path) -> N
         ("def brevity(): ...\n", "brevty", 'there is no function "brevty"', 'Did you mean "brevity"?'),
         ("", "f", 'there is no function "f"', "Define it at the top of the file."),
         ("f = 3\n", "f", '"f" is no function', ""),
+        ("def f(): ...\n\0", "f", "no Python (source code string cannot contain null bytes)", ""),
+        ("import sys\ndef f(): ...\nsys.exit()\n", "f", "importing it raised SystemExit", ""),
         ("import nowhere_to_be_found\ndef f(): ...\n", "f", "importing it raised ModuleNotFoundError", ""),
     ],
 )
 def test_a_file_without_the_function(tmp_path: Path, code: str, function: str, found: str, mend: str) -> None:
     where, clause, told = problem(lambda: reward(tmp_path, code, function))
     assert where.startswith(str(tmp_path / "mine.py"))
+    assert "None" not in where
     assert clause.startswith(found)
     assert told == mend
