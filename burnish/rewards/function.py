@@ -3,6 +3,7 @@ it. Knows no recipe.
 
 The file is the user's own and runs with all of the user's rights, in our process and without a limit of time: whoever
 names it in a recipe trusts it as they trust the recipe. Nothing else is searched for or imported from where it lies.
+A change of the working directory lasts until the file is imported, or the function returns.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -123,9 +124,11 @@ def required_columns(file: Path, function: str) -> tuple[str, ...]:
 @contextmanager
 def _told(file: Path, name: str, did: str, mend: str = "") -> Generator[None]:
     """A user's code raises what it likes, a process's end too: it is told with the last line of the file that it came
-    through. Only an end from outside is one."""
+    through. Only an end from outside is one. Where it goes in the file system it goes alone: our paths may be relative.
+    """
     try:
-        yield
+        with chdir("."):  # and back
+            yield
     except (ConfigError, Terminated):
         raise
     except (Exception, SystemExit) as error:

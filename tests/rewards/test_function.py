@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ def test_nothing_that_it_does_ends_the_process(tmp_path: Path, code: str, found:
     assert clause.startswith(found)
 
 
+GOES = "def f(completions): os.chdir('/')"
 ENDED = """
 import os, signal
 from pathlib import Path
@@ -141,6 +143,18 @@ program.main()
 def test_the_end_that_the_process_was_asked_for_is_one() -> None:
     ended = subprocess.run([sys.executable, "-c", ENDED], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (143, "\nterminated; the same command continues\n")
+
+
+@pytest.mark.parametrize(
+    "code", ["os.chdir('/')\ndef f(completions): return [1, 2]", f"{GOES}; return [1, 2]", f"{GOES}; 1 / 0"]
+)
+def test_it_may_go_elsewhere_without_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """A relative --out is where the command line was typed."""
+    monkeypatch.chdir(tmp_path)
+    made = reward(tmp_path, f"import os\n{code}\n")
+    with suppress(ConfigError):
+        made.score(PROMPTS, ANSWERS)
+    assert Path.cwd() == tmp_path
 
 
 def test_required_columns_are_read_without_running_the_file(tmp_path: Path) -> None:
