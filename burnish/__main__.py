@@ -12,7 +12,7 @@ import typer
 
 from burnish.cli import app
 from burnish.errors import BurnishError, ConfigError, Problem, Terminated
-from burnish.terminal import fail
+from burnish.terminal import attach, fail, flush, say
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
@@ -20,13 +20,21 @@ UNTOUCHED = "nothing was written"
 
 def main() -> NoReturn:
     """Run a command line and leave with its exit code; every error is one that DESIGN's table names."""
+    attach()
     signal.signal(signal.SIGTERM, _terminated)
+    code = _done(sys.argv[1:])
+    flush()
+    sys.exit(code)
+
+
+def _done(argv: list[str]) -> int:
+    """Alone, or with the other processes of torchrun."""
     if {"RANK", "MASTER_ADDR"} <= os.environ.keys() and os.environ.get("WORLD_SIZE", "1") != "1":
         from burnish.crash import admit
         from burnish.torchrun import take_part
 
-        sys.exit(take_part(sys.argv[1:], code_of, admit))
-    sys.exit(code_of(sys.argv[1:]))
+        return take_part(argv, code_of, admit)
+    return code_of(argv)
 
 
 def code_of(argv: list[str]) -> int:
@@ -41,9 +49,6 @@ def code_of(argv: list[str]) -> int:
         return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
     except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
         from burnish.crash import admit
 
@@ -53,12 +58,12 @@ def code_of(argv: list[str]) -> int:
 def _told(code: int) -> int:
     """Typer turns an interrupt into its exit code, without a word."""
     if code == INTERRUPTED:
-        print("\ninterrupted; the same command continues", file=sys.stderr)
+        say("\ninterrupted; the same command continues", sys.stderr)
     return code
 
 
 def _terminated(_number: int, _frame: FrameType | None) -> Any:
-    print("\nterminated; the same command continues", file=sys.stderr)
+    say("\nterminated; the same command continues", sys.stderr)
     raise Terminated(TERMINATED)
 
 

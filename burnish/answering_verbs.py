@@ -57,7 +57,7 @@ def sample(
     sampling = talk.drawn(temperature, max_new_tokens, overrides or (), seed)
     rows = talk.sample(model, read_prompts(prompts, prompt_column), sampling, n, progress(), out)
     if out is None:
-        print("\n".join(dumps(row, ensure_ascii=False) for row in rows))
+        emit(rows, "\n".join(dumps(row, ensure_ascii=False) for row in rows), False)
     else:
         emit({"rows": len(rows), "out": str(out)}, f"{len(rows)} rows in {out}", json)
 

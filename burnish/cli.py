@@ -25,7 +25,7 @@ from burnish.options import (
     Warmth,
     writable,
 )
-from burnish.terminal import emit, fail, marker, progress
+from burnish.terminal import emit, fail, marker, progress, say
 
 app = typer.Typer(
     add_completion=False,
@@ -92,7 +92,7 @@ def rounds(
     from burnish.types import Sampling
 
     def told(stage: str, facts: Any) -> None:
-        print(f"  {stage:<9} {', '.join(clauses(stage, facts))}", file=sys.stderr if json else sys.stdout, flush=True)
+        say(f"  {stage:<9} {', '.join(clauses(stage, facts))}", sys.stderr if json else sys.stdout)
 
     plan = loop.Plan(
         campaign=campaign,
@@ -320,7 +320,7 @@ def _work(recipe: Any, base: Path, folder: Path, until: str | None, json: bool) 
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(__version__)
+        emit({}, __version__, False)
         raise typer.Exit
 
 

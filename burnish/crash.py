@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from burnish.pipeline.environment import environment
+from burnish.terminal import say
 
 _SECRET = re.compile(r"(key|token|secret|passw|credential|auth)", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(?i)([\w.-]*(?:key|token|secret|passw|credential|auth)[\w.-]*[\"']?\s*[=:]\s*)[^\s,;}]+")
@@ -23,7 +24,7 @@ def admit(error: BaseException, argv: Sequence[str]) -> int:
     """Say on the error stream that burnish has a bug, and where its report is. Returns the exit code."""
     where = report(error, argv)
     name = type(error).__name__
-    print(f"burnish has a bug ({name}). A report without secrets is in {where}; exit 1", file=sys.stderr)
+    say(f"burnish has a bug ({name}). A report without secrets is in {where}; exit 1", sys.stderr)
     return 1
 
 

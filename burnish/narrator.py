@@ -14,7 +14,7 @@ from burnish.pipeline.graph import Step, execute
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.report import write_report
 from burnish.release.clauses import clauses, duration
-from burnish.terminal import emit, fail, progress
+from burnish.terminal import fail, progress, say, shown
 
 KEPT = "what is done is kept, and the same command continues"
 VERDICTS = {"pass": 0, "fail": VerdictError.exit_code, "inconclusive": InconclusiveError.exit_code}
@@ -82,7 +82,7 @@ class Narrator:
             "release": str(self.folder / "release") if "release" in stages else None,
             "stages": stages,
         }
-        emit(value, "\n".join(self._farewell(code, report, seconds)), self.as_json)
+        say(shown(value, "\n".join(self._farewell(code, report, seconds)), self.as_json))
 
     def _farewell(self, code: int, report: Path, seconds: float) -> list[str]:
         names = [step.record.stage for step in self.steps]
@@ -97,4 +97,4 @@ class Narrator:
 
     def _tell(self, line: str) -> None:
         """To people at once; programs get all at the end."""
-        print(line, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+        say(line, sys.stderr if self.as_json else sys.stdout)

@@ -2,6 +2,7 @@
 
 Progress goes to the error stream, results to the output: `burnish … --json | jq` works. Where the error stream is no
 terminal, or NO_COLOR or CI is set, progress is plain lines, one every ten seconds at most, and never a carriage return.
+A reader who goes away stops no work.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-from burnish.errors import BurnishError, plain
+from burnish.errors import BurnishError, MachineError, Problem, plain
 from burnish.release.clauses import duration
 
 EVERY = 10.0
@@ -23,6 +25,39 @@ EVERY = 10.0
 REDRAW = 0.1
 """Seconds between redraws of the status line."""
 BAR = 24
+CLEAR = "\r\x1b[2K"
+"""Takes a line away from a terminal."""
+
+
+def attach() -> None:
+    """A stream closed before we began leads nowhere: else the next file that is opened would take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for the process's life)
+
+
+def flush() -> None:
+    """What was printed goes out, as far as somebody reads it."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _hush(stream)
+
+
+def say(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
+    """A line of what is going on, at once. Where nobody can read it any more, work goes on in silence."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, end=end, flush=True)
+    except OSError:
+        _hush(stream)
+
+
+def _hush(stream: TextIO) -> None:
+    """What is said on a stream from here on goes nowhere, and so does what stands in its buffer."""
+    with suppress(OSError), open(os.devnull, "wb") as nowhere:  # a stream of a test's own has no number
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def progress(stream: TextIO | None = None) -> Meter:
@@ -90,13 +125,13 @@ class Meter:
         if self.live:
             self.clear()
         elif time.monotonic() - task.began > EVERY:
-            self._write(f"{task.label}  done in {duration(time.monotonic() - task.began)}  {plain(note, 80)}".rstrip())
+            spent = duration(time.monotonic() - task.began)
+            say(f"{task.label}  done in {spent}  {plain(note, 80)}".rstrip(), self.stream)
 
     def clear(self) -> None:
         """Take the status line away, so that a result can be printed."""
         if self.live:
-            self.stream.write("\r\x1b[2K")
-            self.stream.flush()
+            say(CLEAR, self.stream, end="")
 
     def _show(self, every: float) -> None:
         now = time.monotonic()
@@ -106,15 +141,15 @@ class Meter:
         around = " › ".join(task.label for task in self._tasks[:-1])
         line = " › ".join(part for part in (around, self._tasks[-1].line(now, bar=self.live)) if part)
         if self.live:
-            width = os.get_terminal_size(self.stream.fileno()).columns
-            self.stream.write(f"\r\x1b[2K{line[: max(20, width - 1)]}")
-            self.stream.flush()
+            say(f"{CLEAR}{line[: max(20, self._width() - 1)]}", self.stream, end="")
         else:
-            self._write(line)
+            say(line, self.stream)
 
-    def _write(self, line: str) -> None:
-        self.stream.write(line + "\n")
-        self.stream.flush()
+    def _width(self) -> int:
+        try:
+            return os.get_terminal_size(self.stream.fileno()).columns
+        except OSError:  # it was closed meanwhile
+            return 80
 
 
 def converse(say: Callable[[str], str]) -> None:
@@ -143,15 +178,24 @@ def columns(rows: Sequence[Sequence[object]]) -> str:
     )
 
 
+def shown(value: Any, text: str, as_json: bool) -> str:
+    """JSON for programs, or text for people."""
+    return json.dumps(value, indent=1, ensure_ascii=False) if as_json else text
+
+
 def emit(value: Any, text: str, as_json: bool) -> None:
-    """A command's result: JSON for programs, or text for people."""
-    print(json.dumps(value, indent=1, ensure_ascii=False) if as_json else text)
+    """A command's result. Raises MachineError where it cannot be written; who reads no further wants no more of it."""
+    try:
+        print(shown(value, text, as_json), flush=True)
+    except BrokenPipeError:
+        _hush(sys.stdout)
+    except OSError as error:
+        _hush(sys.stdout)
+        raise MachineError(Problem("output", f"cannot be written ({error.strerror})", "Send it elsewhere.")) from error
 
 
 def fail(error: BurnishError, tail: str, as_json: bool) -> int:
     """Say what is wrong, and how to mend it. Returns the exit code."""
-    if as_json:
-        print(json.dumps({**error.as_json(), "state": tail}, indent=1, ensure_ascii=False))
-    else:
-        print(f"{error}\n{tail}; exit {error.exit_code}", file=sys.stderr)
+    text = shown({**error.as_json(), "state": tail}, f"{error}\n{tail}; exit {error.exit_code}", as_json)
+    say(text, sys.stdout if as_json else sys.stderr)
     return error.exit_code

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 
 from burnish.errors import BurnishError, MachineError
 from burnish.models.arithmetic import settle
 from burnish.pipeline.training import follow
+from burnish.terminal import flush
 from burnish.train.messages import join, leave, partings, shared
 
 TRAINING = (
@@ -52,8 +52,7 @@ def take_part(
     except Exception as error:  # noqa: BLE001 (here alone can those of a process that has no command line be caught)
         code = admit(error, argv)
     if code or not first:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        flush()
         os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it
     with suppress(MachineError), partings():  # all is done: an other that has gone meanwhile changes nothing
         shared(None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -164,3 +165,21 @@ def test_an_interrupt_says_that_the_same_command_continues(
     monkeypatch.setattr(environment, "environment", interrupt)
     assert code_of(["env"]) == 130
     assert "the same command continues" in capsys.readouterr().err
+
+
+def test_who_reads_no_further_is_no_error() -> None:
+    reader, left = os.pipe()
+    os.close(reader)
+    with open(left, "wb") as left:
+        code = subprocess.run(
+            [sys.executable, "-m", "burnish", "config", "schema"], stdout=left, check=False
+        ).returncode
+    assert code == 0
+
+
+def test_a_result_that_cannot_be_written_is_the_machine_s_fault() -> None:
+    with open("/dev/full", "wb") as full:
+        line = [sys.executable, "-m", "burnish", "env"]
+        found = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 3
+    assert found.stderr.startswith("output: cannot be written (No space left on device). ")

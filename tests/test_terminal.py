@@ -87,6 +87,18 @@ def test_a_terminal_gets_one_line_and_a_calm_one_plain_lines(monkeypatch: pytest
     assert shown.endswith("\r\x1b[2K")
 
 
+def test_progress_goes_on_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_COLOR", "CI", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    leader, follower = pty.openpty()
+    with os.fdopen(follower, "w") as stream:
+        meter = terminal.progress(stream)
+        os.close(leader)
+        meter.start("ppo: training", 4)
+        meter.finish()
+        terminal.say("done", stream)
+
+
 def test_a_mark_is_colour_in_a_terminal_and_brackets_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "CI", "TERM"):
         monkeypatch.delenv(name, raising=False)
