@@ -33,8 +33,8 @@ def zeroed_lm(subject: Subject) -> Measured:
     """Loss of a model that finds all V tokens equally likely, and ln V."""
     trial = subject.trial("sft")
     assert trial.module.lm is not None
-    tokens, width = trial.module.lm.weight.shape
-    blind = Trainable(trial.module.backbone, lm=_zeros(width, tokens), layout=trial.module.layout)
+    tokens = trial.module.lm.out_features
+    blind = Trainable(trial.module.backbone, lm=_zeroed(trial.module.lm), layout=trial.module.layout)
     loss = one_step(blind, trial.method.objective, [trial.batch(trial.documents)]).loss
     return Measured.one(abs(loss - math.log(tokens)))
 
@@ -43,13 +43,13 @@ def zeroed_score(subject: Subject) -> Measured:
     """Loss of a reward model that finds all answers equally good, and ln 2."""
     trial = subject.trial("reward")
     assert trial.module.score is not None
-    blind = Trainable(trial.module.backbone, score=_zeros(trial.module.score.in_features, 1), layout=subject.layout)
+    blind = Trainable(trial.module.backbone, score=_zeroed(trial.module.score), layout=subject.layout)
     loss = one_step(blind, trial.method.objective, [trial.batch(trial.documents)]).loss
     return Measured.one(abs(loss - math.log(2)))
 
 
-def _zeros(width: int, rows: int) -> nn.Linear:
-    """A linear map to zero."""
-    head = nn.Linear(width, rows, bias=False, dtype=torch.float32)
-    nn.init.zeros_(head.weight)
-    return head
+def _zeroed(head: nn.Linear) -> nn.Linear:
+    """A linear map to zero in place of this one."""
+    blind = nn.Linear(head.in_features, head.out_features, bias=False, device=head.weight.device, dtype=torch.float32)
+    nn.init.zeros_(blind.weight)
+    return blind

@@ -31,9 +31,18 @@ _INTERFACE = "GLOO_SOCKET_IFNAME"
 
 
 def two(subject: Subject, kind: Kind) -> Measured:
-    """The step of one process, and that of two, which have all of the weights each (ddp), or half of them (fsdp)."""
-    with second_process():
-        return Measured(apart(subject.trial("sft"), "sft", kind))
+    """The step of one process, and that of two, which have all of the weights each (ddp), or half of them (fsdp).
+
+    On the CPU wherever the model is: nccl refuses two processes on one GPU.
+    """
+    trial = subject.trial("sft")
+    place = trial.module.device
+    trial.module.to("cpu")
+    try:
+        with second_process():
+            return Measured(apart(trial, "sft", kind), "" if place.type == "cpu" else "on the CPU")
+    finally:
+        trial.module.to(place)
 
 
 def apart(trial: Trial, method: str, kind: Kind) -> dict[str, float]:

@@ -93,7 +93,7 @@ def _digests(tensors: dict[str, Any]) -> dict[str, str]:
 
 
 def _bytes(tensor: Tensor) -> memoryview:
-    return tensor.detach().flatten().contiguous().view(torch.uint8).numpy().data
+    return tensor.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().data
 
 
 def _differing(one: dict[str, str], other: dict[str, str]) -> int:

@@ -6,6 +6,7 @@ by document, and tests/models/test_flex.py has the kernel."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
@@ -23,6 +24,8 @@ from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.lora import LoraConfig, adapt, merge
 from burnish.models.probe import one_at_a_time
+from burnish.proof.law import Law
+from burnish.proof.laws import LAWS
 from burnish.proof.methods import FULL, LORA, METHODS
 from burnish.proof.subject import Subject
 from burnish.rollout.engine import Engine
@@ -77,6 +80,18 @@ def test_every_method_makes_the_same_step(subject: Subject, method: str, way: st
     apart = replace(found, gradient=found.gradient.cpu()).apart(wanted)
     assert apart["loss"] < 1e-5
     assert apart["gradient"] < 1e-4
+
+
+def once(law: Law) -> bool:
+    """The laws of methods are the same measures for each of them, whose steps are compared above: one is enough."""
+    method = re.split("[:,]", law.name)[0]
+    return method not in METHODS or method == "ppo"
+
+
+@pytest.mark.parametrize("law", [law for law in LAWS if once(law)], ids=lambda law: law.name)
+def test_every_law_of_the_doctor_holds(law: Law, subject: Subject, there: str) -> None:
+    assert [finding for finding in law.tried(subject) if not finding.passed] == []
+    assert subject.module().device.type == there
 
 
 def test_what_a_forward_pass_gives_lies_on_the_cpu(here: Trainable, there: str) -> None:
