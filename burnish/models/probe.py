@@ -9,18 +9,19 @@ changed (what does not see them must not move by one bit), and every path alone 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from burnish.batches import Batch, Document, pack
 from burnish.errors import ModelError
 from burnish.models.attention import NAME, DenseAttention, Rule
 from burnish.models.forward import Layout, Trainable
+from burnish.models.layers import decoder_layers
 from burnish.models.quiet import quiet
 
 OWN = "sdpa"
@@ -152,22 +153,68 @@ def use_own_attention(module: Trainable) -> None:
 
 @contextmanager
 def _still(module: Trainable) -> Generator[None]:
-    """No dropout, no gradient and fp32 weights inside; mode and types are put back, bit for bit.
-
-    In bfloat16 two right kernels can differ by most of a hidden state's range at a token that draws all attention.
-    """
+    """No dropout, no gradient and hidden states by fp32 weights inside; mode and weights are put back."""
     training = module.training
     module.eval()
-    narrow = [(p, p.data.dtype) for p in module.parameters() if p.dtype in (torch.bfloat16, torch.float16)]
-    for parameter, _ in narrow:
-        parameter.data = parameter.data.float()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), _in_fp32(module):
             yield
     finally:
-        for parameter, dtype in narrow:
-            parameter.data = parameter.data.to(dtype)
         module.train(training)
+
+
+@contextmanager
+def _in_fp32(module: Trainable) -> Generator[None]:
+    """In bfloat16 two right kernels can differ by most of a hidden state's range at a token that draws all attention.
+
+    A decoder layer's weights are fp32 while it is called, so that there is never a second whole model: what a device
+    just holds could not be tried otherwise. Of embeddings the rows that were looked up become fp32. Where no decoder
+    layers are found, all weights do at once.
+    """
+    try:
+        layers = list(decoder_layers(module))
+    except ModelError:
+        layers = []
+    within = {part for layer in layers for part in layer.modules()}
+    others = [part for part in module.backbone.modules() if part not in within]
+    tables = [part for part in others if isinstance(part, nn.Embedding)]
+    with ExitStack() as undone:
+        for table in tables:
+            undone.callback(table.register_forward_hook(_widened).remove)
+        for layer in layers:
+            wide = _Wide(layer.modules())
+            undone.callback(wide.off)
+            undone.callback(layer.register_forward_pre_hook(wide.on).remove)
+            undone.callback(layer.register_forward_hook(wide.off).remove)
+        rest = _Wide(part for part in others if part not in tables)
+        undone.callback(rest.off)
+        rest.on()
+        yield
+
+
+def _widened(_table: nn.Module, _inputs: object, rows: Tensor) -> Tensor:
+    return rows.float()
+
+
+class _Wide:
+    """Weights of 16 bits that modules have of their own, not by parts: fp32 copies stand in their place from `on` to
+    `off`."""
+
+    def __init__(self, modules: Iterable[Any]) -> None:
+        self._narrow = [
+            (part._parameters, name, weight)
+            for part in modules
+            for name, weight in part.named_parameters(recurse=False)
+            if weight.dtype in (torch.bfloat16, torch.float16)
+        ]
+
+    def on(self, *_: Any) -> None:
+        for own, name, weight in self._narrow:
+            own[name] = weight.float()
+
+    def off(self, *_: Any) -> None:
+        for own, name, weight in self._narrow:
+            own[name] = weight
 
 
 def _reason(found: str) -> str:

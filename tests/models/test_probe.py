@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from burnish.models.attention import NAME, register
 from burnish.models.folder import backbone_name
@@ -18,7 +18,7 @@ from burnish.proof import sampling
 from burnish.proof.material import read_rows
 from burnish.proof.subject import Subject
 
-from .families import FAMILIES, LONG_WINDOW, WINDOW, write
+from .families import FAMILIES, GROUPED, LONG_WINDOW, WINDOW, write
 
 
 def build(config: PretrainedConfig) -> Trainable:
@@ -30,9 +30,10 @@ def build(config: PretrainedConfig) -> Trainable:
     return Trainable(getattr(model, backbone_name(model)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("kind", FAMILIES)
-def test_layout_of_real_architectures(kind: str) -> None:
-    layout, reason = probe(build(FAMILIES[kind].config))
+def test_layout_of_real_architectures(kind: str, dtype: torch.dtype) -> None:
+    layout, reason = probe(build(FAMILIES[kind].config).to(dtype))
     assert layout is FAMILIES[kind].layout, reason
     assert bool(reason) == (layout is Layout.ROWS)
 
@@ -49,6 +50,28 @@ def test_the_module_is_left_as_it_was(dtype: torch.dtype) -> None:
         torch.equal(a, b) and a.dtype is b.dtype and b.grad is None
         for a, b in zip(before, module.parameters(), strict=True)
     )
+
+
+def test_no_second_whole_model_is_made() -> None:
+    """Weights in fp32 when a weight is used: those of one layer of six, and the last norm's."""
+    module = build(LlamaConfig(**{**GROUPED, "num_hidden_layers": 6})).to(torch.bfloat16)
+    layer, norm = (
+        sum(weight.numel() for weight in part.parameters())
+        for part in (module.backbone.layers[0], module.backbone.norm)
+    )
+    held: list[int] = []
+
+    def count(*_: Any) -> None:
+        held.append(sum(weight.numel() for weight in module.parameters() if weight.dtype is torch.float32))
+
+    for part in module.modules():
+        if isinstance(part, (nn.Linear, nn.Embedding)):
+            part.register_forward_pre_hook(count)
+    assert probe(module)[0] is Layout.TREE
+    assert {norm, layer + norm} == set(held)
+    held.clear()
+    count()
+    assert held == [0]
 
 
 def test_judgement() -> None:
