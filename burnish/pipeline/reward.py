@@ -135,18 +135,27 @@ def _load_member(first: Path, name: str, dtype: torch.dtype, trunk: Trunk | None
 def _measure(context: Context, settings: RewardModel, found: Sides, tokenizer: Tokenizer) -> dict[str, Any]:
     train, watched = _set_apart(found.train, settings.watcher, context.recipe.seed)
     require_measurable(context, settings, train, found.heldout)
-    reward = _final(context, settings, train, watched, tokenizer)
-    several = settings.members > 1
-    score = partial(scored, reward.members, micro_tokens=settings.micro_tokens, progress=context.progress)
-    heldout = score(found.heldout) if several or not settings.folds else None
-    if several and heldout:
-        write_disagreement(context.folder, score(train), heldout)
     fit = partial(_fitted, context, settings)
     measuring = Measuring(context=context, settings=settings, tokenizer=tokenizer, fit=fit)
+    report = _of_members(measuring, _final(context, settings, train, watched, tokenizer), train, found.heldout)
     return {
-        **(measuring.held_out(reward, train, heldout) if heldout and not settings.folds else measuring.in_folds(train)),
+        **(measuring.in_folds(train) if settings.folds else report),
         "watcher": _watcher_accuracy(context, settings, train) if watched else None,
     }
+
+
+def _of_members(measuring: Measuring, reward: EnsembleReward, train: Side, heldout: Side) -> dict[str, Any]:
+    """Where the members differ, and their figures; none where folds are measured, which are trained when the members
+    have been let go."""
+    context, settings = measuring.context, measuring.settings
+    several = settings.members > 1
+    if settings.folds and not several:
+        return {}
+    score = partial(scored, reward.members, micro_tokens=settings.micro_tokens, progress=context.progress)
+    said = score(heldout)
+    if several:
+        write_disagreement(context.folder, score(train), said)
+    return {} if settings.folds else measuring.held_out(reward, train, said)
 
 
 def _watcher_accuracy(context: Context, settings: RewardModel, others: Side) -> dict[str, float]:

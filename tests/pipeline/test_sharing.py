@@ -19,7 +19,7 @@ from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.tiny import write_tiny
-from burnish.pipeline import ppo
+from burnish.pipeline import ppo, reward
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.training import keep_adapter
 from burnish.records import durable
@@ -128,3 +128,29 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(place: Path) -> None:
     again, _ = run(place, "stopped", critic="reward")
     assert durable.digest_folder(again / "model") == durable.digest_folder(folder / "model")
     assert durable.digest_folder(again / "adapter") == durable.digest_folder(folder / "adapter")
+
+
+class Counts(Silent):
+    """How many models there are when one is trained."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, int] = {}
+        self._before = len(trainables())
+
+    def start(self, label: str, total: int) -> None:
+        if label.startswith("reward:"):
+            self.held[label] = len(trainables()) - self._before
+
+
+def test_sealed_reward_models_are_let_go_before_folds_are_trained(place: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"Where is {n}?", "chosen": "Here it is.", "rejected": f"No {n}."} for n in range(6)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {"rankings": "pairs.jsonl", "members": 2, "folds": 2, "held_out": 0.3, "save_every": 9}
+    recipe = Recipe.model_validate({"name": "t", "model": "m", "dtype": "float32", "reward": settings})
+    folder = tmp_path / "reward"
+    folder.mkdir()
+    counts = Counts()
+    reward.run(context_of(recipe, tmp_path, folder=folder, inputs={"sft": place / "sft"}, progress=counts))
+    trained = ["reward: fold 1 of 2", "reward: shuffled labels", "reward: fold 2 of 2"]
+    assert [counts.held[label] for label in trained] == [1, 2, 1]  # the first fold's model is probed after the control
+    assert json.loads((folder / "report.json").read_bytes())["measured"] == "2-fold cross-validation by prompt"
