@@ -25,9 +25,9 @@ def plain(text: object, limit: int = 200) -> str:
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 
 
-def nearest(wrong: str, known: list[str]) -> str:
-    """A mend for a misspelt name: the closest known one, or the list of them."""
-    close = get_close_matches(wrong, known, n=1, cutoff=0.6)
+def nearest(wrong: str, known: list[str], cutoff: float = 0.6) -> str:
+    """A mend for a misspelt name: the closest known one, or the list of them where none is as like it as `cutoff`."""
+    close = get_close_matches(wrong, known, n=1, cutoff=cutoff)
     return f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(sorted(known))}."
 
 

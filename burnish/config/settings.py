@@ -20,6 +20,8 @@ from burnish.errors import ConfigError, Problem, nearest, plain
 
 Model = TypeVar("Model", bound=BaseModel)
 
+ALIKE = 0.8
+"""How like a value must be to a known one to be taken for its misspelling: another word may be another algorithm."""
 _NUMBERS = {"float_type", "float_parsing", "int_type", "int_parsing"}
 
 
@@ -32,6 +34,8 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
     elsewhere: ClassVar[Mapping[str, str]] = {}
     """Names that other programs have for what is set here, and the mend for each."""
+    values_elsewhere: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    """Of a setting, words that other programs have for its values, in small letters, and the mend for each."""
 
 
 def validate(model: type[Model], document: Document, overrides: Sequence[str] = ()) -> Model:
@@ -88,10 +92,15 @@ def _problem(details: ErrorDetails, model: type[BaseModel], document: Document) 
 def _mend_name(model: Any, keys: Keys) -> str:
     """For a name that is no setting: ours, where the section knows it, else the nearest of the section's."""
     known = list(_settings_at(model, keys[:-1]))
-    for key in keys[:-1]:
-        model = _inside(model, key)
-    told = (option.elsewhere.get(str(keys[-1])) for option in _options(model) if _is_strict(option))
+    told = (section.elsewhere.get(str(keys[-1])) for section in _sections(model, keys))
     return next(filter(None, told), None) or nearest(str(keys[-1]), known)
+
+
+def _mend_value(value: str, known: list[str], model: Any, keys: Keys) -> str:
+    """For a word that is no value of a setting: ours, where the section knows it, else the nearest."""
+    tables = (section.values_elsewhere.get(str(keys[-1]), {}) for section in _sections(model, keys))
+    told = (table.get(value.lower()) for table in tables)
+    return next(filter(None, told), None) or nearest(value, known, cutoff=ALIKE)
 
 
 def _mend(details: ErrorDetails, model: type[BaseModel], keys: Keys) -> str:
@@ -100,7 +109,7 @@ def _mend(details: ErrorDetails, model: type[BaseModel], keys: Keys) -> str:
         return plain(f"Remove the quotes: {keys[-1]}: {value}")
     if details["type"] in ("literal_error", "enum"):
         expected = str(details.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ")
-        return nearest(str(value), expected.split(", "))
+        return _mend_value(str(value), expected.split(", "), model, keys)
     default = _default(model, keys)
     return "" if default is None else f"The default is {keys[-1]}: {json.dumps(default)}."
 
@@ -133,6 +142,13 @@ def _settings_at(model: Any, keys: Keys) -> dict[str, Any]:
     for key in keys:
         model = _inside(model, key)
     return {name: kind for option in _options(model) for name, kind in _settings(option).items()}
+
+
+def _sections(model: Any, keys: Keys) -> list[type[Strict]]:
+    """The groups of settings that the last of `keys` is meant for: several where the section may be of either kind."""
+    for key in keys[:-1]:
+        model = _inside(model, key)
+    return [option for option in _options(model) if _is_strict(option)]
 
 
 def _inside(model: Any, key: str | int) -> Any:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
+from burnish.pipeline import trl_names
 from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import (
@@ -115,6 +116,7 @@ class Optim(Kept):
 class Sft(Optim):
     """Supervised fine-tuning on conversations; every assistant turn is learned."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.SFT
     data: str | None = Field(default=None, min_length=1)
     """A JSONL file of conversations (`messages`), or a folder that holds one. Absent: the best answers of the training
     side of the rankings that `reward` or `dpo` names."""
@@ -211,6 +213,7 @@ class Ranked(Optim):
 class RewardModel(Ranked):
     """A reward model from rankings, by the K-wise loss over all pairs of a prompt where nothing else is said."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.REWARD
     loss: Literal["k_wise", "bradley_terry", "plackett_luce"] | None = None
     """k_wise (absent): mean over the pairs of a prompt, then over prompts. bradley_terry: mean over all pairs, so that
     a prompt with more answers weighs more. plackett_luce: the likelihood of a prompt's whole order."""
@@ -252,6 +255,7 @@ class RewardModel(Ranked):
 class Dpo(Preference, Ranked):
     """The tuned model learns from rankings without a reward model, over all pairs of a prompt."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.DPO
     lr: Rate = 5e-6
     """Peak learning rate."""
 
@@ -259,6 +263,7 @@ class Dpo(Preference, Ranked):
 class Kto(Optim):
     """The tuned model learns from answers called good or bad, one at a time: no pairs, no reward model."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.KTO
     data: str | None = Field(default=None, min_length=1)
     """A JSONL file of answers with a label (`prompt`, `completion`, `label`), or a folder that holds one. Absent: what
     `collect` with the kind good_bad made of people's words; what it holds out is held out here."""

@@ -282,6 +282,7 @@ class Grpo(Reinforced):
     GRPOConfig, but for `elsewhere`."""
 
     elsewhere: ClassVar[Mapping[str, str]] = {**Reinforced.elsewhere, **trl_names.GRPO}
+    values_elsewhere: ClassVar[Mapping[str, Mapping[str, str]]] = trl_names.GRPO_VALUES
     loss: Loss = "grpo"
     """Which of the family; `burnish.train.policy_gradient` says what each averages. What is absent below is what is
     usual for it."""

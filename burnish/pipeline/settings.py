@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from burnish.config import Strict
+from burnish.pipeline import trl_names
 from burnish.types import Sampling
 
 Positive = Annotated[int, Field(ge=1)]
@@ -66,6 +67,7 @@ def _margin(said: Mapping[str, Any]) -> float:
 class Preference(Strict):
     """How a policy learns directly which of two answers is better."""
 
+    values_elsewhere: ClassVar[Mapping[str, Mapping[str, str]]] = trl_names.PREFERENCE_VALUES
     loss: Literal["dpo", "ipo", "cdpo", "robust", "dpo_norm", "simpo", "orpo"] = "dpo"
     """What is minimised; `burnish.losses.direct` has the equations. simpo and orpo have no reference model."""
     beta: Annotated[float, Field(gt=0)] | None = None
@@ -86,6 +88,7 @@ class Preference(Strict):
 class Kept(Strict):
     """What every trained stage says about AdamW, about the weights that it keeps, and about when it stops."""
 
+    elsewhere: ClassVar[Mapping[str, str]] = trl_names.TRAINED
     betas: tuple[Decay, Decay] | None = None
     """AdamW's β1 and β2: what is left after a step of the averages of gradients and of their squares. Absent: [0.9,
     0.95]. Its ε is 1e-8."""

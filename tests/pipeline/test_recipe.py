@@ -13,7 +13,7 @@ from burnish.pipeline import run_folder
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
-from burnish.pipeline.reinforcement import Cuts, Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import Lora
 from burnish.train.direct import DirectPreference
 from burnish.types import Sampling
@@ -312,34 +312,6 @@ def test_ppo_does_not_go_with_shards(tmp_path: Path) -> None:
 def test_settings_of_policies_that_do_not_go_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}\n"))
     assert [says in clause for _, clause, _ in found] == [True]
-
-
-@pytest.mark.parametrize(
-    ("section", "name", "ours"),
-    [
-        ("ppo", "num_ppo_epochs", "epochs"),
-        ("ppo", "num_mini_batches", "minibatches"),
-        ("ppo", "response_length", "max_new_tokens"),
-        ("ppo", "num_generations", "samples_per_prompt"),
-        ("grpo", "num_iterations", "epochs"),
-        ("grpo", "max_completion_length", "max_new_tokens"),
-        ("grpo", "mask_truncated_completions", "mask_truncated"),
-        ("grpo", "beta", "kl.coef"),
-        ("online_dpo", "learning_rate", "lr"),
-    ],
-)
-def test_names_of_trls_are_told_ours(tmp_path: Path, section: str, name: str, ours: str) -> None:
-    path = write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\n{section}: {{{name}: 1}}\n")
-    [(_, found, mend)] = problems(path)
-    assert found == f'"{section}.{name}" is not a setting'
-    assert mend.startswith(f"Here it is called {ours}")
-
-
-@pytest.mark.parametrize("section", [Ppo, Grpo, Rft, OnlineDpo, Distill])
-def test_names_of_others_name_settings_that_there_are(section: type[OnPolicy]) -> None:
-    for name, mend in section.elsewhere.items():
-        ours = mend.removeprefix("Here it is called ").rstrip(".").replace(",", ".").split(".")[0]
-        assert name in Cuts.model_fields or ours in section.model_fields, (name, mend)
 
 
 CUT = {"top_p": 0.9, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.2}
