@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
 from burnish.errors import DataError, Problem, nearest, plain
+from burnish.records.dialects import translation
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, first_row, kind, read_as, read_jsonl, sift
 from burnish.records.trees import is_tree, tree_rankings
@@ -32,6 +33,9 @@ _EXAMPLE = ("messages", "prompt", "completion")
 _PROMPT = ("messages", "prompt")
 _RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements")
 _LABELLED = ("prompt", "completion", "label", "prompt_id")
+_EXAMPLES_WANTED = 'Give "messages", or "prompt" and "completion".'
+_RANKINGS_WANTED = 'Give "prompt", "chosen" and "rejected", or "prompt", "completions" and "ranks".'
+_LABELS_WANTED = 'Give "prompt", "completion" and "label".'
 
 
 def holds_rankings(path: Path) -> bool:
@@ -121,7 +125,8 @@ def _example(row: Row) -> Example:
         prompt = ends_with_user(row, conversation(row, "prompt"), "prompt")
         answer = Message(role="assistant", content=_answer(row, "completion", prompt))
         return Example(id=_id(row), messages=(*prompt, answer), meta=_meta(row, _EXAMPLE))
-    _require(row, "messages")
+    line = translation(row)
+    _require(row, "messages", wanted=f"Run: {line}" if line else _EXAMPLES_WANTED)
     messages = messages_of(row, "messages")
     _check_learnable(row, messages)
     return Example(id=_id(row), messages=messages, meta=_meta(row, _EXAMPLE))
@@ -139,11 +144,19 @@ def _check_learnable(row: Row, messages: Messages) -> None:
 
 
 def _prompt(row: Row, column: str | None) -> Prompt:
-    key = column or ("messages" if "messages" in row.value or "prompt" not in row.value else "prompt")
-    _require(row, key)
+    key = column or ("messages" if "messages" in row.value else "prompt")
+    _require(row, key, wanted="" if column else _where_prompts_stand(row))
     messages = ends_with_user(row, conversation(row, key), key)
     text = isinstance(row.value[key], str)
     return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)), as_text=text)
+
+
+def _where_prompts_stand(row: Row) -> str:
+    """The mend for prompts in a column of another name: the first text of the row, if any, is taken for one."""
+    texts = (plain(key) for key, value in row.value.items() if isinstance(value, str) and key != "id")
+    column = next(texts, "COLUMN")
+    said = f"prompt_column: {column} in a recipe, --prompt-column {column} of sample and best-of-n"
+    return f'Call the column "prompt", or name it: {said}.'
 
 
 def rankings_of(row: Row, *, strength: str | None = None) -> list[Ranking]:
@@ -173,7 +186,7 @@ def _number(value: object) -> bool:
 def _ranking(row: Row) -> Ranking:
     if "completions" in row.value or "ranks" in row.value:
         return _native(row)
-    _require(row, "chosen", "rejected")
+    _require(row, "chosen", "rejected", wanted=_RANKINGS_WANTED)
     messages, completions = _pair(row)
     for key, completion in zip(("chosen", "rejected"), completions, strict=True):
         if not completion.strip():
@@ -185,7 +198,7 @@ def _ranking(row: Row) -> Ranking:
 
 def labelled_of(row: Row) -> Labelled:
     """The answer of a row that is called good or bad."""
-    _require(row, "prompt", "completion", "label")
+    _require(row, "prompt", "completion", "label", wanted=_LABELS_WANTED)
     messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
     label = row.value["label"]
     if not isinstance(label, bool):
@@ -292,12 +305,13 @@ def _meta(row: Row, columns: tuple[str, ...]) -> dict[str, Any]:
     return meta
 
 
-def _require(row: Row, *keys: str) -> None:
-    for key in keys:
-        if key not in row.value:
-            names = [plain(name) for name in row.value]
-            near = nearest(key, names) if names else ""
-            mend = (
-                f"{near} Add it, or rename the column." if near.startswith("Did") else "Add it, or leave the row out."
-            )
-            raise fault(row, f'"{key}" is missing (keys here: {", ".join(names) or "none"})', mend)
+def _require(row: Row, *keys: str, wanted: str = "") -> None:
+    """Raises DataError where one of the keys is missing. `wanted`: the mend for a row that has none of them."""
+    missing = [key for key in keys if key not in row.value]
+    for key in missing[:1]:
+        names = [plain(name) for name in row.value]
+        near = nearest(key, names) if names else ""
+        mend = f"{near} Add it, or rename the column." if near.startswith("Did") else "Add it, or leave the row out."
+        if wanted and len(missing) == len(keys) and not near.startswith("Did"):
+            mend = wanted
+        raise fault(row, f'"{key}" is missing (keys here: {", ".join(names) or "none"})', mend)

@@ -93,7 +93,7 @@ def row_of(path: Path, line: int, text: str, indent: int = 0) -> Row:
 
 
 def sift(rows: Sequence[Row], parse: Callable[[Row], T]) -> tuple[list[T], list[Problem]]:
-    """Each row as what it means, and the problems of those that mean nothing."""
+    """Each row as what it means, and the problems of those that mean nothing: one, where it is every row's."""
     found: list[T] = []
     problems: list[Problem] = []
     for row in rows:
@@ -101,7 +101,15 @@ def sift(rows: Sequence[Row], parse: Callable[[Row], T]) -> tuple[list[T], list[
             found.append(parse(row))
         except DataError as error:
             problems += error.problems
-    return found, problems
+    return found, problems if found else _told_once(problems, len(rows))
+
+
+def _told_once(problems: list[Problem], rows: int) -> list[Problem]:
+    """The problems of all rows: the first, where they are the same but for what stands in brackets, as a row's keys."""
+    alike = {(problem.found.partition(" (")[0], problem.mend) for problem in problems}
+    if rows == 1 or len(alike) != 1:
+        return problems
+    return [replace(problems[0], found=f"all {rows} rows: {problems[0].found}")]
 
 
 def read_as(path: Path, parse: Callable[[Row], T]) -> list[T]:
