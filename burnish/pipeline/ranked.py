@@ -15,7 +15,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import ranked_document
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
-from burnish.errors import DataError, Problem
+from burnish.errors import DataError, Problem, plain
 from burnish.pipeline.columns import ranked_rows
 from burnish.pipeline.recipe import Ranked
 from burnish.pipeline.sources import apart, rankings
@@ -35,6 +35,8 @@ Hits = list[tuple[float, float]]
 """For each prompt: pairs ordered rightly (a tie of scores is half), pairs."""
 Pairs = list[tuple[int, int]]
 """Places (better, worse) among the answers of one row."""
+SHOWN = 3
+"""How many rows that were left out are named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +114,9 @@ class Sides:
 def sides(context: Context, renderer: Renderer, settings: Ranked) -> Sides:
     """The run's rankings. Raises DataError where there is no pair to learn from."""
     found = rankings(context)
+    if found.dropped:
+        first = "; ".join(f"{plain(each.where, 400)}: {plain(each.found)}" for each in found.dropped[:SHOWN])
+        _log.warning("%d unusable rows left out, of which the first: %s", len(found.dropped), first)
     train, long_train = _side(renderer, found.train, settings, learned=True)
     heldout, long_heldout = _side(renderer, found.heldout, settings, learned=False)
     if long_heldout and not heldout.documents:

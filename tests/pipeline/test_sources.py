@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from contexts import context_of
 
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, MachineError
-from burnish.pipeline import sources
+from burnish.models.tiny import write_tiny
+from burnish.pipeline import ranked, sources
 from burnish.pipeline.recipe import Dpo, Evaluate, Kto, Recipe, RewardModel, Sft
 from burnish.pipeline.reinforcement import Ppo
 from burnish.pipeline.stage import Context
@@ -50,6 +53,15 @@ def test_a_prompt_is_never_cut_by_the_split(pairs: Path) -> None:
     assert len(found.train) == 2 * len(train)
     assert 4 <= len(heldout) <= 20
     assert len(found.dropped) == 1
+
+
+def test_rows_that_are_left_out_are_named_with_the_reason(pairs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    settings = RewardModel(rankings="pairs.jsonl")
+    renderer = Renderer(Tokenizer.load(write_tiny(pairs / "model")))
+    found = ranked.sides(context(pairs, reward=settings), renderer, settings)
+    assert found.facts["dropped_rows"] == 1
+    assert "1 unusable rows left out" in caplog.text
+    assert f'{pairs}/pairs.jsonl:81:51: "chosen" and "rejected" are the same' in caplog.text
 
 
 def test_a_conversation_is_never_cut_by_the_split(tmp_path: Path) -> None:
