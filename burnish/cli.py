@@ -264,12 +264,12 @@ def gold(
 
 @config.command()
 def show(recipe: RecipeFile, overrides: Set = None, json: Json = False) -> None:
-    """Every setting of a recipe with its value, defaults and overrides included."""
+    """Every setting of a recipe with its value, defaults and overrides included; beside a null, what is in force."""
     from burnish.config import resolved
-    from burnish.pipeline.recipe_file import load_recipe, yaml_text
+    from burnish.pipeline.recipe_file import load_recipe, shown
 
-    values = resolved(load_recipe(recipe, overrides or ()))
-    emit(values, yaml_text(values).rstrip(), json)
+    found = load_recipe(recipe, overrides or ())
+    emit(resolved(found), shown(found).rstrip(), json)
 
 
 @config.command("check")

@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from burnish import crash
 from burnish.__main__ import code_of
+from burnish.config import resolved
 from burnish.pipeline import environment
+from burnish.pipeline.recipe_file import load_recipe
 
 RECIPE = "name: tiny\nmodel: smollm2-135m\nsft:\n  data: rows.jsonl\n"
 
@@ -120,6 +123,20 @@ def test_what_config_shows_is_a_recipe(recipe: Path, capsys: pytest.CaptureFixtu
     assert code_of(["config", "show", str(recipe)]) == 0
     (recipe.parent / "shown.yaml").write_text(capsys.readouterr().out)
     assert code_of(["config", "check", str(recipe.parent / "shown.yaml")]) == 0
+
+
+def test_config_show_says_what_is_in_force_beside_a_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "answer": "b"}\n')
+    grpo = "{prompts: rows.jsonl, epsilon_high: 0.3, kl: {in: loss}, rewards: [{exact: {column: answer}}]}"
+    (tmp_path / "recipe.yaml").write_text(f"name: t\nmodel: m\ngrpo: {grpo}\n")
+    assert code_of(["config", "show", str(tmp_path / "recipe.yaml")]) == 0
+    shown = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "betas: # absent: [0.9, 0.95]" in lines
+    assert "epsilon: # absent: 0.2; gspo, whose ratio is a whole answer's, 0.0003" in lines
+    assert "epsilon_high: 0.3" in lines
+    assert "estimator: # absent: k1 in the reward, k3 in the loss" in lines
+    assert YAML(typ="safe").load(shown) == resolved(load_recipe(tmp_path / "recipe.yaml"))
 
 
 def test_env_names_versions(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, TypeGuard, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -22,6 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 ALIKE = 0.8
 """How like a value must be to a known one to be taken for its misspelling: another word may be another algorithm."""
+_ABSENT = re.compile(r"Absent: (.+?)(?:\.(?= [^a-z])|\.?$)|(\w+) \(absent\)")
 _NUMBERS = {"float_type", "float_parsing", "int_type", "int_parsing"}
 
 
@@ -57,6 +59,17 @@ def validate(model: type[Model], document: Document, overrides: Sequence[str] = 
 def resolved(model: BaseModel) -> dict[str, Any]:
     """Every setting with its value, defaults included, as JSON values."""
     return model.model_dump(mode="json", by_alias=True)
+
+
+def absences(model: BaseModel, keys: Keys = ()) -> Iterator[tuple[Keys, str]]:
+    """(keys, what is in force) of each setting that is null, where its description says so: "Absent: 8." or
+    "token (absent): ...". Items of lists are not looked into."""
+    for name, field in type(model).model_fields.items():
+        value, place = getattr(model, name), (*keys, field.alias or name)
+        if value is None and (said := _ABSENT.search(" ".join((field.description or "").split()))):
+            yield place, said[1] or said[2]
+        if isinstance(value, BaseModel):
+            yield from absences(value, place)
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:

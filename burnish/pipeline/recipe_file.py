@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from burnish.config import Document, Keys, load_yaml, override, resolved, validate
+from burnish.config import Document, Keys, absences, load_yaml, override, resolved, validate
 from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.contradictions import (
@@ -97,10 +97,27 @@ def moved(recipe: Recipe, base: Path, folder: Path) -> dict[str, Any]:
 def yaml_text(values: dict[str, Any]) -> str:
     """Settings as YAML, in their own order."""
     text = StringIO()
-    yaml = YAML()
-    yaml.default_flow_style = False
+    _yaml().dump(values, text)
+    return text.getvalue()
+
+
+def shown(recipe: Recipe) -> str:
+    """Every setting of a recipe as YAML. Beside one that is null stands what is in force instead."""
+    yaml, text = _yaml(), StringIO()
+    values = yaml.load(yaml_text(resolved(recipe)))
+    for (*around, name), said in absences(recipe):
+        section = values
+        for key in around:
+            section = section[key]
+        section.yaml_add_eol_comment(f"absent: {said}", name)
     yaml.dump(values, text)
     return text.getvalue()
+
+
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.default_flow_style = False
+    return yaml
 
 
 def _contradictions(recipe: Recipe) -> Iterator[Contradiction]:
