@@ -211,7 +211,17 @@ def curves(stage: str, rows: Rows) -> list[Curve]:
             found.setdefault(picture.title, curve)
     drawn = list(found.values())
     frontier = (_watched(stage, rows) or _frontier(rows)) if stage in ON_POLICY else None
-    return [*drawn[:2], frontier, *drawn[2:]] if frontier else drawn
+    parts = [_curve(stage, rows, picture) for picture in _parts(rows)]
+    return [*drawn[:2], *(each for each in (frontier, *parts) if each), *drawn[2:]]
+
+
+def _parts(rows: Rows) -> list[_Picture]:
+    """Each of the rewards that answers are paid by, whatever the recipe calls it, where they are several: a picture
+    each, as each has a unit of its own."""
+    told = {name.removeprefix("reward/") for row in rows for name in row if name.startswith("reward/")}
+    names = [name for name in sorted(told) if "/" not in name and name not in (HELD_OUT, SURE)]
+    caption = "What it says of an answer, before it is weighed; mean over those of which it says something."
+    return [_Picture(f"reward/{name}", f"Reward: {name}", "score", caption) for name in names if len(names) > 1]
 
 
 def _spreads(rows: Rows) -> Iterator[_Picture]:

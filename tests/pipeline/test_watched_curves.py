@@ -80,3 +80,14 @@ def test_a_mark_lies_within_the_run(kept: int) -> None:
     told = [{**row, "watch/kept": kept} if "watch/kept" in row else row for row in rows()]
     [found] = [each for each in curves("ppo", told) if each.title == "Score against drift"]
     assert found.mark == found.x[min(kept, 2)]
+
+
+def test_each_of_several_rewards_has_its_own_picture() -> None:
+    """What one says is in no other's unit; members, spreads and what looks on are drawn elsewhere."""
+    told = {f"reward/{name}": [0.1, 0.2, 0.4] for name in ("rm", "rm/1", "rm/2", "rm/spread", "held_out", "sure")}
+    alone = {each.title for each in curves("grpo", rows(**told))}
+    assert not {title for title in alone if title.startswith("Reward: ")}, "it is the reward itself"
+    drawn = {each.title: list(each.y) for each in curves("grpo", rows(**told, **{"reward/brevity": [-9.0, -8.0, -4.0]}))}
+    parts = {title: y for title, y in drawn.items() if title.startswith("Reward: ")}
+    assert parts == {"Reward: rm": [0.1, 0.2, 0.4], "Reward: brevity": [-9.0, -8.0, -4.0]}
+    assert list(drawn)[:5] == ["Reward", "KL from the tuned model", "Score against drift", *sorted(parts)]
