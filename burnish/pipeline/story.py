@@ -103,8 +103,8 @@ def _sampled(title: str, facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """Those of a policy that learned from its own answers."""
     tiles: list[dict[str, str]] = []
     if facts.get("kl_end") is not None:
-        what = f"KL of {title}'s answers from the tuned model, per answer"
-        tiles.append({"value": f"{facts['kl_end']:.1f} nats", "what": what})
+        what = f"KL of {title} from the tuned model, per answer: estimated on the answers that it sampled last"
+        tiles.append({"value": f"{clauses.number(facts['kl_end'])} nats", "what": what})
     if facts.get("eos_share") is not None:
         what = f"of {title}'s answers end by themselves, not by the budget"
         tiles.append({"value": clauses.percent(facts["eos_share"]), "what": what})

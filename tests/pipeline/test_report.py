@@ -307,3 +307,14 @@ def test_a_picture_has_no_colour_font_or_link_of_its_own() -> None:
     assert "font-family" not in picture
     assert "http" not in picture
     assert re.findall("#[0-9a-f]{6}", picture) == []
+
+
+@pytest.mark.parametrize(("kl", "shown"), [(0.0139, "0.0139"), (-0.003, "−0.003"), (7.9, "7.9")])
+def test_the_tile_of_a_small_kl_has_digits_and_says_what_it_is_of(tmp_path: Path, kl: float, shown: str) -> None:
+    run = write_run(tmp_path, ("ppo",))
+    record = json.loads((run / "ppo" / "stage.json").read_text())
+    record["facts"]["kl_end"] = kl
+    write_json(run / "ppo" / "stage.json", record)
+    page = write_report(run).read_text()
+    assert f"<b>{shown} nats</b>" in page
+    assert "estimated on the answers that it sampled last" in page
