@@ -77,7 +77,10 @@ class Curve:
     ends: Sequence[tuple[float, float]] = ()
     """Of each point, the interval of its y; drawn where the points are few."""
     diagonal: bool = False
-    """Whether a dashed line shows where y is x."""
+    """Whether a dashed line shows where y is x, all along the axis."""
+    x_from: float | None = None
+    x_to: float | None = None
+    """Where the x axis begins and ends; None: a little beyond the points."""
     name: str = ""
     """What y is, where something stands beside it."""
     beside: Sequence[Series] = ()
@@ -120,7 +123,7 @@ def _lines(axes: Axes, curve: Curve) -> None:
         for x, (low, high) in zip(curve.x, curve.ends, strict=False):
             axes.vlines(x, low, high, color=_LINE, linewidth=2.4, alpha=0.4)
         if curve.diagonal:
-            axes.plot([min(curve.x), max(curve.x)], [min(curve.x), max(curve.x)], color=_FAINT, linestyle=(0, (3, 3)))
+            axes.axline((0, 0), slope=1, color=_FAINT, linestyle=(0, (3, 3)))
         return
     axes.plot(curve.x, curve.y, color=_LINE, linewidth=0.8, alpha=0.35)
     axes.plot(curve.x, smooth(curve.y, curve.window), color=_LINE, linewidth=2.0)
@@ -145,6 +148,7 @@ def _frame(axes: Axes, curve: Curve) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.grid(axis="y")
     axes.margins(x=0.03, y=0.12)
+    axes.set_xlim(left=curve.x_from, right=curve.x_to)
     if curve.share:
         axes.set_ylim(-0.03, 1.03)
 

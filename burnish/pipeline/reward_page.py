@@ -98,8 +98,14 @@ def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Figures and a picture of what its stated chances are worth."""
     if not found:
         return None
+    curve = calibration_curve(found)
+    return {"says": _says(found), "svg": Markup(plots.draw(curve)), "title": curve.title, "caption": curve.caption}
+
+
+def calibration_curve(found: Mapping[str, Any]) -> plots.Curve:
+    """Of each bin, how often its pairs were right against how sure of them the model was: a half at least."""
     bins = found["bins"]
-    curve = plots.Curve(
+    return plots.Curve(
         title="Stated and real chances",
         x=[each["confidence"] for each in bins],
         y=[each["right"]["value"] for each in bins],
@@ -111,9 +117,10 @@ def _calibration(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
         colour="reward",
         share=True,
         diagonal=True,
+        x_from=0.49,
+        x_to=1.01,
         noisy=False,
     )
-    return {"says": _says(found), "svg": Markup(plots.draw(curve)), "title": curve.title, "caption": curve.caption}
 
 
 def _says(found: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import pytest
 from fabricated import ALL, SAID, write_run
 
 from burnish.errors import DataError
-from burnish.pipeline import axis, samples
+from burnish.pipeline import axis, reward_page, samples
 from burnish.pipeline.curves import by_iteration, curves
 from burnish.pipeline.plots import Curve, draw, smooth
 from burnish.pipeline.report import write_report
@@ -307,6 +307,24 @@ def test_a_picture_has_no_colour_font_or_link_of_its_own() -> None:
     assert "font-family" not in picture
     assert "http" not in picture
     assert re.findall("#[0-9a-f]{6}", picture) == []
+
+
+def dashed(picture: str) -> list[float]:
+    """The numbers in the path of the dashed line."""
+    [path] = re.findall(r'<path d="([^"]*)"[^>]*stroke-dasharray', picture)
+    return [float(each) for each in re.findall(r"-?[\d.]+", path)]
+
+
+def test_the_diagonal_of_a_calibration_crosses_the_whole_axis() -> None:
+    """With one bin as with many; chances of one's own choice run from a half to one."""
+    found = {"bins": [{"confidence": 0.53, "right": {"value": 0.5, "low": 0.4, "high": 0.6}}]}
+    few, many = (
+        dashed(str(draw(reward_page.calibration_curve({"bins": [*found["bins"], *more]}))))
+        for more in ([], [{"confidence": 0.95, "right": {"value": 0.9, "low": 0.8, "high": 1.0}}])
+    )
+    assert few == many
+    left, _, right, _ = few
+    assert right - left > 200, "of the picture's 310 points"
 
 
 @pytest.mark.parametrize(("kl", "shown"), [(0.0139, "0.0139"), (-0.003, "−0.003"), (7.9, "7.9")])
