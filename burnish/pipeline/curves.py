@@ -277,13 +277,16 @@ def _frontier(rows: Rows) -> Curve | None:
     points = _points(rows, "objective/kl", "objective/scores")
     if len(points) < 2:
         return None
+    below = sum(kl < 0 for kl, _ in points)
     return Curve(
         title="Score against drift",
         x=[math.sqrt(max(0.0, kl)) for kl, _ in points],
         y=[score for _, score in points],
         x_label="√KL (√nats)",
         y_label="score",
-        caption="A dot an iteration, later ones darker. It should rise; where it bends down, drift buys nothing more.",
+        caption="A dot an iteration, later ones darker. It should rise; where it bends down, drift buys nothing more."
+        + (f" {below} of {len(points)} KLs are estimated below 0, and stand at 0." if below else ""),
+        x_from=0.0,
         joined=False,
     )
 
@@ -315,6 +318,7 @@ def _watched(stage: str, rows: Rows) -> Curve | None:
         caption="A dot an iteration, later ones darker. Where what pays rises and what only looks on does not, the "
         "reward model is being over-optimised. Dashed: the weights that the watch kept, or would have.",
         colour=stage,
+        x_from=0.0,
         joined=False,
         name="what pays",
         beside=[

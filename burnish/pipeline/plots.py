@@ -132,7 +132,7 @@ def _lines(axes: Axes, curve: Curve) -> None:
 def _cloud(axes: Axes, curve: Curve) -> None:
     for y, colour in [(curve.y, _LINE), *((each.y, own) for each, own in zip(curve.beside, _BESIDE, strict=False))]:
         shades = [to_rgba(colour, alpha) for alpha in np.linspace(0.25, 0.95, len(curve.x))]
-        axes.scatter(curve.x, y, s=18, color=shades, linewidths=0)
+        axes.scatter(curve.x, y, s=18, color=shades, linewidths=0, clip_on=False)
     if curve.beside:
         for name, colour in zip([curve.name, *(each.name for each in curve.beside)], (_LINE, *_BESIDE), strict=False):
             axes.plot([], [], "o", color=colour, label=name)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -297,6 +298,17 @@ def test_ppo_curves_are_means_over_iterations() -> None:
     found = {curve.title: curve for curve in curves("ppo", rows)}
     assert list(found) == ["Reward", "KL from the tuned model", "Score against drift", "Clipped tokens"]
     assert found["Score against drift"].x == [0.0, 2.0]
+
+
+def test_the_axis_of_drift_begins_at_0_where_estimates_below_it_stand() -> None:
+    rows = [{"step": step, "objective/kl": kl, "objective/scores": 1.0} for step, kl in enumerate((0.0, -0.2, -0.1))]
+    [found] = [each for each in curves("ppo", rows) if each.title == "Score against drift"]
+    assert found.x == [0.0, 0.0, 0.0]
+    assert found.caption.endswith(" 2 of 3 KLs are estimated below 0, and stand at 0.")
+    assert "−" not in "".join(re.findall(r"<text[^>]*>([^<]*)</text>", draw(replace(found, y=[1.0, 2.0, 3.0]))))
+    rows[1]["objective/kl"] = rows[2]["objective/kl"] = 4.0
+    [found] = [each for each in curves("ppo", rows) if each.title == "Score against drift"]
+    assert "estimated below" not in found.caption
 
 
 def test_a_picture_has_no_colour_font_or_link_of_its_own() -> None:
