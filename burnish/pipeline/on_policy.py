@@ -21,6 +21,7 @@ from burnish.models.lora import without_adapter
 from burnish.pipeline.payment import paid_by
 from burnish.pipeline.reinforcement import OnPolicy, Reinforced, Watch
 from burnish.pipeline.reward import load_critic
+from burnish.pipeline.sampled import SAMPLES
 from burnish.pipeline.sources import training_prompts
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
@@ -47,8 +48,6 @@ from burnish.train.pretraining import PretrainingMix
 from burnish.train.rollouts import RolloutFeed
 from burnish.train.watch import Decision, decide, readings_of
 
-SAMPLES = "samples.jsonl"
-"""Every answer that a stage sampled, a line each."""
 PTX_BATCH = 8
 WINDOW = 3
 """Iterations averaged at each end for the facts, where there are so many."""

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from burnish import __version__
-from burnish.pipeline import axis, curves, plots, reward_page, samples, story
+from burnish.pipeline import axis, curves, plots, reward_page, sampled, samples, story
 from burnish.pipeline.recipe import POLICIES
 from burnish.records.durable import write_bytes
 from burnish.release import card, clauses, doubt, figures
@@ -23,6 +23,9 @@ from burnish.release.evidence import Evidence, facts_of, gather, read_object, re
 MODELS = ("base", *POLICIES)
 SHOWN = 12
 WORST = 6
+SAMPLED = 3
+LONG = 600
+"""Characters of a sampled answer, or of its prompt, that are shown before somebody asks for the rest."""
 
 
 def write_report(run: Path) -> Path:
@@ -67,6 +70,9 @@ def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
         "differences": _difference_groups(found),
         "reward": reward_page.section(facts_of(evidence, "reward"), _own_report(run, evidence, "reward")),
         "curves": _curves(run),
+        "sampled": _sampled(run),
+        "sampled_note": story.SAMPLED.format(SAMPLED),
+        "long": LONG,
         "samples": _samples(run),
         "chain": story.chain(evidence),
         "environment": story.machine(evidence["environment"]),
@@ -148,6 +154,14 @@ def _curves(run: Path) -> list[dict[str, Any]]:
     return groups
 
 
+def _sampled(run: Path) -> list[dict[str, Any]]:
+    groups = [
+        {"stage": stage, "title": title, "asked": sampled.chosen(run / stage / sampled.SAMPLES, SAMPLED)}
+        for stage, title in card.TITLES.items()
+    ]
+    return [group for group in groups if group["asked"]]
+
+
 def _samples(run: Path) -> dict[str, Any]:
     files = {model: run / "evaluate" / f"answers-{model}.jsonl" for model in MODELS}
     found = samples.align({model: read_rows(path) for model, path in files.items() if path.is_file()})
@@ -169,6 +183,7 @@ def _contents(page: dict[str, Any]) -> list[tuple[str, str]]:
         ("suites", "Suites", page["suites"]),
         ("reward", "Reward model", page["reward"]),
         ("curves", "Curves", page["curves"]),
+        ("sampled", "Sampled answers", page["sampled"]),
         ("answers", "Answers", page["samples"]["chosen"]),
         ("lineage", "What led to what", True),
         ("settings", "Settings", True),
@@ -178,6 +193,7 @@ def _contents(page: dict[str, Any]) -> list[tuple[str, str]]:
 
 _FILTERS: dict[str, Callable[..., str]] = {
     "count": clauses.count,
+    "number": clauses.number,
     "duration": clauses.duration,
     "figure": figures.shown,
     "spread": figures.spread,

@@ -53,21 +53,22 @@ def align(answers: Mapping[str, Rows]) -> list[Sample]:
 def choose(samples: Iterable[Sample], count: int) -> list[Sample]:
     """`count` samples, taking turns over the kinds of case (their tags); within a kind the smallest hash first."""
     kinds: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
-    for sample in sorted(samples, key=lambda each: _hash(each.id)):
+    for sample in sorted(samples, key=lambda each: hashed(each.id)):
         kinds[sample.tags[:2]].append(sample)
     turns = [
-        (place, _hash("/".join(kind)), sample) for kind, found in kinds.items() for place, sample in enumerate(found)
+        (place, hashed("/".join(kind)), sample) for kind, found in kinds.items() for place, sample in enumerate(found)
     ]
     return [sample for _, _, sample in sorted(turns, key=lambda turn: turn[:2])[:count]]
 
 
 def worst(samples: Iterable[Sample], model: str, count: int) -> list[Sample]:
     """The `count` samples with the model's lowest grades; those of equal grade by hash."""
-    graded = [(total, _hash(each.id), each) for each in samples if (total := each.total(model)) is not None]
+    graded = [(total, hashed(each.id), each) for each in samples if (total := each.total(model)) is not None]
     return [each for _, _, each in sorted(graded, key=lambda one: one[:2])[:count]]
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """What names are put in order by, so that the order says nothing of quality."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -15,6 +15,10 @@ from burnish.release.figures import MODELS, Figures, shown
 from burnish.types import Estimate, Verdict
 
 REWARD = "The reward model learns the annotators' order. The lines under it say what its accuracy is worth."
+SAMPLED = (
+    "Of the first iteration and of the last, the first answer to each of {} prompts: the same ones where both asked them. "
+    "They are chosen by a hash of their names, not by quality. All answers stand in the stage's samples.jsonl."
+)
 ACCURACIES = {
     "accuracy": ("Reward model", "", "reward"),
     "undisputed": ("Reward model", "where every annotator orders the pair alike", "reward"),

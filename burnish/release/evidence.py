@@ -77,7 +77,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         return durable.read_log(path)
     except ValueError as error:
-        raise DataError(Problem(str(path), f"a line of it is no JSON ({error})")) from error
+        raise damaged(path, error) from error
+
+
+def damaged(path: Path, error: ValueError) -> DataError:
+    return DataError(Problem(str(path), f"a line of it is no JSON ({error})"))
 
 
 def _object_if_there(path: Path) -> dict[str, Any]:

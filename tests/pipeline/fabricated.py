@@ -122,6 +122,22 @@ def _ppo(stage: Path, draw: random.Random, facts: dict[str, Any], said: dict[str
                 "val/explained_variance": 1 - math.exp(-step / 20),
             }
         append_line(stage / "metrics.jsonl", row)
+    for k in range(3):
+        for name in (("p-1", "p-2"), ("p-3", "p-4"), ("p-2", "p-5"))[k]:
+            append_line(stage / "samples.jsonl", _sampled(k, name, said[("base", "sft", "ppo")[k]]))
+
+
+def _sampled(iteration: int, name: str, text: str) -> dict[str, Any]:
+    return {
+        "iteration": iteration,
+        "id": name,
+        "prompt": [{"role": "user", "content": f"{ASKED['en']} ({name})"}],
+        "text": text,
+        "stop": "eos" if iteration else "length",
+        "score": iteration - 0.25,
+        "parts": {"model": iteration - 0.25},
+        "kl": None,
+    }
 
 
 def _evaluate(stage: Path, draw: random.Random, facts: dict[str, Any], said: dict[str, str], cases: int) -> None:

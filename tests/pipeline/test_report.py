@@ -79,9 +79,9 @@ def test_the_page_is_well_formed_and_stands_alone(whole: str) -> None:
 
 def test_every_section_of_a_whole_run_is_there(whole: str) -> None:
     page = Page(whole)
-    sections = ["verdict", "stages", "wins", "suites", "reward", "curves", "answers", "lineage", "settings"]
+    sections = ["verdict", "stages", "wins", "suites", "reward", "curves", "sampled", "answers", "lineage", "settings"]
     assert [each for each in page.ids if "-" not in each] == sections
-    assert whole.count("<article>") == 18
+    assert whole.count("<article>") == 21
     assert whole.count("<figure>") == 15
     assert "The gate says yes" in whole
 
@@ -126,7 +126,7 @@ def test_figures_stand_with_interval_n_and_what_n_can_show(tmp_path: Path) -> No
 
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
-    run = write_run(tmp_path, ("evaluate", "gate"), say={"ppo": HOSTILE, "base": HOSTILE})
+    run = write_run(tmp_path, ("ppo", "evaluate", "gate"), say={"ppo": HOSTILE, "base": HOSTILE})
     for path, key in ((run / "gate" / "decision.json", "reasons"), (run / "env.json", "processor")):
         value = json.loads(path.read_text())
         write_json(path, value | {key: [HOSTILE] if key == "reasons" else HOSTILE})
@@ -136,7 +136,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         row["meta"]["intent"] = HOSTILE
     (run / "evaluate" / "answers-base.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (run / "recipe.yaml").write_text(
-        f"name: {json.dumps(HOSTILE)}\nmodel: {json.dumps(HOSTILE)}\nevaluate: {{}}\ngate: {{}}\n"
+        f"name: {json.dumps(HOSTILE)}\nmodel: {json.dumps(HOSTILE)}\nppo: {{}}\nevaluate: {{}}\ngate: {{}}\n"
     )
     text = write_report(run).read_text()
     page = Page(text)
