@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -200,12 +200,28 @@ def _fit(
         checkpoints=Checkpoints(Path(lesson.folder) / "checkpoints", ranks=ranks),
         progress=progress,
         label=label,
+        shown=shown_of(settings),
         ranks=ranks,
         guard=guard_of(settings),
         averages=averages,
         validation=watch or _validation(settings, held_out),
     )
     ranks.collect(spread, module)
+
+
+def shown_of(settings: Optim | OnPolicy) -> Mapping[str, str]:
+    """What the progress line says of a stage instead of its loss: that of answers that are paid for may be about 0 by
+    construction, whatever they are like."""
+    return _PAID_FOR if isinstance(settings, OnPolicy) and settings.paid else {}
+
+
+_PAID_FOR = {
+    "objective/scores": "reward",
+    "objective/kl": "KL",
+    "objective/full_kl": "KL",
+    "val/length": "tokens",
+}
+"""Metrics of an iteration by their names in a line of progress."""
 
 
 def guard_of(settings: Optim | OnPolicy) -> Guard:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,12 +67,16 @@ def fit(
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
     label: str = "train",
+    shown: Mapping[str, str] | None = None,
     ranks: Ranks | None = None,
     guard: Guard | None = None,
     averages: Averages | None = None,
     validation: Evaluation | None = None,
 ) -> int:
     """Train from the newest checkpoint, or from the start, to `config.steps` updates. Returns the step it began at.
+
+    `shown`: metrics whose last values the progress line says in the loss's place, and what it calls them; of two that
+    are called alike, the later one in this order.
 
     What the module ends with are the weights to keep: the last, unless averages or validation choose others. Raises
     TrainingError before the update if the guard objects; the last checkpoint stays as it is.
@@ -83,6 +88,7 @@ def fit(
     log.rewind(start)
     progress.start(label, config.steps)
     progress.advance(start)
+    told: dict[str, float] = {}
     for step in range(start, config.steps):
         if validation and validation.over:
             break
@@ -96,12 +102,18 @@ def fit(
             metrics |= validation.measure(module, objective, averages, ranks)
         tokens = int(ranks.sum({"tokens": sum(batch.tokens for batch in work.batches)})["tokens"])
         log.log(step=step, seconds=time.perf_counter() - began, tokens=tokens, loss=loss, **metrics, **work.metrics)
-        progress.advance(1, f"loss {loss:.3f}")
+        told |= metrics | work.metrics
+        progress.advance(1, _note(told, shown or {}) or f"loss {loss:.3f}")
         if checkpoints and config.save_every and (step + 1) % config.save_every == 0 and step + 1 < config.steps:
             checkpoints.save(step + 1, optimizer, feed, **remembering)
     optimizer.put(validation.kept(averages) if validation else averages.kept())
     progress.finish()
     return start
+
+
+def _note(metrics: Mapping[str, float], shown: Mapping[str, str]) -> str:
+    found = {name: metrics[metric] for metric, name in shown.items() if metric in metrics}
+    return ", ".join(f"{name} {value:.3g}" for name, value in found.items())
 
 
 def _update(

@@ -23,12 +23,13 @@ from burnish.runs import MetricsLog
 from burnish.train import loop
 from burnish.train.averages import Averages
 from burnish.train.checkpoint import Checkpoints
-from burnish.train.feeds import DatasetFeed
+from burnish.train.feeds import DatasetFeed, Work
 from burnish.train.guard import Guard
 from burnish.train.loop import FitConfig, fit
 from burnish.train.objectives import Loss, Sft
 from burnish.train.optim import OptimConfig, Optimizer, learning_rate
 from burnish.train.validation import Validation
+from burnish.types import Silent
 
 LORA = LoraConfig(rank=3, alpha=6, dropout=0.1)
 
@@ -241,6 +242,34 @@ def test_the_loop_names_no_method() -> None:
     source = inspect.getsource(loop).lower()
     for name in ("sft", "ppo", "reward", "dpo", "grpo", "isinstance", "match "):
         assert name not in source.replace("ppo's epochs", ""), name
+
+
+class Notes(Silent):
+    """What a progress line said after each step."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def advance(self, done: int = 1, note: str = "") -> None:
+        self.said += [note] * done
+
+
+class Telling(DatasetFeed):
+    """A feed that has something to tell at every other step."""
+
+    def next(self, step: int) -> Work:
+        return Work(super().next(step).batches, {} if step % 2 else {"val/length": 12.25 + step, "other": 3.0})
+
+
+def test_a_progress_line_says_what_it_is_asked_to_and_else_the_loss(
+    dropping: Path, tmp_path: Path, conversations: list[Document]
+) -> None:
+    run, notes = Run(dropping, tmp_path, conversations, torch.float32), (Notes(), Notes())
+    feed = Telling(conversations, per_step=2, micro_tokens=40, seed=5)
+    for note, shown in zip(notes, ({}, {"absent": "nothing", "val/length": "tokens"}), strict=True):
+        fit(run.module, feed, Sft(), run.optimizer, FitConfig(steps=4, seed=5), progress=note, shown=shown)
+    assert [each.split()[0] for each in notes[0].said] == ["loss"] * 4
+    assert notes[1].said == ["tokens 12.2", "tokens 12.2", "tokens 14.2", "tokens 14.2"]
 
 
 class Table(Trainable):

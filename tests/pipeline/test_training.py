@@ -65,3 +65,9 @@ def test_a_warm_up_that_outlasts_the_training_is_said(
     training._warn_of_warmup("ppo", settings, 4)
     assert said in caplog.text
     assert bool(said) == (f"ppo.warmup_steps is {warmup}, and there are 4 steps" in caplog.text)
+
+
+def test_the_progress_of_what_is_paid_for_names_reward_kl_and_length() -> None:
+    """The surrogate's loss is about 0 at every iteration. A stage that learns from a teacher tells its divergence."""
+    assert [*dict.fromkeys(training.shown_of(Grpo()).values())] == ["reward", "KL", "tokens"]
+    assert training.shown_of(Distill(teacher="teacher")) == training.shown_of(Sft(data="rows.jsonl")) == {}
