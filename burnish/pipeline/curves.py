@@ -210,7 +210,7 @@ def curves(stage: str, rows: Rows) -> list[Curve]:
         if curve:
             found.setdefault(picture.title, curve)
     drawn = list(found.values())
-    frontier = (_watched(stage, rows) or _frontier(rows)) if stage in ON_POLICY else None
+    frontier = (_watched(stage, rows) or _frontier(stage, rows)) if stage in ON_POLICY else None
     parts = [_curve(stage, rows, picture) for picture in _parts(rows)]
     return [*drawn[:2], *(each for each in (frontier, *parts) if each), *drawn[2:]]
 
@@ -272,7 +272,7 @@ def _mean(rows: Rows) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in told.items()}
 
 
-def _frontier(rows: Rows) -> Curve | None:
+def _frontier(stage: str, rows: Rows) -> Curve | None:
     """What was gained for how much drift: the picture of Gao et al. 2023 (scaling laws of reward over-optimisation)."""
     points = _points(rows, "objective/kl", "objective/scores")
     if len(points) < 2:
@@ -286,6 +286,7 @@ def _frontier(rows: Rows) -> Curve | None:
         y_label="score",
         caption="A dot an iteration, later ones darker. It should rise; where it bends down, drift buys nothing more."
         + (f" {below} of {len(points)} KLs are estimated below 0, and stand at 0." if below else ""),
+        colour=stage,
         x_from=0.0,
         joined=False,
     )

@@ -163,7 +163,7 @@ def _inline(svg: str, curve: Curve) -> str:
     body = re.sub(
         r"font(?:-family)?: (?:([\d.]+px) )?[^;\"]*'[^;\"]*", lambda hit: f"font-size: {hit[1]}" if hit[1] else "", body
     )
-    used, prefix = set(re.findall(r"#([\w.-]+)", body)), re.sub(r"\W", "", curve.title)
+    used, prefix = set(re.findall(r"#([\w.-]+)", body)), re.sub(r"\W", "", curve.colour + curve.title)
     body = re.sub(r' id="([^"]+)"', lambda hit: f' id="{prefix}-{hit[1]}"' if hit[1] in used else "", body)
     body = re.sub(r'(xlink:href="|url\()#', rf"\1#{prefix}-", body)
     others = zip(_BESIDE, (each.colour for each in curve.beside), strict=False)

@@ -87,7 +87,18 @@ def test_each_of_several_rewards_has_its_own_picture() -> None:
     told = {f"reward/{name}": [0.1, 0.2, 0.4] for name in ("rm", "rm/1", "rm/2", "rm/spread", "held_out", "sure")}
     alone = {each.title for each in curves("grpo", rows(**told))}
     assert not {title for title in alone if title.startswith("Reward: ")}, "it is the reward itself"
-    drawn = {each.title: list(each.y) for each in curves("grpo", rows(**told, **{"reward/brevity": [-9.0, -8.0, -4.0]}))}
+    drawn = {
+        each.title: list(each.y) for each in curves("grpo", rows(**told, **{"reward/brevity": [-9.0, -8.0, -4.0]}))
+    }
     parts = {title: y for title, y in drawn.items() if title.startswith("Reward: ")}
     assert parts == {"Reward: rm": [0.1, 0.2, 0.4], "Reward: brevity": [-9.0, -8.0, -4.0]}
     assert list(drawn)[:5] == ["Reward", "KL from the tuned model", "Score against drift", *sorted(parts)]
+
+
+def test_pictures_of_two_stages_share_neither_colour_nor_ids() -> None:
+    told = [{"step": k, "objective/scores": float(k), "objective/kl": float(k), "val/length": 3.0} for k in range(3)]
+    drawn = [[draw(each) for each in curves(stage, told)] for stage in ("ppo", "grpo")]
+    ids = [set(re.findall(r' id="([^"]+)"', "".join(each))) for each in drawn]
+    assert ids[0]
+    assert ids[0].isdisjoint(ids[1])
+    assert "--ppo" not in "".join(drawn[1])
