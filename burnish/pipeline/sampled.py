@@ -1,5 +1,5 @@
-"""Answers that a stage sampled, to be read: of its first iteration and of its last, to the same prompts where both asked
-them. Knows the lines of samples.jsonl, and reads those of these two iterations; knows no page.
+"""Answers that a stage sampled, to be read: of its first iteration and of its last, to the same prompts where both
+asked them. Knows the lines of samples.jsonl, and reads those of these two iterations; knows no page.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from burnish.types import Estimate, Verdict
 
 REWARD = "The reward model learns the annotators' order. The lines under it say what its accuracy is worth."
 SAMPLED = (
-    "Of the first iteration and of the last, the first answer to each of {} prompts: the same ones where both asked them. "
-    "They are chosen by a hash of their names, not by quality. All answers stand in the stage's samples.jsonl."
+    "Of the first iteration and of the last, the first answer to each of {} prompts: the same ones where both asked "
+    "them. They are chosen by a hash of their names, not by quality. All answers stand in the stage's samples.jsonl."
 )
 ACCURACIES = {
     "accuracy": ("Reward model", "", "reward"),
@@ -110,7 +110,7 @@ def _sampled(title: str, facts: Mapping[str, Any]) -> list[dict[str, str]]:
         what = f"KL of {title} from the tuned model, per answer: estimated on the answers that it sampled last"
         tiles.append({"value": f"{clauses.number(facts['kl_end'])} nats", "what": what})
     if facts.get("eos_share") is not None:
-        what = f"of {title}'s answers end by themselves, not by the budget"
+        what = f"of the answers that {title} sampled last end by themselves, not by the budget"
         tiles.append({"value": clauses.percent(facts["eos_share"]), "what": what})
     return tiles
 

@@ -26,9 +26,9 @@ from burnish.pipeline.gold import world
 from burnish.pipeline.gold.findings import as_text, shares, summary
 from burnish.pipeline.gold.picture import picture
 from burnish.pipeline.graph import execute
-from burnish.pipeline.sampled import SAMPLES
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.reinforcement import Watch
+from burnish.pipeline.sampled import SAMPLES
 from burnish.pipeline.speaker import speaker
 from burnish.pipeline.training import rule_of
 from burnish.records import durable
