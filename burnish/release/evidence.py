@@ -81,6 +81,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def damaged(path: Path, error: ValueError) -> DataError:
+    """What is raised where a line of a JSON-lines file is no JSON."""
     return DataError(Problem(str(path), f"a line of it is no JSON ({error})"))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fabricated import write_run
+from fabricated import SAID, write_run
 
 from burnish.errors import DataError
 from burnish.pipeline import sampled
@@ -76,7 +76,7 @@ def test_where_nothing_is_paid_for_there_is_no_score(tmp_path: Path) -> None:
 def test_a_report_shows_them_and_folds_long_ones(tmp_path: Path) -> None:
     run = write_run(tmp_path, ("ppo",), say={"ppo": "<b>" + LONG * "a" + "</b>"})
     page = write_report(run).read_text()
-    assert "score −0.25 · 105 characters · cut by the budget" in page
+    assert f"score −0.25 · {len(SAID['base'])} characters · cut by the budget" in page
     assert f"score 1.75 · {LONG + 7} characters · ended by itself" in page
     assert f"&lt;b&gt;{(LONG - 3) * 'a'}</p><details><summary>7 more characters</summary>" in page
     assert "<b>aaa" not in page
