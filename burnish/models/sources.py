@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from burnish.errors import DataError, MachineError, ModelError, Problem, nearest
+from burnish.errors import MachineError, ModelError, Problem, nearest
 from burnish.models import folder, weights
 from burnish.models.adapter import base_digest, write_merged
 from burnish.models.convert import dequantise
@@ -152,11 +152,7 @@ def _place(digest: str) -> Path:
 
 def _cached(digest: str) -> Path | None:
     """An unpacked model whose every byte is as it was written; a damaged one is unpacked again."""
-    try:
-        durable.verify(_place(digest))
-    except DataError:
-        return None
-    return _place(digest)
+    return _place(digest) if durable.whole(_place(digest)) else None
 
 
 def _alias(progress: Progress) -> Path:

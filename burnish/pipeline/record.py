@@ -4,8 +4,9 @@ Knows files and names. Three states of a folder: absent; begun (a `key.json`, wr
 done (a record, written last). A folder of another key is never mixed with a new one nor lost: it is put away whole
 under `.superseded`, and taken back when its key is asked for again.
 
-"Done" compares the digests in manifests with those in the record: milliseconds, whatever the size of a model. Every
-byte behind a manifest is checked when the folder is loaded, and by `burnish verify`.
+"Done" compares the digests in manifests with those in the record, and looks for the files that they name: milliseconds,
+whatever the size of a model. Every byte behind a manifest is checked when the folder is loaded, and by `burnish
+verify`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from burnish.errors import ConfigError, Problem
 from burnish.pipeline.stage import Facts, Stage
-from burnish.records.durable import MANIFEST, digest_file, digest_folder, sweep, write_json
+from burnish.records.durable import digest_file, digest_folder, sweep, write_json
 
 SUPERSEDED = ".superseded"
 BEGUN = "key.json"
@@ -67,7 +68,7 @@ def output_digest(stage: Stage, run: Path) -> str | None:
     """Digest of what lies there now; None where it is absent or unfinished."""
     made = run / stage.name / stage.makes
     if made.is_dir():
-        return digest_folder(made) if (made / MANIFEST).is_file() else None
+        return digest_folder(made)
     return digest_file(made) if made.is_file() else None
 
 
@@ -84,11 +85,22 @@ def begun(stage: Stage, run: Path) -> dict[str, str] | None:
         return None if record is None or not folder.is_dir() else {"key": record.key, "started": record.started}
     mark = folder / BEGUN
     if mark.is_file():
-        return json.loads(mark.read_bytes())
-    if folder.is_dir() and any(folder.iterdir()):
-        found = f'holds files that no run of burnish left there, and "{stage.name}" would write there'
+        return _read_mark(mark)
+    strange = folder.exists() if not folder.is_dir() else any(folder.iterdir())
+    if strange:
+        what = "holds files" if folder.is_dir() else "is a file"
+        found = f'{what} that no run of burnish left there, and "{stage.name}" would write there'
         raise ConfigError(Problem(str(folder), found, "Choose another folder with --out."))
     return None
+
+
+def _read_mark(mark: Path) -> dict[str, str]:
+    try:
+        held = json.loads(mark.read_bytes())
+        return {"key": held["key"], "started": held["started"]}
+    except (ValueError, KeyError, TypeError) as error:
+        mend = f"Remove {mark.parent} and run the same command: the stage is made again."
+        raise ConfigError(Problem(str(mark), "is damaged: what else lies there belongs to nothing", mend)) from error
 
 
 def claim(stage: Stage, run: Path, key: str, started: str) -> dict[str, str]:

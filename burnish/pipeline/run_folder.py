@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,7 +11,7 @@ from burnish.errors import ConfigError, Problem
 from burnish.pipeline.environment import environment
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.recipe_file import moved, yaml_text
-from burnish.records.durable import sweep, write_bytes, write_json
+from burnish.records.durable import readable, sweep, write_bytes
 from burnish.runs import RECIPE, Run
 from burnish.store.session import Store, open_store
 
@@ -39,9 +38,7 @@ def prepare(folder: Path, recipe: Recipe, base: Path) -> None:
     """Write the resolved recipe and the environment, and remove what an interrupted write left."""
     sweep(folder)
     _write_changed(folder / RECIPE, _copy(recipe, base, folder))
-    now = environment()
-    if not (folder / ENVIRONMENT).is_file() or json.loads((folder / ENVIRONMENT).read_bytes()) != now:
-        write_json(folder / ENVIRONMENT, now)
+    _write_changed(folder / ENVIRONMENT, readable(environment()))
 
 
 def read_copy(folder: Path) -> Recipe:

@@ -262,11 +262,8 @@ def metrics_log(folder: Path) -> MetricsLog:
 
 
 def trained(folder: Path) -> bool:
-    """Whether the stage's model stands already, whole: a kill after sealing costs nothing."""
-    if not (folder / MODEL).is_dir():
-        return False
-    durable.verify(folder / MODEL)
-    return True
+    """Whether the stage's model stands already, whole: a kill after sealing costs nothing. If not, it is made again."""
+    return durable.whole(folder / MODEL)
 
 
 def keep_adapter(module: Trainable, folder: Path, base: Path, base_name: str) -> None:

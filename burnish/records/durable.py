@@ -31,6 +31,11 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
+def readable(value: Any) -> bytes:
+    """A value as `write_json` writes it."""
+    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def digest_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
@@ -71,7 +76,7 @@ def written_aside(path: Path, size: int = 0) -> Generator[Path, None, None]:
 
 def write_json(path: Path, value: Any) -> None:
     """Readable JSON with a final newline; keys keep their order."""
-    write_bytes(path, _readable(value))
+    write_bytes(path, readable(value))
 
 
 def write_jsonl(path: Path, rows: Iterable[Any]) -> None:
@@ -149,31 +154,44 @@ def seal(path: Path) -> dict[str, str]:
 
 
 def verify(path: Path) -> dict[str, str]:
-    """The digests of a sealed folder, after checking every byte. Raises DataError naming each file that differs."""
+    """The digests of a sealed folder, after checking every byte. Raises DataError naming each file that differs, and
+    the folder to remove: in a run, a stage that lacks it makes it again."""
     manifest = path / MANIFEST
     if not manifest.is_file():
         raise DataError(Problem(str(path), f"no {MANIFEST} here: the folder is unfinished or not one of burnish's"))
-    try:
-        claimed: dict[str, str] = json.loads(manifest.read_bytes())["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(Problem(str(manifest), "the manifest is damaged and names no files")) from error
-    if manifest.read_bytes() != _readable({"files": claimed}):  # the one text that says this; it has no digest itself
-        raise DataError(Problem(str(manifest), "changed since it was written"))
+    mend = f"Remove {path}: the command that made it makes it again."
+    if (claimed := _claimed(manifest)) is None:
+        raise DataError(Problem(str(manifest), "the manifest is damaged and names no files", mend))
+    if manifest.read_bytes() != readable({"files": claimed}):  # the one text that says this; it has no digest itself
+        raise DataError(Problem(str(manifest), "changed since it was written", mend))
     found = _digests(path)
     problems = [
-        Problem(str(path / name), "changed since it was written" if name in found else "missing")
+        Problem(str(path / name), "changed since it was written" if name in found else "missing", mend)
         for name, digest in claimed.items()
         if found.get(name) != digest
     ]
-    problems += [Problem(str(path / name), "not in the manifest") for name in found.keys() - claimed.keys()]
+    problems += [Problem(str(path / name), "not in the manifest", mend) for name in found.keys() - claimed.keys()]
     if problems:
         raise DataError(*problems)
     return claimed
 
 
-def digest_folder(path: Path) -> str:
-    """One digest for a sealed folder: that of its manifest's file list."""
-    return digest_value(json.loads((path / MANIFEST).read_bytes())["files"])
+def whole(path: Path) -> bool:
+    """Whether a sealed folder is there with every byte as it was written."""
+    try:
+        verify(path)
+    except DataError:
+        return False
+    return True
+
+
+def digest_folder(path: Path) -> str | None:
+    """One digest for a sealed folder: that of its manifest's file list. None where that is damaged or missing, or a
+    file that it names is; what the files hold is not read."""
+    claimed = _claimed(path / MANIFEST)
+    if claimed is None or not all((path / name).is_file() for name in claimed):
+        return None
+    return digest_value(claimed)
 
 
 def sweep(path: Path) -> list[str]:
@@ -188,8 +206,13 @@ def sweep(path: Path) -> list[str]:
     return sorted(child.name for child in left)
 
 
-def _readable(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def _claimed(manifest: Path) -> dict[str, str] | None:
+    """The digests that a manifest states; None where it is missing or damaged."""
+    try:
+        claimed = json.loads(manifest.read_bytes())["files"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return claimed if isinstance(claimed, dict) else None
 
 
 def _digests(path: Path) -> dict[str, str]:

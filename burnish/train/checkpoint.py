@@ -93,8 +93,9 @@ class Checkpoints:
             try:
                 durable.verify(path)
             except DataError as error:
-                self.refused.append(str(error))
-                _log.warning("checkpoint passed over: %s", error)
+                reason = "; ".join(f"{each.where}: {each.found}" for each in error.problems)
+                self.refused.append(reason)
+                _log.warning("checkpoint passed over: %s", reason)
                 continue
             state: dict[str, Any] = json.loads((path / "state.json").read_bytes())
             if state["frozen"] != frozen:

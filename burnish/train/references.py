@@ -17,7 +17,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from burnish.batches import Batch
-from burnish.errors import DataError
 from burnish.models import weights
 from burnish.models.forward import Trainable
 from burnish.records import durable
@@ -94,12 +93,10 @@ def _read(folder: Path) -> dict[str, Tensor]:
     durable.sweep(folder)
     found: dict[str, Tensor] = {}
     for part in sorted(folder.glob("steps-*")):
-        try:
-            durable.verify(part)
-        except DataError:
+        if durable.whole(part):
+            found |= load_file(part / _FILE)
+        else:
             shutil.rmtree(part)
-            continue
-        found |= load_file(part / _FILE)
     return found
 
 

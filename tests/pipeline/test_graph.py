@@ -166,12 +166,42 @@ def test_leftovers_of_an_interrupted_write_are_swept(tiny: Path) -> None:
     assert not list((tiny / "run").rglob(".tmp-*"))
 
 
-def test_a_damaged_output_is_made_again(tiny: Path) -> None:
+DAMAGE = {
+    "no manifest": lambda model: (model / "manifest.json").unlink(),
+    "no weights": lambda model: (model / "weights").unlink(),
+    "nothing": lambda model: (model / "manifest.json").write_text(""),
+    "a list": lambda model: (model / "manifest.json").write_text("[]"),
+    "no mapping": lambda model: (model / "manifest.json").write_text('{"files": []}'),
+    "no text": lambda model: (model / "manifest.json").write_bytes(b"\xff"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_output_is_made_again(tiny: Path, damage: str) -> None:
     first = run(tiny)
-    (tiny / "run/sft/model/manifest.json").unlink()
+    DAMAGE[damage](tiny / "run/sft/model")
+    assert status(tiny / "run", graph())["stages"][0]["state"] == "stale"
     again = run(tiny)
     assert ran(again) == ["sft"], "the same bytes come out, so that nothing else reruns"
     assert outputs(again) == outputs(first)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_a_damaged_environment_is_written_again(tiny: Path, text: str) -> None:
+    run(tiny, until="sft")
+    written = (tiny / "run/env.json").read_text()
+    (tiny / "run/env.json").write_text(text)
+    run(tiny, until="sft")
+    assert (tiny / "run/env.json").read_text() == written
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}"])
+def test_a_damaged_mark_says_what_to_remove(tiny: Path, text: str) -> None:
+    run(tiny, until="sft")
+    (tiny / "run/sft/key.json").write_text(text)
+    (tiny / "run/sft/stage.json").unlink()
+    with pytest.raises(ConfigError, match=r"key\.json: is damaged.* Remove .*/run/sft and run the same command"):
+        run(tiny)
 
 
 def test_until_stops_there(tiny: Path) -> None:
@@ -201,6 +231,13 @@ def test_a_strange_stage_folder_is_refused(tiny: Path) -> None:
     (tiny / "run/collect").mkdir()
     (tiny / "run/collect/mine.txt").write_text("x")
     with pytest.raises(ConfigError, match="no run of burnish left there"):
+        run(tiny)
+
+
+def test_a_file_in_a_stage_s_place_is_refused(tiny: Path) -> None:
+    run(tiny, until="sft")
+    (tiny / "run/collect").write_text("mine")
+    with pytest.raises(ConfigError, match="is a file that no run of burnish left there"):
         run(tiny)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from burnish.errors import TrainingError
 from burnish.pipeline import training
 from burnish.pipeline.recipe import Kto, Optim, Sft
 from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.records import durable
 from burnish.train.guard import Guard
 
 ROWS = [pack([Document(row="a", ids=[0, 1], weights=[0, 1])])]
@@ -71,3 +73,12 @@ def test_the_progress_of_what_is_paid_for_names_reward_kl_and_length() -> None:
     """The surrogate's loss is about 0 at every iteration. A stage that learns from a teacher tells its divergence."""
     assert [*dict.fromkeys(training.shown_of(Grpo()).values())] == ["reward", "KL", "tokens"]
     assert training.shown_of(Distill(teacher="teacher")) == training.shown_of(Sft(data="rows.jsonl")) == {}
+
+
+def test_a_model_that_was_damaged_is_trained_again(tmp_path: Path) -> None:
+    assert not training.trained(tmp_path)
+    with durable.folder(tmp_path / "model") as filling:
+        (filling / "model.safetensors").write_bytes(b"weights")
+    assert training.trained(tmp_path)
+    (tmp_path / "model/model.safetensors").write_bytes(b"weighed")
+    assert not training.trained(tmp_path)

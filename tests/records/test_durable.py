@@ -86,10 +86,12 @@ def test_missing_added_and_unsealed_are_refused(tmp_path: Path) -> None:
     (path / "a.bin").rename(path / "c.bin")
     with pytest.raises(DataError) as caught:
         durable.verify(path)
+    mend = f"Remove {path}: the command that made it makes it again."
     assert [str(problem) for problem in caught.value.problems] == [
-        f"{path}/a.bin: missing.",
-        f"{path}/c.bin: not in the manifest.",
+        f"{path}/a.bin: missing. {mend}",
+        f"{path}/c.bin: not in the manifest. {mend}",
     ]
+    assert not durable.whole(path)
     (path / durable.MANIFEST).write_text('{"files": ')
     with pytest.raises(DataError, match="the manifest is damaged"):
         durable.verify(path)
