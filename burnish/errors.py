@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 SHOWN = 20
 """How many problems of one error are printed; the rest are counted."""
 
 
 def plain(text: object, limit: int = 200) -> str:
-    """User text made safe for a terminal: control characters and line breaks escaped, cut at `limit` characters."""
+    """User text made safe for a terminal: control characters, line breaks and lone surrogates escaped, cut at `limit`
+    characters."""
     escaped = _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
     return escaped if len(escaped) <= limit else escaped[: limit - 1] + "…"
 

@@ -117,20 +117,30 @@ class ChatEndpoint:
 
 
 def _completion(choice: Mapping[str, Any]) -> Completion:
-    text = choice["message"].get("content") or ""
+    text = _text(choice["message"].get("content"))
     given = (choice.get("logprobs") or {}).get("content") or ()
     # vLLM says which stop string it was; others say "stop" for the end token and a stop string alike.
     usual = Stop.STRING if isinstance(choice.get("stop_reason"), str) else Stop.EOS
     return Completion(
-        text=str(text),
+        text=text,
         stop=_STOPS.get(str(choice.get("finish_reason")), usual),
         logprobs=tuple(float(each["logprob"]) for each in given),
     )
 
 
+def _text(content: Any) -> str:
+    """What a message says: a text, none, or parts, of which those of text count. What is no character that a file can
+    hold, half a surrogate pair or a NUL, is U+FFFD."""
+    parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
+    text = "".join(part["text"] for part in parts if part["type"] == "text")
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
+
+
 def _only_model(server: Server) -> str:
     url = server.address.url
-    names = [str(each.get("id")) for each in server.get("/models").get("data") or () if isinstance(each, dict)]
+    listed = server.get("/models").get("data")
+    models = listed if isinstance(listed, list) else []
+    names = [str(each.get("id")) for each in models if isinstance(each, dict)]
     if len(names) != 1:
         known = f"it has {', '.join(plain(name, 60) for name in names)}" if names else "it lists none"
         raise ConfigError(Problem(url, f"which of the server's models is not said; {known}", f"Write {url}#MODEL."))

@@ -160,7 +160,7 @@ def _read(response: httpx2.Response, url: str) -> Mapping[str, Any]:
         raise ConfigError(Problem(url, f"the server refused: {_said(response)}", mend))
     try:
         value = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
         found = f"no JSON object but {plain(response.text[:80]) or 'nothing'}"
@@ -172,7 +172,7 @@ def _said(response: httpx2.Response) -> str:
     """The status, and the server's own words as far as it has some."""
     try:
         value: Any = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return f"status {response.status_code}"
     for key in ("error", "message", "detail"):
         value = value.get(key, value) if isinstance(value, dict) else value

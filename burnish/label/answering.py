@@ -157,8 +157,8 @@ def _failed(model: str, error: BurnishError) -> _Failed:
 
 
 def _fit(model: str, text: str) -> str | _Failed:
-    """An answer as a database and a page can hold it."""
-    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd").strip()
+    """An answer that a page can hold."""
+    text = text.strip()
     if not text:
         return _Failed(failure="empty", model=model, found="an empty answer")
     if len(text) > LONGEST_ANSWER:

@@ -137,11 +137,50 @@ def test_what_is_refused_is_not_asked_again(endpoint: ChatEndpoint, stub: Stub, 
     assert len(stub.asked) == 1
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b'{"choices": 3}'])
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("a\ud83d\ude00b", "a\U0001f600b"),
+        ("half \ud800, NUL \0", "half \ufffd, NUL \ufffd"),
+        ([{"type": "thinking", "thinking": []}, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "ab"),
+        ([], ""),
+        (None, ""),
+    ],
+)
+def test_what_a_message_says_is_text(endpoint: ChatEndpoint, stub: Stub, content: Any, text: str) -> None:
+    stub.finish = {"message": {"content": content}}
+    assert endpoint.generate(asks("q"), Sampling())[0][0].text == text
+
+
+@pytest.mark.parametrize("content", [0, {"text": "a"}, ["a"], [{"text": "a"}], [{"type": "text", "text": None}]])
+def test_what_is_no_text_is_not_taken_for_one(endpoint: ChatEndpoint, stub: Stub, content: Any) -> None:
+    stub.finish = {"message": {"content": content}}
+    with pytest.raises(MachineError, match="no choices in the form of a chat completion"):
+        endpoint.generate(asks("q"), Sampling())
+
+
+def test_a_list_of_models_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    with (
+        replying(lambda _headers, _body: Reply.of({"data": 5})) as url,
+        pytest.raises(ConfigError, match="which of the server's models is not said; it lists none"),
+    ):
+        ChatEndpoint.open(f"{url}/v1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"<html>", b"[]", b"{}", b'{"choices": []}', b'{"choices": [{}]}', b'{"choices": 3}'),
+        b'{"choices": "\\ud800"}',
+        b"[" * 200_000,
+    ],
+)
 def test_what_is_no_chat_completion_is_an_error_of_ours(endpoint: ChatEndpoint, stub: Stub, body: bytes) -> None:
     stub.body = body
-    with pytest.raises(BurnishError, match="OpenAI's API"):
+    with pytest.raises(BurnishError, match="OpenAI's API") as caught:
         endpoint.generate(asks("q"), Sampling())
+    assert str(caught.value).encode()
 
 
 def test_one_failure_ends_the_others_waits(endpoint: ChatEndpoint, stub: Stub) -> None:
