@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def _done(argv: list[str]) -> int:
 def code_of(argv: list[str]) -> int:
     """Do what a command line says; its exit code."""
     try:
+        _require_text(argv)
         return _told(app(argv, standalone_mode=False) or 0)
     except BurnishError as error:
         return fail(error, UNTOUCHED, "--json" in argv)
@@ -50,9 +52,20 @@ def code_of(argv: list[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _told(INTERRUPTED)
     except Exception as error:  # noqa: BLE001 (the last place where our own bugs can be caught)
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # whatever path of the user's it was
+            problem = Problem(str(error.filename), "is longer than a path can be", "Choose a shorter one.")
+            return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
         from burnish.crash import admit
 
         return admit(error, argv)
+
+
+def _require_text(argv: list[str]) -> None:
+    """No name can be written into a recipe, a record or a page that is not UTF-8. Raises ConfigError."""
+    for before, word in zip(["", *argv], argv, strict=False):
+        if any("\ud800" <= letter <= "\udfff" for letter in word):
+            where = f"{before} {word}" if before.startswith("-") else word
+            raise ConfigError(Problem(where, "is not UTF-8", "Write it, or rename the file, in UTF-8."))
 
 
 def _told(code: int) -> int:

@@ -99,6 +99,40 @@ def test_wrong_commands_are_exit_2(arguments: list[str], says: str, capsys: pyte
     assert says in capsys.readouterr().err
 
 
+LONG = "x" * 256
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "RECIPE", "--set", f"sft.data={LONG}"], f'--set sft.data={LONG}: "xxx'),
+        (
+            ["run", "RECIPE", "--set", "sft.data=~nobody-here/x"],
+            '--set sft.data=~nobody-here/x: "~nobody-here/x": ~ and a',
+        ),
+        (["run", "RECIPE", "--set", f"model={LONG}"], f"{LONG[:199]}…: a file's name has 255 bytes at most"),
+        (["run", "RECIPE", "--set", "model=~nobody-here/x"], "~nobody-here/x: ~ and a name that no user"),
+        (["run", "RECIPE", "--out", LONG], f"{LONG}/recipe.yaml: is longer than a path can be"),
+        (["sft", "--model", "x", "--data", LONG, "--out", "y"], '--data: "xxx'),
+        (["sft", "--model", "~nobody-here/x", "--data", "RECIPE", "--out", "y"], "~nobody-here/x: ~ and a name"),
+        (["sft", "--model", "x", "--data", "caf\udce9", "--out", "y"], "--data caf\\udce9: is not UTF-8. "),
+        (["sft", "--model", "caf\udce9", "--data", "x", "--out", "y"], "--model caf\\udce9: is not UTF-8. "),
+        (["run", "RECIPE", "--out", "caf\udce9"], "--out caf\\udce9: is not UTF-8. "),
+        (["sample", "x", "--prompts", "y", "--out", LONG], f"{LONG}: is longer than a path can be"),
+        (["chat", "~nobody-here/x", "--once", "y"], "~nobody-here/x: ~ and a name that no user"),
+    ],
+)
+def test_names_that_no_file_has_are_told(
+    recipe: Path, arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = [str(recipe) if word == "RECIPE" else word for word in arguments]
+    for more in ([], ["--json"]):
+        assert code_of([*there, *more]) == 2
+    out, err = capsys.readouterr()
+    assert says in err
+    assert json.loads(out)["exit_code"] == 2
+
+
 def test_until_names_a_stage_of_the_recipe(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of(["run", str(recipe), "--until", "stf"]) == 2
     assert 'Did you mean "sft"?' in capsys.readouterr().err

@@ -33,6 +33,7 @@ from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import is_adapter, place_of_base
+from burnish.records.files import located
 from burnish.types import Progress
 
 ALIAS = "smollm2-135m"
@@ -62,7 +63,7 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     """
     if name == ALIAS:
         return _alias(progress)
-    path = base / Path(name).expanduser()
+    path = located(name, base)
     if path.is_dir():
         if is_adapter(path):
             return _merged(path, base, progress)
@@ -97,12 +98,12 @@ def gguf_file(name: str, base: Path, progress: Progress) -> Generator[Path]:
         with _member(progress) as path:
             yield path
     else:
-        yield base / Path(name).expanduser()
+        yield located(name, base)
 
 
 def comes_of_gguf(name: str, base: Path) -> bool:
     """Whether a model's name is the alias, or that of a GGUF file."""
-    return name == ALIAS or (base / Path(name).expanduser()).suffix.lower() == ".gguf"
+    return name == ALIAS or located(name, base).suffix.lower() == ".gguf"
 
 
 def cache() -> Path:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from burnish.config import resolved
-from burnish.pipeline.recipe import PATHS, Recipe, places, put, resolve
+from burnish.pipeline.recipe import PATHS, Recipe, places, put
 from burnish.pipeline.stage import Stage
 from burnish.records.adapters import BASE, is_adapter, place_of_base
 from burnish.records.durable import digest_file, digest_value
+from burnish.records.files import located
 
 IMMATERIAL = {"save_every", "spike", "store"}
 MEANINGS = {
@@ -84,9 +85,9 @@ def content(name: str | list[str] | None, base: Path) -> Any:
     """What a file or folder holds; a name that is no path here (an alias, a Hub id) stands for itself."""
     if isinstance(name, list):
         return [content(each, base) for each in name]
-    if name is None or not resolve(name, base).exists():
+    if name is None or not located(name, base).exists():
         return name
-    path = resolve(name, base)
+    path = located(name, base)
     if path.is_file():
         return digest_file(path)
     found = folder_content(path)

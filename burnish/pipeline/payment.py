@@ -11,7 +11,6 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, ModelError, Problem
 from burnish.models.adapter import Trunk
 from burnish.models.load import pick_dtype
-from burnish.pipeline.recipe import resolve
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
@@ -19,6 +18,7 @@ from burnish.pipeline.settings import DType
 from burnish.pipeline.speaker import answering
 from burnish.pipeline.stage import Context
 from burnish.pipeline.training import MODEL
+from burnish.records.files import located
 from burnish.rewards.checked import by_rule
 from burnish.rewards.combination import HELD_OUT, Sure, Weighted
 from burnish.rewards.function import FunctionReward, load_function
@@ -98,7 +98,7 @@ def weighed(
             judge = answering(term.judge.model, around.base, around.dtype, around.progress)
             return JudgedReward(judge=judge, criteria=term.judge.criteria, by=term.judge.by, name=name)
         if term.python:
-            file = resolve(term.python.file, around.base)
+            file = located(term.python.file, around.base)
             call, texts = load_function(file, term.python.function), all(prompt.as_text for prompt in prompts)
             return FunctionReward(call=call, file=file, name=name, texts=texts)
         assert term.rule is not None
@@ -114,7 +114,7 @@ def _learned(
         folder, trunk = around.own, around.trunk
         assert folder is not None, "a recipe is refused whose rewards name a reward model that it does not train"
     else:
-        folder, trunk = resolve(settings.folder, around.base), None  # what lies beside it may be another's adapter
+        folder, trunk = located(settings.folder, around.base), None  # what lies beside it may be another's adapter
         if renderer:
             _require_same_tokens(folder, renderer)
     scorer = load_reward(

@@ -9,10 +9,11 @@ from typing import Any
 from burnish.errors import ConfigError, DataError, Problem
 from burnish.judge.rubric import Rubric
 from burnish.pipeline.columns import ranked_rows
-from burnish.pipeline.recipe import Evaluate, Ranked, Recipe, resolve
+from burnish.pipeline.recipe import Evaluate, Ranked, Recipe
 from burnish.pipeline.recipe_file import paths
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward_terms import check_file, require_packages, unfit
+from burnish.records.files import located
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.texts import holds_texts, read_texts
 from burnish.types import Prompt
@@ -27,7 +28,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
     problems: list[Problem] = []
     seen: set[tuple[str, Callable[[Path], Any]]] = set()
     for setting, keys, written in paths(recipe):
-        path, reader = resolve(written, base), _READERS.get(setting)
+        path, reader = located(written, base), _READERS.get(setting)
         if reader and keys[0] in sections and (written, reader) not in seen and path.exists():
             seen.add((written, reader))
             try:
@@ -49,7 +50,7 @@ def _columns(recipe: Recipe, base: Path, sections: Collection[str]) -> list[Prob
         ranked = getattr(recipe, name)
         if not isinstance(ranked, Ranked) or not ranked.rankings or not (ranked.where or ranked.strength_column):
             continue
-        if (path := resolve(ranked.rankings, base)).exists():
+        if (path := located(ranked.rankings, base)).exists():
             try:
                 ranked_rows(path, ranked)
             except DataError as error:
@@ -109,7 +110,7 @@ def _answered(section: OnPolicy | Evaluate, base: Path, counts: dict[str, int]) 
         for term in terms:
             check_file(term, base)
         for written in files:
-            rows = read_prompts(resolve(written, base), section.prompt_column)
+            rows = read_prompts(located(written, base), section.prompt_column)
             counts[written] = len(rows)
             prompts += rows
     except (DataError, ConfigError) as error:

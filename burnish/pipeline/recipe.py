@@ -1,13 +1,12 @@
 """The recipe: every setting of a run, its bounds and its unit. Knows no stage's work, no model and no database.
 
 A section that is absent is a stage that is absent. Paths are written relative to the recipe file's folder and stay as
-written; `resolve` says where they lie.
+written; `burnish.records.files.located` says where they lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -388,8 +387,3 @@ def put(values: Any, keys: Keys, new: Any) -> None:
 def _inside(value: Any, part: str) -> list[tuple[str | int, Any]]:
     members = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     return [(key, each) for key, each in members if part in ("*", key) and each is not None]
-
-
-def resolve(name: str, base: Path) -> Path:
-    """Where a path of a recipe lies: as it is when absolute, else under the recipe's folder."""
-    return base / Path(name).expanduser()

@@ -24,8 +24,9 @@ from burnish.pipeline.contradictions import (
     rft_clashes,
     sampled_clashes,
 )
-from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put, resolve
+from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put
 from burnish.pipeline.settings import Preference
+from burnish.records.files import located
 from burnish.store.kinds import KINDS
 
 DATA = {
@@ -85,7 +86,7 @@ def moved(recipe: Recipe, base: Path, folder: Path) -> dict[str, Any]:
     values = resolved(recipe)
 
     def seen_from_there(path: str) -> str:
-        there = resolve(path, base)
+        there = located(path, base)
         return os.path.relpath(there, folder) if there.exists() and not Path(path).is_absolute() else path
 
     values["model"] = seen_from_there(recipe.model)
@@ -278,12 +279,14 @@ def _unevaluated(name: str, section: Optim) -> Iterator[Contradiction]:
 
 def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
     for setting, keys, path in paths(recipe):
-        if not resolve(path, base).exists() and not _elsewhere(setting, path):
-            yield (
-                (".".join(map(str, keys)),),
-                f'"{path}" does not exist under {base}',
-                "Paths are relative to the recipe's folder.",
-            )
+        place = (".".join(map(str, keys)),)
+        try:
+            there = located(path, base).exists()
+        except ConfigError as error:
+            yield from ((place, f'"{each.where}": {each.found}', each.mend) for each in error.problems)
+            continue
+        if not there and not _elsewhere(setting, path):
+            yield place, f'"{path}" does not exist under {base}', "Paths are relative to the recipe's folder."
 
 
 def _bad_addresses(recipe: Recipe) -> Iterator[Contradiction]:

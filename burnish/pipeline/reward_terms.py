@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model
 
 from burnish.config import Strict, load_yaml, validate
 from burnish.errors import BurnishError, ConfigError, MachineError, Problem, nearest
+from burnish.records.files import located
 from burnish.rewards.combination import HELD_OUT, SURE
 from burnish.rewards.function import required_columns
 from burnish.rewards.rules import RULES, Exact, Format, Gold, JsonSchema, Language, Length, Maths, Pattern, Rule
@@ -114,7 +115,7 @@ class RewardTerm(Strict):
     def columns(self, base: Path) -> Sequence[str]:
         """What every prompt's row must say. Raises ConfigError for a file without the function."""
         if self.python:
-            return required_columns(base / Path(self.python.file).expanduser(), self.python.function)
+            return required_columns(located(self.python.file, base), self.python.function)
         return self.rule.columns if self.rule else ()
 
 

@@ -19,10 +19,11 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
 from burnish.pipeline.columns import ranked_rows
-from burnish.pipeline.recipe import Evaluate, Optim, Ranked, resolve
+from burnish.pipeline.recipe import Evaluate, Optim, Ranked
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context
 from burnish.records.durable import digest_value
+from burnish.records.files import located
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts
 from burnish.records.texts import read_texts
 from burnish.store.snapshot import read_labels, read_snapshot
@@ -131,7 +132,7 @@ def data_path(name: str, base: Path) -> Path:
 
     Only JSONL files are fetched; no code of the data set is. Raises MachineError where the Hub is out of reach.
     """
-    local = resolve(name, base)
+    local = located(name, base)
     if local.exists():
         return local
     owner_name, _, file = name.partition(":")

@@ -12,7 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from burnish.pipeline.recipe import Recipe, resolve
+from burnish.pipeline.recipe import Recipe
+from burnish.records.files import located
 from burnish.types import Progress
 
 Facts = dict[str, Any]
@@ -43,7 +44,7 @@ class Context:
 
     def path(self, name: str) -> Path:
         """Where a path of the recipe lies."""
-        return resolve(name, self.base)
+        return located(name, self.base)
 
 
 Work = Callable[[Context], Facts]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import ModelError, Problem
+from burnish.records.files import located
 
 CONFIG = "adapter_config.json"
 FILE = "adapter_model.safetensors"
@@ -43,7 +44,7 @@ def place_of_base(folder: Path, base: Path) -> tuple[str, Path]:
     """
     found = name, place = _place_of_base(folder, base)
     seen = {folder.resolve()}
-    while is_adapter(path := (place / Path(name).expanduser()).resolve()):
+    while is_adapter(path := located(name, place).resolve()):
         if path in seen:
             raise ModelError(Problem(str(folder), "an adapter that names itself as its base"))
         seen.add(path)

@@ -252,6 +252,7 @@ def _disk_errors(path: Path, size: int) -> Generator[None, None, None]:
             errno.EIO,
             errno.EDQUOT,
             errno.EPERM,
+            errno.ENAMETOOLONG,
         ):
             raise
         free = shutil.disk_usage(next(parent for parent in path.parents if parent.exists())).free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shlex
 import stat
 import zlib
@@ -12,10 +13,12 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 
-from burnish.errors import DataError, MachineError, Problem, plain
+from burnish.errors import ConfigError, DataError, MachineError, Problem, plain
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")
 """What counts as a data file where a folder is given."""
+NAME_BYTES = 255
+"""File systems have no longer names."""
 HEAD = 4096
 """Bytes looked at to tell JSON lines from something else."""
 
@@ -46,6 +49,24 @@ def rewrite(path: Path, command: str) -> str:
     kind = ".txt" if ".txt" in path.suffixes else ".jsonl"
     new = shell(path.with_name(f"{path.name.split('.')[0]}.mended{kind}"))
     return f"zcat {shell(path)} | {command} > {new}" if path.suffix == ".gz" else f"{command} < {shell(path)} > {new}"
+
+
+def located(name: str, base: Path) -> Path:
+    """Where a path that somebody wrote lies: as it is when absolute, else under `base`; ~ is a home.
+
+    Raises ConfigError for what no file can be called. Whether one is there is not said.
+    """
+    try:
+        path = base / Path(name).expanduser()
+    except RuntimeError as error:  # pathlib's
+        raise ConfigError(
+            Problem(plain(name), "~ and a name that no user of this machine has", "Write it out.")
+        ) from error
+    if any(len(os.fsencode(part)) > NAME_BYTES for part in path.parts):
+        raise ConfigError(
+            Problem(plain(name), f"a file's name has {NAME_BYTES} bytes at most", "Give a path that is there.")
+        )
+    return path
 
 
 def data_file(path: Path) -> Path:

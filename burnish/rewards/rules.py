@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, model_validator
 from burnish.config import Strict
 from burnish.judge import language
 from burnish.judge.rubric import Rubric
+from burnish.records.files import located
 from burnish.rewards.comparison import last_number, normalised
 from burnish.types import Completion, Prompt
 
@@ -208,7 +209,7 @@ class JsonSchema(OfAnswer):
 
     def check(self, base: Path) -> Check:
         valid: Callable[[str], bool] = import_module("burnish.rewards.json_schema").validator(
-            None if self.file is None else base / Path(self.file).expanduser()
+            None if self.file is None else located(self.file, base)
         )
         return lambda prompt, answer: float(valid(answer.text))
 
@@ -226,7 +227,7 @@ class Gold(OfAnswer):
         return ("region",)
 
     def check(self, base: Path) -> Check:
-        rubric = Rubric.load(base / Path(self.file).expanduser())
+        rubric = Rubric.load(located(self.file, base))
         return lambda prompt, answer: rubric.grade(prompt, answer.text).total
 
 

@@ -19,6 +19,7 @@ from burnish.proof.bench.items import prompts, rows_for
 from burnish.proof.bench.job import Item, Job
 from burnish.proof.bench.settings import BF16, FP32, GENERATE, LLAMA, TRL, Setting, first_tried
 from burnish.proof.bench.training import require_trl
+from burnish.records.files import located
 from burnish.types import Progress
 
 BATCH = 64
@@ -100,7 +101,7 @@ def _fullest(item: Item, job: Job) -> Document:
 def _source(model: str, base: Path) -> str:
     if not comes_of_gguf(model, base):
         return ""
-    return model if model == ALIAS else str((base / Path(model).expanduser()).resolve())
+    return model if model == ALIAS else str(located(model, base).resolve())
 
 
 def peers(job: Job) -> list[Peer]:
