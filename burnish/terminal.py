@@ -47,11 +47,11 @@ def flush() -> None:
 
 def say(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
     """A line of what is going on, at once. Where nobody can read it any more, work goes on in silence."""
-    stream = stream or sys.stdout
+    out = stream or sys.stdout
     try:
-        print(text, file=stream, end=end, flush=True)
+        print(text, file=out, end=end, flush=True)
     except OSError:
-        _hush(stream)
+        _hush(out)
 
 
 def _hush(stream: TextIO) -> None:

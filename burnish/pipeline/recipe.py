@@ -78,7 +78,7 @@ class Optim(Kept):
     """Peak learning rate."""
     epochs: Positive = 1
     """Passes over the data."""
-    batch_size: Positive = 32
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 32
     """Documents (reward, dpo, kto: prompts with all their answers) a step."""
     micro_tokens: Annotated[int, Field(ge=16)] = 2048
     """Token budget of one forward pass; the same step, whatever it is, up to rounding. Less needs less memory."""

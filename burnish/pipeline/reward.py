@@ -229,6 +229,7 @@ def _fitted(
         module,
         feed_of(learned, settings, settings.batch_size, seed),
         steps=steps_of(settings, len(learned.documents)),
+        rows=len(learned.documents),
         save_every=settings.save_every,
         folder=folder,
         label=label,

@@ -75,6 +75,13 @@ def _warn_of_warmup(stage: str, settings: Optim | OnPolicy, steps: int) -> None:
         _log.warning(found, stage, config.warmup_steps, steps, 100 * share)
 
 
+def _warn_of_batch(stage: str, settings: Optim, rows: int) -> None:
+    """As there: each step learns every document, and some once more."""
+    if settings.batch_size > rows:
+        found = "%s.batch_size is %d, and there are %d to learn from: a step learns each of them %.1f times"
+        _log.warning(found, stage, settings.batch_size, rows, settings.batch_size / rows)
+
+
 def with_adapter(module: Trainable, settings: Optim | OnPolicy, seed: int) -> Trainable:
     """The module, with a new adapter on its frozen backbone where the settings ask for one and it has none."""
     if (lora := settings.lora) is not None and not adapted(module.backbone):
@@ -106,6 +113,7 @@ def teach(
         module,
         feed,
         steps=steps_of(settings, rows),
+        rows=rows,
         save_every=settings.save_every,
         folder=context.folder,
         label=f"{context.folder.name}: training",
@@ -125,15 +133,19 @@ def learn(
     folder: Path,
     label: str,
     held: Feed | None = None,
+    rows: int | None = None,
 ) -> None:
     """Train the module in place to `steps` updates, from the newest checkpoint in `folder` if there is one. It ends
     with the weights that the settings ask to keep.
 
-    `held`: its first step is what the stage is evaluated on meanwhile. Where there are further ranks, they take part
-    (`follow`).
+    `held`: its first step is what the stage is evaluated on meanwhile. `rows`: as for `teach`, where data are given.
+    Where there are further ranks, they take part (`follow`).
     """
     if folder == context.folder:  # not of each member and control again
-        _warn_of_warmup(context.folder.name, getattr(context.recipe, context.folder.name), steps)
+        stage, settings = context.folder.name, getattr(context.recipe, context.folder.name)
+        _warn_of_warmup(stage, settings, steps)
+        if rows is not None:
+            _warn_of_batch(stage, settings, rows)
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     where = module.device
     with partings():

@@ -75,6 +75,16 @@ def test_the_progress_of_what_is_paid_for_names_reward_kl_and_length() -> None:
     assert training.shown_of(Distill(teacher="teacher")) == training.shown_of(Sft(data="rows.jsonl")) == {}
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"), [(12, "and there are 12 to learn from: a step learns each of them 2.7"), (32, "")]
+)
+def test_a_batch_that_is_more_than_there_is_is_said(rows: int, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "burnish")
+    training._warn_of_batch("sft", Sft(data="rows.jsonl"), rows)
+    assert said in caplog.text
+    assert bool(said) == ("sft.batch_size is 32" in caplog.text)
+
+
 def test_a_model_that_was_damaged_is_trained_again(tmp_path: Path) -> None:
     assert not training.trained(tmp_path)
     with durable.folder(tmp_path / "model") as filling:
