@@ -249,7 +249,8 @@ def _rounds(names: Sequence[str]) -> list[list[int]]:
 
 
 def write_samples(path: Path, iteration: int, groups: Sequence[Group]) -> None:
-    """Every answer of the iteration, for people to read."""
+    """Every answer of the iteration, for people to read; `updates`: the weights that said it had had so many, so the
+    line of that step in metrics.jsonl is the first that may have learned from it."""
     durable.append_lines(path, (line for group in groups for line in _lines(iteration, group)))
 
 
@@ -259,6 +260,7 @@ def _lines(iteration: int, group: Group) -> Iterator[dict[str, Any]]:
     for place, answer in enumerate(group.answers):
         yield {
             "iteration": iteration,
+            "updates": answer.version,
             "id": prompt.id,
             **asked,
             "text": answer.text,

@@ -312,6 +312,21 @@ def test_every_answer_is_kept_to_read_and_once_after_a_resume(tmp_path: Path) ->
     assert {"id", "prompt", "text", "stop", "score", "parts", "kl"} <= lines[0].keys()
 
 
+def test_every_answer_says_how_many_updates_its_weights_had_had(tmp_path: Path) -> None:
+    """Two passes of two minibatches are four updates an iteration; a resumed feed counts on."""
+    table = Table(REFERENCE)
+    given = {"prompts": 2, "epochs": 2, "minibatches": 2, "samples_per_prompt": 3}
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **given)
+    for step in range(8):
+        made.next(step)
+    state = made.state()
+    made = feed(table, tmp_path, ppo(), sampler=Exact(table), reward=BANDIT, reference=REFERENCE, **given)
+    made.load(*state)
+    made.next(8)
+    lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [line["updates"] for line in lines] == [0] * 6 + [4] * 6 + [8] * 6
+
+
 def test_the_log_of_answers_is_not_read_at_a_checkpoint_and_counted_at_a_resume(tmp_path: Path) -> None:
     """It grows with the run. A machine that lost power may have lost its last lines."""
     table, samples = Table(REFERENCE), tmp_path / "samples.jsonl"
