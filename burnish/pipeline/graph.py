@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from burnish.pipeline import run_folder
-from burnish.pipeline.key import settings, stage_key
+from burnish.pipeline.key import contents, settings, sources, stage_key
 from burnish.pipeline.preflight import check_files
 from burnish.pipeline.recipe import POLICIES, Recipe
-from burnish.pipeline.record import Record, claim, is_done, output_digest, read_record
+from burnish.pipeline.record import Record, Source, claim, is_done, output_digest, read_record
 from burnish.pipeline.stage import Context, Stage, computed, imported
 from burnish.records.durable import write_json
 from burnish.runs import Run
@@ -134,10 +134,10 @@ def execute(
     run_folder.admit(folder, recipe.name)
     with Run.create(folder).lock():
         run_folder.prepare(folder, recipe, base)
-        for stage, key, inputs in _walk(recipe, base, folder, chosen(recipe, graph, until)):
+        for stage, key, inputs, read in _walk(recipe, base, folder, chosen(recipe, graph, until)):
             context = _context(stage, recipe, base, folder, progress, key, inputs, patient)
             done = is_done(stage, folder, key)
-            ran = not done and _do(stage, context, inputs)
+            ran = not done and _do(stage, context, inputs, read)
             record = read_record(stage, folder)
             assert record is not None, "a stage that is done has a record"
             yield Step(record=record, ran=ran, taken_back=not done and not ran)
@@ -150,7 +150,7 @@ def check(recipe: Recipe, base: Path, folder: Path, *, until: str | None = None,
     """
     run_folder.admit(folder, recipe.name)
     left = [stage.name for stage in chosen(recipe, graph, until)]
-    for stage, key, _ in _walk(recipe, base, folder, chosen(recipe, graph, until)):
+    for stage, key, *_ in _walk(recipe, base, folder, chosen(recipe, graph, until)):
         if not is_done(stage, folder, key):
             break
         left.remove(stage.name)
@@ -167,12 +167,13 @@ def chosen(recipe: Recipe, graph: Graph, until: str | None) -> list[Stage]:
 
 def _walk(
     recipe: Recipe, base: Path, folder: Path, stages: Sequence[Stage]
-) -> Iterator[tuple[Stage, str, Mapping[str, str]]]:
-    """Each stage with its key and its inputs' digests; a key is known only when the stages before are done."""
+) -> Iterator[tuple[Stage, str, Mapping[str, str], tuple[Source, ...]]]:
+    """Each stage with its key, its inputs' digests and its sources, as soon as the stages before it are done."""
     outputs: dict[str, str] = {}
     for stage in stages:
         inputs = {name: outputs[name] for name in stage.needs if name in outputs}
-        yield stage, stage_key(recipe, base, stage, inputs), inputs
+        found = contents(recipe, base, stage)
+        yield stage, stage_key(recipe, stage, found, inputs), inputs, sources(recipe, base, folder, found, inputs)
         record = read_record(stage, folder)
         assert record is not None, "the walk goes on when the stage is done"
         outputs[stage.name] = record.output
@@ -201,7 +202,7 @@ def _context(
     )
 
 
-def _do(stage: Stage, context: Context, inputs: Mapping[str, str]) -> bool:
+def _do(stage: Stage, context: Context, inputs: Mapping[str, str], read: tuple[Source, ...]) -> bool:
     """Take back or run a stage; whether it ran."""
     now = _utc()
     begin = claim(stage, context.run, context.key, now)
@@ -218,6 +219,7 @@ def _do(stage: Stage, context: Context, inputs: Mapping[str, str]) -> bool:
         version=stage.version,
         settings=settings(context.recipe, stage),
         inputs=inputs,
+        sources=read,
         output=output,
         facts=facts,
         seconds=round(time.monotonic() - clock, 1),

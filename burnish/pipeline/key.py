@@ -9,14 +9,18 @@ settings that are null: they ask for nothing, and a new one of the kind leaves e
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from burnish.config import resolved
-from burnish.pipeline.recipe import PATHS, Recipe, places, put
+from burnish.config import Keys, resolved
+from burnish.pipeline.recipe import PATHS, POLICIES, Recipe, places, put
+from burnish.pipeline.recipe_file import moved
+from burnish.pipeline.record import Source
 from burnish.pipeline.stage import Stage
 from burnish.records.adapters import BASE, is_adapter, place_of_base
-from burnish.records.durable import digest_file, digest_value
+from burnish.records.durable import MANIFEST, digest_file, digest_value
 from burnish.records.files import located
 
 IMMATERIAL = {"save_every", "spike", "store"}
@@ -29,6 +33,8 @@ MEANINGS = {
 }
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
+Contents = Mapping[Keys, Any]
+"""Where a setting that names files or a model stands in the recipe -> what `content` finds there."""
 
 
 def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
@@ -36,42 +42,83 @@ def settings(recipe: Recipe, stage: Stage) -> dict[str, Any]:
     return resolved(getattr(recipe, stage.name))
 
 
-def stage_key(recipe: Recipe, base: Path, stage: Stage, inputs: Mapping[str, str]) -> str:
-    """The key of a stage, given the digests of the stages that it reads."""
+def contents(recipe: Recipe, base: Path, stage: Stage) -> Contents:
+    """What is read for a stage's key: every file and folder that it depends on, once."""
+    section = settings(recipe, stage)
+    named = [each for name in PATHS.get(stage.name, ()) for each in places(section, name)]
+    said: dict[Keys, Any] = {(stage.name, *keys): value for keys, value in named}
+    if "model" in stage.shared:
+        said[("model",)] = recipe.model
+    if "rankings" in stage.shared and (ranked := recipe.ranked()):
+        said[_place_of_rankings(recipe)] = ranked.rankings
+    return {keys: content(value, base) for keys, value in said.items()}
+
+
+def stage_key(recipe: Recipe, stage: Stage, found: Contents, inputs: Mapping[str, str]) -> str:
+    """The key of a stage, given what `contents` found and the digests of the stages that it reads."""
     paths = PATHS.get(stage.name, ())
     section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
-    put_contents(section, [name for name in paths if "." in name], base)  # paths inside of settings
     meanings = {name: meaning for name, meaning in MEANINGS.items() if section.get(name)}
+    for keys, held in found.items():
+        if keys[0] == stage.name:
+            put(section, keys[1:], held)
     return digest_value(
         {
             "stage": stage.name,
             "version": stage.version,
             "settings": {name: value for name, value in section.items() if name not in (*paths, *IMMATERIAL)},
-            "files": {name: content(section[name], base) for name in paths if name in section},
-            "shared": {name: _shared(recipe, name, base) for name in stage.shared},
+            "files": {name: section[name] for name in paths if name in section},
+            "shared": {name: _shared(recipe, name, found) for name in stage.shared},
             "inputs": dict(inputs),
             **({"meanings": meanings} if meanings else {}),
         }
     )
 
 
-def _shared(recipe: Recipe, name: str, base: Path) -> Any:
+def sources(recipe: Recipe, base: Path, run: Path, found: Contents, inputs: Mapping[str, str]) -> tuple[Source, ...]:
+    """The same for a stage's record, as the run's copy of the recipe names it. The base model is left out where a
+    policy of this run is read: that one's record says it."""
+    copy: Any = moved(recipe, base, run)
+    named: list[Source] = []
+    for keys, held in found.items():
+        if keys == ("model",) and not inputs.keys().isdisjoint(POLICIES):
+            continue
+        said = reduce(getitem, keys, copy)
+        pairs = zip(said, held, strict=True) if isinstance(said, list) else [(said, held)]
+        named += [
+            Source(setting=".".join(map(str, keys)), name=name, digest=_digest(name, each)) for name, each in pairs
+        ]
+    return tuple(named)
+
+
+def _digest(name: str, held: str | dict[str, Any]) -> str | None:
+    """Of a file, or of a folder as its manifest has it: of what burnish sealed it is the digest in a stage's record."""
+    if isinstance(held, str):
+        return None if held == name else held
+    return digest_value({file: digest for file, digest in held.items() if file != MANIFEST})
+
+
+def _shared(recipe: Recipe, name: str, found: Contents) -> Any:
     match name:
         case "model":
-            return content(recipe.model, base)
+            return found[("model",)]
         case "rankings":
-            return _rankings(recipe, base)
+            return _rankings(recipe, found)
         case _:
             return getattr(recipe, name)
 
 
-def _rankings(recipe: Recipe, base: Path) -> Any:
+def _place_of_rankings(recipe: Recipe) -> Keys:
+    return ("reward" if recipe.reward else "dpo", "rankings")
+
+
+def _rankings(recipe: Recipe, found: Contents) -> Any:
     """Given rankings and how they are split, for stages that learn from what another section names."""
     ranked = recipe.ranked()
     if ranked is None:
         return None
     chosen = [] if ranked.where is None else [resolved(ranked)["where"]]
-    return [content(ranked.rankings, base), ranked.held_out, ranked.limit, *chosen]
+    return [found[_place_of_rankings(recipe)], ranked.held_out, ranked.limit, *chosen]
 
 
 def put_contents(values: dict[str, Any], names: Sequence[str], base: Path) -> None:

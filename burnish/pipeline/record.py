@@ -27,6 +27,29 @@ BEGUN = "key.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a stage read beside other stages of its run: a model, data, or what another run made."""
+
+    setting: str
+    """Where the recipe names it: `model`, `ppo.rewards.0.model.folder`."""
+    name: str
+    """As the run's copy of the recipe says it: a path seen from the run folder, or a name that is no path."""
+    digest: str | None
+    """Of the file, or of the folder without its manifest; None where the name is no path."""
+
+    def said(self, digits: int) -> str:
+        """What it was to the stage, its name, and the first digits of its digest."""
+        match self.setting.split("."):
+            case ["model"]:
+                role = "base"
+            case [stage, "rewards", _, "model", "folder"] if stage != "evaluate":
+                role = "paid by"
+            case parts:
+                role = ".".join(parts[1:])
+        return " ".join([role, self.name, *([self.digest[:digits]] if self.digest else [])])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
     """What is written last: the stage is done."""
 
@@ -37,6 +60,8 @@ class Record:
     """Of the stage's section, all of them."""
     inputs: Mapping[str, str]
     """Name of a stage that was read -> digest of what it had made."""
+    sources: tuple[Source, ...] = ()
+    """What else was read; a record from before these were written has none."""
     output: str
     """Digest of what was made."""
     facts: Facts
@@ -58,7 +83,9 @@ def read_record(stage: Stage, run: Path) -> Record | None:
     if not path.is_file():
         return None
     try:
-        return Record(**json.loads(path.read_bytes()))
+        said: dict[str, Any] = {"sources": (), **json.loads(path.read_bytes())}
+        said["sources"] = tuple(Source(**each) for each in said["sources"])
+        return Record(**said)
     except (ValueError, TypeError) as error:
         mend = f"Remove {path} and run the same command: the stage is made again."
         raise ConfigError(Problem(str(path), "is damaged or from another version of burnish", mend)) from error

@@ -6,6 +6,7 @@ only gives a page of the sections that it has.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from burnish import __version__
-from burnish.pipeline import axis, curves, plots, reward_page, sampled, samples, story
+from burnish.pipeline import axis, curves, lineage, plots, reward_page, sampled, samples, story
+from burnish.pipeline.graph import GRAPH
 from burnish.pipeline.recipe import POLICIES
+from burnish.pipeline.record import read_record
 from burnish.records.durable import write_bytes
 from burnish.release import card, clauses, doubt, figures
-from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on
+from burnish.release.evidence import Evidence, facts_of, gather, read_object, read_rows, rests_on, snapshot_of
 
 MODELS = ("base", *POLICIES)
 SHOWN = 12
@@ -74,7 +77,7 @@ def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
         "sampled_note": story.SAMPLED.format(SAMPLED),
         "long": LONG,
         "samples": _samples(run),
-        "chain": story.chain(evidence),
+        "chain": _chain(run, evidence),
         "environment": story.machine(evidence["environment"]),
         "recipe": recipe.read_text("utf-8") if recipe.is_file() else "",
         "version": __version__,
@@ -174,6 +177,24 @@ def _samples(run: Path) -> dict[str, Any]:
         "of": len(found),
         "note": story.samples_note(found),
     }
+
+
+def _chain(run: Path, evidence: Evidence) -> list[dict[str, Any]]:
+    """What led to what: earlier runs first, as far as they still hold what was read, then this one."""
+    nodes = story.chain(evidence)
+    mine = {
+        stage.name: record
+        for stage in GRAPH
+        if stage.name in evidence["stages"] and (record := read_record(stage, run))
+    }
+    lost = lineage.broken_links(run, mine)
+    for place, found in lineage.earlier(run, mine):
+        where = os.path.relpath(place, run)
+        stages = {name: record.as_json() for name, record in found.items()}
+        before = {"recipe": {}, "stages": stages, "snapshot": snapshot_of(place) if "collect" in stages else {}}
+        nodes = story.chain(before, f" of {where}") + nodes
+        lost += [f"in {where}, {each}" for each in lineage.broken_links(place, found)]
+    return nodes + story.broken(lost)
 
 
 def _contents(page: dict[str, Any]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from burnish.pipeline.curves import ON_POLICY
 from burnish.pipeline.plots import Curve
+from burnish.pipeline.record import Source
 from burnish.pipeline.samples import Sample
 from burnish.release import clauses
 from burnish.release.evidence import Evidence, facts_of
@@ -133,8 +134,9 @@ def samples_note(found: Sequence[Sample]) -> str:
     return f"{note} The number is the rule's grade from 0 to 1, with its five parts below." if graded else note
 
 
-def chain(evidence: Evidence) -> list[dict[str, Any]]:
-    """The nodes from the judgements to the release, each with its digest and what it was made from."""
+def chain(evidence: Evidence, where: str = "") -> list[dict[str, Any]]:
+    """The nodes from the judgements to the release, each with its digest and what it was made from; `where` follows the
+    titles of an earlier run's."""
     nodes: list[dict[str, Any]] = []
     judgements, annotators = evidence["snapshot"].get("judgements"), evidence["snapshot"].get("annotators", [])
     for name, record in evidence["stages"].items():
@@ -142,11 +144,16 @@ def chain(evidence: Evidence) -> list[dict[str, Any]]:
             kinds = sorted({str(one.get("kind", "")) for one in annotators})
             who = f"{len(annotators)} annotators ({', '.join(kinds)})" if annotators else "the annotators"
             lines = [f"by {who}, in preferences.db; the digest is of their ids"]
-            nodes.append(_node(f"{judgements['count']:,} judgements", "other", judgements["digest"], lines))
+            nodes.append(_node(f"{judgements['count']:,} judgements{where}", "other", judgements["digest"], lines))
         title, colour = _NODES.get(name, (name, "other"))
         made_from = _made_from(evidence, name, record)
-        nodes.append(_node(title, colour, str(record.get("output", "")), made_from))
+        nodes.append(_node(f"{title}{where}", colour, str(record.get("output", "")), made_from))
     return nodes
+
+
+def broken(links: Sequence[str]) -> list[dict[str, Any]]:
+    """A node that says where the chain does not hold; none where it does."""
+    return [_node("What no longer holds", "other", "", list(links))] if links else []
 
 
 def machine(environment: dict[str, Any]) -> dict[str, str]:
@@ -185,6 +192,7 @@ def _made_from(evidence: Evidence, stage: str, record: dict[str, Any]) -> list[s
     judgements = evidence["snapshot"].get("judgements") if stage == "collect" else None
     inputs = [f"judgements {judgements['digest'][:12]}"] if judgements else []
     inputs += [f"{_NODES.get(name, (name, ''))[0].lower()} {digest[:12]}" for name, digest in read.items()]
+    inputs += [Source(**each).said(12) for each in record.get("sources", ())]
     if not inputs and evidence["recipe"].get("model"):
         inputs = [f"base model {evidence['recipe']['model']}"]
     return [f"made from {', '.join(inputs)}"] if inputs else []

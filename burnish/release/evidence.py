@@ -42,7 +42,7 @@ def gather(run: Path) -> Evidence:
         "recipe": recipe,
         "environment": _object_if_there(run / "env.json"),
         "stages": stages,
-        "snapshot": _snapshot(run / "collect" / "snapshot") if "collect" in stages else {},
+        "snapshot": snapshot_of(run) if "collect" in stages else {},
         "evaluation": _object_if_there(run / "evaluate" / "evaluation.json") if "evaluate" in stages else {},
         "decision": _object_if_there(run / "gate" / "decision.json") if "gate" in stages else {},
     }
@@ -89,8 +89,9 @@ def _object_if_there(path: Path) -> dict[str, Any]:
     return read_object(path) if path.is_file() else {}
 
 
-def _snapshot(folder: Path) -> dict[str, Any]:
-    """The snapshot's own record; the judgements' ids become their count and digest, and languages are counted."""
+def snapshot_of(run: Path) -> dict[str, Any]:
+    """The record of a run's snapshot; the judgements' ids become their count and digest, and languages are counted."""
+    folder = run / "collect" / "snapshot"
     if not folder.is_dir():
         return {}
     record = _object_if_there(folder / "snapshot.json")

@@ -42,8 +42,9 @@ def project(path: Path) -> Path:
 def graph() -> list[Stage]:
     return [
         Stage(name="sft", version=1, needs=(), makes="model", run=_work("sft", _sealed)),
-        Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=_work("collect", _sealed)),
+        Stage(name="collect", version=1, needs=("sft",), makes="snapshot", run=_work("collect", _snapshot)),
         Stage(name="reward", version=1, needs=("sft", "collect"), makes="model", run=_work("reward", _sealed)),
+        Stage(name="ppo", version=1, needs=("sft", "collect", "reward"), makes="model", run=_work("ppo", _sealed)),
         Stage(name="evaluate", version=1, needs=("sft",), makes="evaluation.json", run=_work("evaluate", _file)),
         Stage(name="gate", version=1, needs=("evaluate",), makes=".", run=_work("gate", _itself), shared=("name",)),
     ]
@@ -93,9 +94,20 @@ def _content(context: Context, name: str) -> object:
 
 
 def _sealed(context: Context, content: object) -> None:
-    made = "snapshot" if context.folder.name == "collect" else "model"
-    with folder(context.folder / made) as filling:
+    with folder(context.folder / "model") as filling:
         (filling / "weights").write_text(str(content))
+
+
+def _snapshot(context: Context, content: object) -> None:
+    """Of two judgements, which are in no database."""
+    said = {"name": "tiny", "question": "", "kind": "ranking", "overlap": 1, "filter": "", "rule": "", "ties": ""}
+    made = {"held_out": 0.1, "seed": 3, "counts": {"rows": 1}, "annotators": [], "rows": str(content)}
+    with folder(context.folder / "snapshot") as filling:
+        (filling / "weights").write_text(str(content))
+        write_json(
+            filling / "snapshot.json",
+            {"version": 1, "campaign": context.key, **said, **made, "judgements": ["one", "two"]},
+        )
 
 
 def _file(context: Context, content: object) -> None:

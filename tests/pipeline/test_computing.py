@@ -14,7 +14,7 @@ from burnish.errors import MachineError
 from burnish.models import arithmetic, processor
 from burnish.pipeline import computing
 from burnish.pipeline.graph import GRAPH
-from burnish.pipeline.key import stage_key
+from burnish.pipeline.key import contents, stage_key
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.stage import Context
 
@@ -113,8 +113,9 @@ def test_the_device_is_in_no_key_and_the_format_is(tmp_path: Path) -> None:
     stage = next(each for each in GRAPH if each.name == "sft")
     recipe = Recipe.model_validate({"name": "r", "model": "m", "sft": {}, "seed": 1})
     keys = [
-        stage_key(recipe.model_copy(update=changed), tmp_path, stage, {})
+        stage_key(each, stage, contents(each, tmp_path, stage), {})
         for changed in ({}, {"device": "cpu"}, {"dtype": "float32"})
+        for each in [recipe.model_copy(update=changed)]
     ]
     assert keys[0] == keys[1] != keys[2]
 

@@ -13,7 +13,7 @@ from stand_ins import Killed, graph, outputs, project, ran, run, steps
 
 from burnish.errors import ConfigError, DataError, MachineError
 from burnish.pipeline.graph import GRAPH, check
-from burnish.pipeline.key import stage_key
+from burnish.pipeline.key import contents, stage_key
 from burnish.pipeline.recipe import STAGES, Sft
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.status import status
@@ -67,15 +67,15 @@ def test_a_setting_that_cannot_change_a_result_reruns_nothing(tiny: Path) -> Non
 def test_a_setting_that_asks_for_nothing_is_no_part_of_a_key(tiny: Path) -> None:
     """A new setting whose default is null leaves every finished stage done; one that is set does not."""
     recipe, stage = load_recipe(tiny / "recipe.yaml"), graph()[0]
-    before = stage_key(recipe, tiny, stage, {})
+    before = stage_key(recipe, stage, contents(recipe, tiny, stage), {})
 
     class Later(Sft):
         new: int | None = None
 
     later = recipe.model_copy(update={"sft": Later(data="rows.jsonl")})
-    assert stage_key(later, tiny, stage, {}) == before
+    assert stage_key(later, stage, contents(later, tiny, stage), {}) == before
     asked = recipe.model_copy(update={"sft": Later(data="rows.jsonl", new=1)})
-    assert stage_key(asked, tiny, stage, {}) != before
+    assert stage_key(asked, stage, contents(asked, tiny, stage), {}) != before
     assert ran(run(tiny, until="sft")) == ["sft"]
     assert ran(run(tiny, "sft.ema=0.9", until="sft")) == ["sft"]
 

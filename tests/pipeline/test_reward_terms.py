@@ -12,7 +12,7 @@ import pytest
 from burnish.config import resolved
 from burnish.errors import BurnishError
 from burnish.pipeline.graph import GRAPH
-from burnish.pipeline.key import stage_key
+from burnish.pipeline.key import contents, stage_key
 from burnish.pipeline.preflight import check_files
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
@@ -42,8 +42,8 @@ def problems(path: Path) -> list[str]:
 
 
 def key(path: Path, stage: str = "grpo") -> str:
-    recipe = load_recipe(path)
-    return stage_key(recipe, path.parent, next(each for each in GRAPH if each.name == stage), {})
+    recipe, found = load_recipe(path), next(each for each in GRAPH if each.name == stage)
+    return stage_key(recipe, found, contents(recipe, path.parent, found), {})
 
 
 def test_a_recipe_of_rules_needs_no_other_stage_and_no_person(tmp_path: Path) -> None:
