@@ -15,9 +15,10 @@ from typing import Any
 from burnish.errors import DataError, Problem
 from burnish.pipeline import run_folder
 from burnish.pipeline.graph import GRAPH
-from burnish.pipeline.recipe import POLICIES, resolve
+from burnish.pipeline.recipe import POLICIES
 from burnish.pipeline.record import Record, Source, output_digest, read_record
 from burnish.records.durable import MANIFEST, digest_file, digest_folder, verify
+from burnish.records.files import located
 from burnish.release.evidence import read_object
 from burnish.release.verify import EVIDENCE
 from burnish.runs import RECIPE
@@ -80,7 +81,7 @@ def broken_links(run: Path, records: Records) -> list[str]:
     for name, record in records.items():
         for source in record.sources:
             if not _lies_there(run, source):
-                there = resolve(source.name, run).exists()
+                there = located(source.name, run).exists()
                 lost = (
                     f"another {source.name} than the one that lies there" if there else f"{source.name}, which is gone"
                 )
@@ -145,7 +146,7 @@ def _link(record: Record) -> dict[str, Any]:
 def _made(run: Path, records: Records) -> Iterator[tuple[Path, Records]]:
     """For each source that a stage made and that still lies there: the stage's run, and the stages behind it."""
     for source in (each for record in records.values() for each in record.sources if each.digest):
-        place = Path(os.path.normpath(resolve(source.name, run)))
+        place = Path(os.path.normpath(located(source.name, run)))
         for folder in (place, *place.parents):
             stage = _STAGES.get(folder.name)
             record = read_record(stage, folder.parent) if stage else None
@@ -165,7 +166,7 @@ def _behind(run: Path, record: Record) -> Iterator[tuple[str, Record]]:
 
 
 def _lies_there(run: Path, source: Source) -> bool:
-    place = resolve(source.name, run)
+    place = located(source.name, run)
     if source.digest is None or not place.exists():
         return source.digest is None
     if place.is_file():
