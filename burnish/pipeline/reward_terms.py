@@ -181,7 +181,7 @@ def check_file(term: RewardTerm, base: Path) -> None:
     """Raises DataError or ConfigError for a schema or a table that cannot be used, or a run in place of its reward
     model. A rule that may never end is not asked anything here, and a function's file is not run."""
     if term.model and term.model.folder:
-        folder = base / Path(term.model.folder).expanduser()
+        folder = located(term.model.folder, base)
         if (inside := reward_folder(folder)) != folder:
             found = "a run, where the folder of a reward model is wanted"
             raise ConfigError(Problem(str(folder), found, f"Set folder: {inside}"))
