@@ -7,7 +7,7 @@ Suffixes as in batches.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,11 @@ def _nothing(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Te
 
 def _ranks(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
     return {"ranks_B": torch.tensor(ranks)}
+
+
+def _strengths(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
+    """Ranks, and strengths that fall with them."""
+    return {"ranks_B": torch.tensor(ranks), "strength_B": -0.3 * torch.tensor(ranks)}
 
 
 def _referenced(batch: Batch, output: Output, ranks: Sequence[int]) -> dict[str, Tensor]:
@@ -129,12 +134,40 @@ METHODS: Mapping[str, Method] = {
         added=_compared,
     ),
 }
+
+
+def _of(method: str, objective: Objective, added: Added | None = None) -> Method:
+    return replace(METHODS[method], objective=objective, added=added or METHODS[method].added)
+
+
 VARIANTS: Mapping[str, Method] = {
-    "sft, sequences": Method(objective=Sft("sequence"), heads=frozenset({"lm"}), trees=False),
-    "sft, sums": Method(objective=Sft("sum"), heads=frozenset({"lm"}), trees=False),
+    "sft, sequences": _of("sft", Sft("sequence")),
+    "sft, sums": _of("sft", Sft("sum")),
+    "dpo, alone": _of("dpo", DirectPreference("dpo", beta=0.1)),
+    "ipo": _of("dpo", DirectPreference("ipo", beta=0.1)),
+    "cdpo": _of("dpo", DirectPreference("cdpo", beta=0.1, smoothing=0.2)),
+    "robust": _of("dpo", DirectPreference("robust", beta=0.1, smoothing=0.2)),
+    "dpo_norm": _of("dpo", DirectPreference("dpo_norm", beta=0.5)),
+    "simpo": _of("dpo", DirectPreference("simpo", beta=2.0, gamma=0.8)),
+    "orpo": _of("dpo", DirectPreference("orpo", beta=0.25)),
+    "rpo, normalised": _of("dpo", DirectPreference("dpo_norm", beta=0.5, nll=1.0)),
+    "kto, good answers weigh more": _of("kto", Kto(beta=0.3, desirable_weight=1.5)),
+    "bradley_terry": _of("reward", RewardModel("bradley_terry")),
+    "plackett_luce": _of("reward", RewardModel("plackett_luce")),
+    "half a tie": _of("reward", RewardModel(ties="half")),
+    "half a tie, by pairs": _of("reward", RewardModel("bradley_terry", ties="half", lapse=0.1)),
+    "Rao and Kupper": _of("reward", RewardModel(ties="rao_kupper", tie_threshold=0.6)),
+    "margin": _of("reward", RewardModel(margin=0.5)),
+    "margins of strengths": _of("reward", RewardModel(), _strengths),
+    "lapse": _of("reward", RewardModel(lapse=0.1)),
+    "centring": _of("reward", RewardModel(centring=0.1)),
+    **{
+        variant: _of("grpo", PolicyGradient(variant, budget=64, kl=KlInLoss(estimator="k2", coef=0.1)))
+        for variant in ("reinforce", "reinforce_pp", "dr_grpo", "dapo", "gspo", "cispo")
+    },
 }
-"""Other means of the same terms. Tests try the laws on them, a user's doctor does not: they are dear on a large model,
-and what a model could break stands in `METHODS`."""
+"""Other losses and settings of each family. Tests try the laws on them, a user's doctor does not: they are dear on a
+large model, and what a model could break stands in `METHODS`. RLOO minimises what REINFORCE does."""
 ALL = {**METHODS, **VARIANTS}
 
 
