@@ -11,12 +11,14 @@ from typing import Any
 from burnish.errors import BurnishError, InconclusiveError, VerdictError
 from burnish.pipeline import run_folder
 from burnish.pipeline.graph import Step, execute
-from burnish.pipeline.recipe import Recipe
+from burnish.pipeline.recipe import POLICIES, Recipe
 from burnish.pipeline.report import write_report
 from burnish.release.clauses import clauses, duration
 from burnish.terminal import fail, progress, say, shown
 
 KEPT = "what is done is kept, and the same command continues"
+MENDED = f"{KEPT} when that is mended"
+TALKS = "Talk to it: burnish chat"
 VERDICTS = {"pass": 0, "fail": VerdictError.exit_code, "inconclusive": InconclusiveError.exit_code}
 
 
@@ -39,7 +41,7 @@ class Narrator:
         except (VerdictError, InconclusiveError) as error:
             return fail(error, f"the reasons are in {self._report()}, and what is done is kept", self.as_json)
         except BurnishError as error:
-            return fail(error, KEPT, self.as_json)
+            return fail(error, MENDED if error.exit_code == 2 else KEPT, self.as_json)
         report = self._report()
         code = self._verdict()
         self._finish(code, report, time.monotonic() - began)
@@ -92,7 +94,10 @@ class Narrator:
         if code:
             lines.append(f"The gate did not say yes (exit {code}): its reasons are in the report.")
         elif "release" in names:
-            lines += [f"Release: {self.folder / 'release'}", f"Talk to it: burnish chat {self.folder / 'release'}"]
+            lines += [f"Release: {self.folder / 'release'}", f"{TALKS} {self.folder / 'release'}"]
+        elif made := [name for name in names if (self.folder / name / "model").is_dir()]:
+            model = self.folder / made[-1] / "model"
+            lines += [f"Model:   {model}", *([f"{TALKS} {model}"] if made[-1] in POLICIES else [])]
         return lines
 
     def _tell(self, line: str) -> None:

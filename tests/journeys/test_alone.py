@@ -43,6 +43,9 @@ def test_sft_alone_continues_and_does_nothing_twice(place: Path) -> None:
     assert (place / "tuned" / "report.html").is_file()
     again = burnish(*command, *small("sft"), "--json")
     assert said(again)["stages"]["sft"]["ran"] is False
+    model = place / "tuned" / "sft" / "model"
+    told = burnish(*command, *small("sft")).stdout.splitlines()
+    assert told[-2:] == [f"Model:   {model}", f"Talk to it: burnish chat {model}"]
     [stage] = said(burnish("status", place / "tuned", "--json"))["stages"]
     assert (stage["stage"], stage["state"]) == ("sft", "done")
 
