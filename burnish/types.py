@@ -140,7 +140,8 @@ class Sampling:
     """An answer ends where its text contains one of these."""
     max_new_tokens: int = 64
     seed: int = 0
-    """The same seed, prompt and weights give the same answer, whatever else is in the batch."""
+    """The same seed, prompt and weights give the same answer, whatever else is in the batch: a prompt that is asked
+    again needs another one (`burnish/data/order.py::seeds_of`)."""
 
     @property
     def whole(self) -> bool:
@@ -192,9 +193,14 @@ class Generator(Protocol):
     """Anything that answers: our engine, a scripted stand-in, or an endpoint."""
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        *,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
-        """n answers to each prompt, in the prompts' order."""
+        """n answers to each prompt, in the prompts' order. `seeds`: one a prompt, in place of the sampling's."""
         ...
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -15,6 +16,16 @@ def draw(*parts: object) -> int:
     """A 63-bit number that depends on every part (seed, purpose, step, row ...) and on nothing else."""
     text = "\x1f".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seeds_of(seed: int, asked: Iterable[Hashable]) -> list[int]:
+    """A seed for each prompt of all that are asked: `seed`, and another wherever the same prompt stood there before."""
+    before: Counter[Hashable] = Counter()
+    found: list[int] = []
+    for each in asked:
+        found.append(draw(seed, "again", before[each]) if before[each] else seed)
+        before[each] += 1
+    return found
 
 
 def rows_of_step(step: int, rows: int, per_step: int, seed: int) -> list[int]:

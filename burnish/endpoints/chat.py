@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from typing import Any
 
 from burnish.endpoints.server import FIRST_WAIT, Address, Server
@@ -47,14 +48,22 @@ class ChatEndpoint:
         return cls(server, server.address.model or _only_model(server), progress)
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        *,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """n answers to each prompt, in the prompts' order. Raises ConfigError for what the server refuses, MachineError
         where it does not answer, however often it is asked."""
         self._progress.start("answers", n * len(prompts))
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
-            asked = [pool.submit(self._answers, prompt, sampling=sampling, n=n) for prompt in prompts]
+            asked = [
+                pool.submit(self._answers, prompt, sampling=replace(sampling, seed=seed), n=n)
+                for prompt, seed in zip(prompts, seeds or [sampling.seed] * len(prompts), strict=True)
+            ]
             for done in as_completed(asked):
                 done.result()  # raises the first failure there is: the others are only sent home by it
                 self._progress.advance(n)

@@ -49,15 +49,20 @@ FIGURES = {each.name for each in (winrate.ABOUT, ENDED, WORDS, TEXT, REWARD, WAT
 
 
 def collect(
-    generator: Generator, cases: Sequence[Case], sampling: Sampling, progress: Progress | None = None
+    generator: Generator,
+    cases: Sequence[Case],
+    sampling: Sampling,
+    progress: Progress | None = None,
+    seeds: Sequence[int] | None = None,
 ) -> list[Completion]:
-    """One answer a case, in the cases' order."""
+    """One answer a case, in the cases' order. `seeds`: one a case, in place of the sampling's."""
     progress = progress or Silent()
     progress.start("answers", len(cases))
     answers: list[Completion] = []
     for start in range(0, len(cases), AT_ONCE):
-        batch = [case.messages for case in cases[start : start + AT_ONCE]]
-        answers += [found[0] for found in generator.generate(batch, sampling)]
+        part = slice(start, start + AT_ONCE)
+        batch = [case.messages for case in cases[part]]
+        answers += [found[0] for found in generator.generate(batch, sampling, seeds=seeds and seeds[part])]
         progress.advance(len(batch))
     progress.finish()
     return answers

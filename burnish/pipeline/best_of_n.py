@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from burnish.config import resolved
 from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
+from burnish.pipeline.answers import answered
 from burnish.pipeline.key import content, put_contents
 from burnish.pipeline.payment import Surroundings, weighed
 from burnish.pipeline.recipe import OF_REWARDS
@@ -123,12 +125,10 @@ def best_of_n(
     progress: Progress = Silent(),
 ) -> Chosen:
     """Answer each prompt n times and choose."""
-
-    def chosen(asked: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
-        said = generator.generate([prompt.messages for prompt in asked], sampling, n=n)
-        return _scored(reward, asked, said)
-
-    rows = parts.rows("prompts", prompts, AT_ONCE, chosen, progress)
+    scored = partial(_scored, reward)
+    rows = answered(
+        generator, prompts, sampling, n, scored, parts=parts, at_once=AT_ONCE, label="prompts", progress=progress
+    )
     scores = [[float(answer["score"]) for answer in row["answers"]] for row in rows]
     sizes = sorted({2**power for power in range(n.bit_length())} | {n})
     found = best_of_each([(each, each) for each in scores], sizes, seed=sampling.seed)

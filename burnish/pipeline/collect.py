@@ -14,6 +14,7 @@ from typing import Any
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.models.load import pick_dtype
+from burnish.pipeline.answers import answered
 from burnish.pipeline.disagreement import most_disputed
 from burnish.pipeline.frozen import asked_side, budget_of
 from burnish.pipeline.judging import judge
@@ -29,7 +30,7 @@ from burnish.store import queries
 from burnish.store.details import Asks
 from burnish.store.session import Store, open_store
 from burnish.store.snapshot import SnapshotManifest, freeze
-from burnish.types import Generator, Prompt
+from burnish.types import Completion, Generator, Prompt
 
 ANSWERS = "answers.jsonl"
 AT_ONCE = 32
@@ -59,15 +60,25 @@ def sample(context: Context, settings: Collect, prompts: Sequence[Prompt]) -> li
         generator = _generator(context, settings)
         sampling = settings.sampling.at(context.recipe.seed)
 
-        def answered(part: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
-            rows = generator.generate([prompt.messages for prompt in part], sampling, n=settings.k)
+        def told(part: Sequence[Prompt], rows: Sequence[Sequence[Completion]]) -> Iterator[dict[str, Any]]:
             for prompt, row in zip(part, rows, strict=True):
                 said = [{"text": each.text, "stop": each.stop.value, "ids": list(each.ids)} for each in row]
                 messages = [message.as_json() for message in prompt.messages]
                 yield {"id": prompt.id, "messages": messages, "meta": dict(prompt.meta), "answers": said}
 
         parts = Parts(path)
-        parts.finish(parts.rows("collect: sampling answers", prompts, AT_ONCE, answered, context.progress))
+        rows = answered(
+            generator,
+            prompts,
+            sampling,
+            settings.k,
+            told,
+            parts=parts,
+            at_once=AT_ONCE,
+            label="collect: sampling answers",
+            progress=context.progress,
+        )
+        parts.finish(rows)
     return [[answer["text"] for answer in row["answers"]] for row in read_log(path)]
 
 

@@ -18,6 +18,7 @@ import torch
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.data.order import seeds_of
 from burnish.evals.log import read_answers, write_answers
 from burnish.evals.report import Evaluation
 from burnish.evals.run import REWARDS, TEXT, WATCHER, collect, evaluate, evaluate_by_score, grade
@@ -80,7 +81,8 @@ def _answers(
     if not path.is_file():
         sampling = settings.sampling.at(context.recipe.seed)
         context.progress.start(f"evaluate: {name}", 1)
-        said = collect(speaker(model, context.recipe.dtype), cases, sampling, context.progress)
+        seeds = seeds_of(sampling.seed, [case.messages for case in cases])
+        said = collect(speaker(model, context.recipe.dtype), cases, sampling, context.progress, seeds)
         write_answers(path, cases, said, grade(rubric, cases, said) if rubric else None)
         context.progress.finish()
     return [answer for _, answer in read_answers(path)]

@@ -11,10 +11,11 @@ from typing import Any
 from burnish.config import Document, validate
 from burnish.endpoints.chat import ChatEndpoint
 from burnish.endpoints.server import Address
+from burnish.pipeline.answers import answered
 from burnish.pipeline.key import content
 from burnish.pipeline.settings import SamplingSettings
 from burnish.records.parts import Parts
-from burnish.types import Generator, Message, Progress, Prompt, Sampling
+from burnish.types import Completion, Generator, Message, Progress, Prompt, Sampling
 
 AT_ONCE = 512
 """Answers that are sampled together, and lost together by a kill."""
@@ -68,8 +69,7 @@ def sample(
     parts = Parts(out, ["sample", content(model, Path.cwd()), as_asked(prompts), asdict(sampling), n])
     generator = opened(model, progress)
 
-    def answered(part: Sequence[Prompt]) -> Iterator[dict[str, Any]]:
-        said = generator.generate([prompt.messages for prompt in part], sampling, n=n)
+    def told(part: Sequence[Prompt], said: Sequence[Sequence[Completion]]) -> Iterator[dict[str, Any]]:
         for prompt, row in zip(part, said, strict=True):
             yield {
                 "id": prompt.id,
@@ -77,7 +77,10 @@ def sample(
                 "completions": [{"text": answer.text, "stop": answer.stop.value} for answer in row],
             }
 
-    rows = parts.rows("prompts", prompts, max(1, AT_ONCE // n), answered, progress)
+    at_once = max(1, AT_ONCE // n)
+    rows = answered(
+        generator, prompts, sampling, n, told, parts=parts, at_once=at_once, label="prompts", progress=progress
+    )
     parts.finish(rows)
     return rows
 

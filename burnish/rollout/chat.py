@@ -19,12 +19,17 @@ class ChatGenerator:
         self._progress = progress
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        *,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         """n answers to each prompt, in the prompts' order. Errors as `Engine.generate` has them."""
         ids = [self._renderer.prompt(messages) for messages in prompts]
         stopped = stopping(lambda said: self._renderer.parse(said)[0], sampling.stop)
-        rows = self.engine.generate(ids, sampling, n, self._progress, stopped)
+        rows = self.engine.generate(ids, sampling, n, self._progress, stopped, seeds)
         return [[self._completion(sampled, sampling.stop) for sampled in row] for row in rows]
 
     def _completion(self, sampled: Sampled, strings: Sequence[str]) -> Completion:

@@ -96,9 +96,10 @@ class Engine:
         n: int = 1,
         progress: Progress = Silent(),
         stopped: Callable[[Sequence[int]], bool] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Sampled]]:
         """n answers to each prompt, in the prompts' order. `stopped` says of an answer's ids, after each one, whether
-        they hold a stop string; needed where there are any.
+        they hold a stop string; needed where there are any. `seeds`: one a prompt, in place of the sampling's.
 
         Raises: ConfigError for a sampling that cannot be meant, DataError for prompts that are empty or do not fit the
         model's context, ModelError when the logits are not finite.
@@ -106,7 +107,10 @@ class Engine:
         _check(sampling)
         assert stopped is not None or not sampling.stop, "ids cannot say what text they hold"
         self.require_room({f"prompt {i}": prompt for i, prompt in enumerate(prompts)}, sampling.max_new_tokens)
-        answers = [[self._answer(prompt, (i, k), sampling) for k in range(n)] for i, prompt in enumerate(prompts)]
+        answers = [
+            [self._answer(prompt, (i, k), sampling, seed) for k in range(n)]
+            for i, (prompt, seed) in enumerate(zip(prompts, seeds or [sampling.seed] * len(prompts), strict=True))
+        ]
         progress.start("answers", n * len(prompts))
         with torch.inference_mode(), _evaluating(self._module):
             self._write(answers, sampling, progress, stopped or _never)
@@ -161,8 +165,8 @@ class Engine:
             elif len(answer.ids) == budget:
                 answer.stop = Stop.LENGTH
 
-    def _answer(self, prompt: Sequence[int], place: tuple[int, int], sampling: Sampling) -> _Answer:
-        numbers = uniforms(sampling.seed, prompt, place[1], sampling.max_new_tokens)
+    def _answer(self, prompt: Sequence[int], place: tuple[int, int], sampling: Sampling, seed: int) -> _Answer:
+        numbers = uniforms(seed, prompt, place[1], sampling.max_new_tokens)
         seen_V = self._seen(prompt) if sampling.repetition_penalty != 1 else None
         return _Answer(prompt=tuple(prompt), place=place, uniforms=numbers, seen_V=seen_V)
 

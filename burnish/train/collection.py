@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from burnish.batches import Document
-from burnish.data.order import draw, rows_of_step
+from burnish.data.order import draw, rows_of_step, seeds_of
 from burnish.losses import returns
 from burnish.records import durable
 from burnish.rollout.stops import before, stopping
@@ -46,6 +46,7 @@ class Sampler(Protocol):
         n: int = 1,
         *,
         stopped: Callable[[Sequence[int]], bool] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> Sequence[Sequence[Sampled]]: ...
 
 
@@ -75,7 +76,7 @@ class RolloutConfig:
     """Optimiser steps a pass."""
     micro_tokens: int
     sampling: Sampling
-    """Of the answers; each call has a seed of its own, which follows from `seed`."""
+    """Of the answers; their seeds follow from `seed`."""
     missing_eos_penalty: float
     """Taken from the score of an answer that the budget cut: not of one that ended with a stop string, by itself."""
     seed: int
@@ -166,7 +167,14 @@ class Collector:
 
     def _sampled(self, asked: Sequence[RolloutPrompt], turn: int) -> list[Group]:
         began = time.perf_counter()
-        said = self._said(asked, turn)
+        sampling = self._config.sampling
+        said = self._sampler.generate(
+            [each.ids for each in asked],
+            sampling,
+            self._config.samples_per_prompt,
+            stopped=stopping(lambda ids: self._view.parse(ids)[0], sampling.stop),
+            seeds=seeds_of(draw(self._config.seed, "rollout", turn), [each.ids for each in asked]),
+        )
         sampled_at = time.perf_counter()
         answers = [[self._completion(each) for each in group] for group in said]
         prompts = [each.prompt for each, group in zip(asked, answers, strict=True) for _ in group]
@@ -174,24 +182,6 @@ class Collector:
         self.seconds["rollout"] += sampled_at - began
         self.seconds["reward"] += time.perf_counter() - sampled_at
         return list(self._rated(asked, answers, rated))
-
-    def _said(self, asked: Sequence[RolloutPrompt], turn: int) -> list[Sequence[Sampled]]:
-        """Answers to each. A prompt that stands there again, as where a pass is shorter than an iteration, is asked by
-        itself with another seed: a sampler's numbers follow from seed and prompt, and it would say the same again."""
-        config = self._config
-        stopped = stopping(lambda ids: self._view.parse(ids)[0], config.sampling.stop)
-        said: list[Sequence[Sampled]] = [()] * len(asked)
-        for again, places in enumerate(_rounds([each.prompt.id for each in asked])):
-            seed = draw(config.seed, "rollout", turn, *([again] if again else []))
-            found = self._sampler.generate(
-                [asked[place].ids for place in places],
-                replace(config.sampling, seed=seed),
-                config.samples_per_prompt,
-                stopped=stopped,
-            )
-            for place, group in zip(places, found, strict=True):
-                said[place] = group
-        return said
 
     def _completion(self, sampled: Sampled) -> Completion:
         text, _ = self._view.parse(sampled.ids)
@@ -234,18 +224,6 @@ class Collector:
             length = torch.tensor([len(answer.ids)])
             found -= float(returns.overlong(length, config.sampling.max_new_tokens, config.overlong_tokens))
         return found
-
-
-def _rounds(names: Sequence[str]) -> list[list[int]]:
-    """The places of all names' first appearances, then those of their second ones, and so on."""
-    seen: defaultdict[str, int] = defaultdict(int)
-    found: list[list[int]] = []
-    for place, name in enumerate(names):
-        if seen[name] == len(found):
-            found.append([])
-        found[seen[name]].append(place)
-        seen[name] += 1
-    return found
 
 
 def write_samples(path: Path, iteration: int, groups: Sequence[Group]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from burnish.batches import Document
-from burnish.data.order import draw, rows_of_step
+from burnish.data.order import draw, rows_of_step, seeds_of
 from burnish.data.packing import best_fit
 from burnish.errors import DataError
 
@@ -68,3 +68,12 @@ def test_a_step_of_many_rows_shuffles_them_once() -> None:
 def test_draws_differ_by_purpose_and_not_by_call() -> None:
     assert draw(1, "a", 2) == draw(1, "a", 2)
     assert len({draw(1, "a", 2), draw(1, "b", 2), draw(1, "a", 3), draw(2, "a", 2), draw(1, "a2")}) == 5
+
+
+def test_what_is_asked_again_has_another_seed_and_what_stands_between_changes_none() -> None:
+    """The first of each has the seed that is given."""
+    found = seeds_of(7, "abaca")
+    assert [found[place] for place in (0, 1, 3)] == [7, 7, 7]
+    assert len({7, found[2], found[4]}) == 3
+    assert seeds_of(7, "aaa") == [7, found[2], found[4]]
+    assert seeds_of(8, "aaa")[1] != found[2]

@@ -22,6 +22,7 @@ from burnish.endpoints import server as requests
 from burnish.endpoints.chat import AT_ONCE, ChatEndpoint
 from burnish.endpoints.server import KEY, Address, Server
 from burnish.errors import BurnishError, ConfigError, MachineError
+from burnish.pipeline import talk
 from burnish.types import Message, Sampling, Stop
 
 SECRET = "sk-not-to-be-seen"
@@ -51,6 +52,11 @@ def test_answers_come_in_the_prompts_order(endpoint: ChatEndpoint, stub: Stub) -
     assert [[answer.text for answer in row] for row in rows] == [[f"{text}:5:0", f"{text}:5:1"] for text in texts]
     assert all(answer.stop is Stop.EOS and answer.ids == () for row in rows for answer in row)
     assert stub.asked[0]["messages"][0] == {"role": "system", "content": "Be brief."}
+
+
+def test_each_prompt_may_have_a_seed_of_its_own(endpoint: ChatEndpoint) -> None:
+    rows = endpoint.generate(asks("q", "q", "r"), Sampling(seed=5), seeds=[5, 8, 5])
+    assert [answer.text for [answer] in rows] == ["q:5:0", "q:8:0", "r:5:0"]
 
 
 def test_what_is_asked_for_is_sent_and_nothing_else(endpoint: ChatEndpoint, stub: Stub) -> None:
@@ -278,6 +284,22 @@ def test_sample_asks_a_server_without_torch(stub: Stub, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [row] = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
     assert [each["text"] for each in row["completions"]] == ["hello:0:0", "hello:0:1"]
+
+
+def test_a_prompt_that_stands_in_a_file_twice_is_answered_twice(
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the two are asked in calls of their own. What stands there once, or for the first time, is answered as
+    if alone."""
+    monkeypatch.setattr(talk, "AT_ONCE", 2)
+    (tmp_path / "prompts.jsonl").write_text("".join(f'{{"prompt": "{text}"}}\n' for text in ("p", "q", "r", "q")))
+    told = ["--prompts", str(tmp_path / "prompts.jsonl"), "--seed", "3", "--out", str(tmp_path / "said.jsonl")]
+    assert code_of(["sample", f"{stub.url}#small", *told]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text().splitlines()]
+    texts = [row["completions"][0]["text"] for row in rows]
+    assert texts[:3] == ["p:3:0", "q:3:0", "r:3:0"]
+    assert texts[3].startswith("q:")
+    assert texts[3] != "q:3:0"
 
 
 def test_chat_asks_a_server(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:

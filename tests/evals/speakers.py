@@ -64,11 +64,18 @@ class Scripted:
     def __init__(self, reply: Callable[[Sequence[Message]], str]) -> None:
         self.reply = reply
         self.calls: list[int] = []
+        self.seeds: list[int] = []
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self,
+        prompts: Sequence[Sequence[Message]],
+        sampling: Sampling,
+        *,
+        n: int = 1,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Completion]]:
         self.calls.append(len(prompts))
+        self.seeds += seeds or ()
         return [[said(self.reply(prompt))] * n for prompt in prompts]
 
 

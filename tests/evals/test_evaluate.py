@@ -185,7 +185,8 @@ def test_collecting_keeps_the_order_and_tells_progress():
 
     asked, heard = speakers.cases(20) * 5, Heard()
     generator = speakers.Scripted(lambda turns: turns[-1].content[:12])
-    answers = collect(generator, asked, Sampling(temperature=0.0), heard)
+    answers = collect(generator, asked, Sampling(temperature=0.0), heard, range(500))
     assert [answer.text for answer in answers] == [each.messages[-1].content[:12] for each in asked]
     assert heard.total == 500
     assert generator.calls == [AT_ONCE, AT_ONCE, 500 - 2 * AT_ONCE]
+    assert generator.seeds == list(range(500))

@@ -24,7 +24,7 @@ class Counting:
         self.asked: list[int] = []
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1, seeds: object = None
     ) -> list[list[Completion]]:
         self.asked.append(len(prompts))
         return [[Completion(text=str(k), stop=Stop.EOS, ids=(k,)) for k in range(n)] for _ in prompts]

@@ -22,7 +22,7 @@ class Tiring:
         self.asked: list[str] = []
 
     def generate(
-        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1
+        self, prompts: Sequence[Sequence[Message]], sampling: Sampling, *, n: int = 1, seeds: object = None
     ) -> list[list[Completion]]:
         if len(self.asked) + len(prompts) > self.most:
             raise KeyboardInterrupt

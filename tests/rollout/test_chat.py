@@ -46,6 +46,16 @@ def test_answers_are_views_of_what_the_engine_sampled(parts: tuple[Engine, Rende
     assert {answer.stop for answer in answers} == {Stop.EOS, Stop.LENGTH}
 
 
+def test_each_prompt_may_have_a_seed_of_its_own(parts: tuple[Engine, Renderer, Tokenizer]) -> None:
+    engine, renderer, _ = parts
+    generator: Generator = ChatGenerator(engine, renderer)
+    sampling = Sampling(max_new_tokens=20, seed=3)
+    first, second, again = (answer.ids for [answer] in generator.generate([ASKED[0]] * 3, sampling, seeds=[3, 4, 3]))
+    alone = [generator.generate(ASKED[:1], replace(sampling, seed=seed))[0][0].ids for seed in (3, 4)]
+    assert [first, second] == alone
+    assert first == again != second
+
+
 def test_a_stop_string_ends_an_answer_and_is_not_in_its_text(parts: tuple[Engine, Renderer, Tokenizer]) -> None:
     engine, renderer, _ = parts
     generator = ChatGenerator(engine, renderer)

@@ -89,6 +89,19 @@ def test_answers_do_not_depend_on_company_slots_or_order(module: Trainable, temp
     assert ids(engine(module, slots).generate(PROMPTS[::-1], sampling, n=2)) == alone[::-1]
 
 
+@pytest.mark.parametrize("slots", [1, 5])
+def test_each_prompt_may_have_a_seed_of_its_own(module: Trainable, slots: int) -> None:
+    """The last prompt is the first again: another seed, other answers, as if each were asked alone."""
+    sampling, seeds = Sampling(max_new_tokens=12, seed=5), [5, 5, 9, 0, 5, 5, 6]
+    rows = ids(engine(module, slots).generate(PROMPTS, sampling, n=2, seeds=seeds))
+    alone = [
+        ids(engine(module).generate([prompt], replace(sampling, seed=seed), n=2))[0]
+        for prompt, seed in zip(PROMPTS, seeds, strict=True)
+    ]
+    assert rows == alone
+    assert not set(rows[0]) & set(rows[-1])
+
+
 @pytest.mark.parametrize("layout", Layout)
 def test_greedy_is_transformers_greedy(layout: Layout) -> None:
     reference = whole("sdpa").eval()

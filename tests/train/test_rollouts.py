@@ -11,7 +11,7 @@ import pytest
 import torch
 from tabular import Exact, Payout, Said, Scripted, Table, feed, said
 
-from burnish.data.order import draw
+from burnish.data.order import draw, seeds_of
 from burnish.losses.returns import gae, whiten
 from burnish.train.advantages import KlInReward, PerAnswer, PerToken
 from burnish.train.feeds import Work
@@ -216,21 +216,21 @@ def test_overlong_answers_pay_on_a_line(tmp_path: Path) -> None:
 
 
 class BySeed:
-    """Says of every prompt how many seeds it was given before."""
+    """Says of every prompt how many other seeds prompts were given before its own."""
 
     def __init__(self, table: Table) -> None:
         self.table = table
         self.seeds: list[int] = []
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], sampling: Sampling, n: int = 1, **_: object
+        self, prompts: Sequence[object], sampling: object, n: int = 1, *, seeds: Sequence[int], **_: object
     ) -> list[list[Said]]:
-        self.seeds = list(dict.fromkeys([*self.seeds, sampling.seed]))
-        return [said(self.table, *[(self.seeds.index(sampling.seed),)] * n) for _ in prompts]
+        self.seeds = list(dict.fromkeys([*self.seeds, *seeds]))
+        return [said(self.table, *[(self.seeds.index(seed),)] * n) for seed in seeds]
 
 
 def test_a_prompt_that_comes_again_in_an_iteration_is_answered_anew(tmp_path: Path) -> None:
-    """Two prompts, five an iteration: with the same seed a sampler would say the same up to three times."""
+    """Two prompts of the same text, four an iteration: with the same seed a sampler would say the same four times."""
     table = Table(REFERENCE)
     sampler = BySeed(table)
     made = feed(
@@ -241,13 +241,13 @@ def test_a_prompt_that_comes_again_in_an_iteration_is_answered_anew(tmp_path: Pa
         reward=BANDIT,
         reference=REFERENCE,
         prompts=2,
-        prompts_per_iteration=5,
+        prompts_per_iteration=4,
         samples_per_prompt=2,
     )
     made.next(0)
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    texts = {name: [line["text"] for line in lines if line["id"] == name] for name in ("q0", "q1")}
-    assert sorted(texts.values()) == [["0", "0", "1", "1"], ["0", "0", "1", "1", "2", "2"]]
+    assert sorted(line["id"] for line in lines) == ["q0"] * 4 + ["q1"] * 4
+    assert [line["text"] for line in lines] == ["0", "0", "1", "1", "2", "2", "3", "3"]
     assert sampler.seeds[0] == draw(0, "rollout", 0)  # what comes once is as if nothing came again
 
 
@@ -260,7 +260,7 @@ def test_each_iteration_asks_the_next_prompts_with_a_seed_of_its_own(tmp_path: P
     made.next(1)
     lines = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == ["q0", "q1", "q2", "q3"]
-    assert sampler.seeds == [draw(0, "rollout", 0), draw(0, "rollout", 1)]
+    assert sampler.seeds == [each for turn in (0, 1) for each in seeds_of(draw(0, "rollout", turn), "qq")]
 
 
 def test_every_epoch_passes_all_minibatches(tmp_path: Path) -> None:

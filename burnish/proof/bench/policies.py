@@ -69,8 +69,9 @@ class Kept:
         n: int = 1,
         *,
         stopped: Callable[[Sequence[int]], bool] | None = None,
+        seeds: Sequence[int] | None = None,
     ) -> list[list[Sampled]]:
-        found = self._engine.generate(prompts, sampling, n, stopped=stopped)
+        found = self._engine.generate(prompts, sampling, n, stopped=stopped, seeds=seeds)
         groups = [(len(ids), [len(a.ids) for a in row]) for ids, row in zip(prompts, found, strict=True)]
         self.made.append(groups)
         return found
