@@ -24,13 +24,7 @@ from burnish.records.durable import MANIFEST, digest_file, digest_value
 from burnish.records.files import located
 
 IMMATERIAL = {"save_every", "spike", "store"}
-MEANINGS = {
-    "weight_decay": "matrices",
-    "ptx_data": "ptx_coef 0.1",
-    "stop": "rewards read ids",
-    "mask_truncated": "no penalty",
-    "kl": "not divided by a spread",
-}
+MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1"}
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
 Contents = Mapping[Keys, Any]
