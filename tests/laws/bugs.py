@@ -131,7 +131,7 @@ def answers_see_each_other(patch: Patch) -> None:
 
 def everything_twice(patch: Patch) -> None:
     hidden = Trainable.hidden
-    patch.setattr(Trainable, "hidden", lambda self, batch: (hidden(self, batch) + hidden(self, batch)) / 2)
+    patch.setattr(Trainable, "hidden", lambda self, *given: (hidden(self, *given) + hidden(self, *given)) / 2)
 
 
 def chunks_lose_their_first_row(patch: Patch) -> None:
@@ -202,11 +202,11 @@ def merged_without_scale(patch: Patch) -> None:
 
 def references_are_rounded(patch: Patch) -> None:
     """The disk holds bfloat16."""
-    save = references.save_file
+    write = references.weights.write
     patch.setattr(
-        references,
-        "save_file",
-        lambda tensors, path: save({name: each.bfloat16().float() for name, each in tensors.items()}, path),
+        references.weights,
+        "write",
+        lambda path, tensors: write(path, {name: each.bfloat16().float() for name, each in tensors.items()}),
     )
 
 

@@ -73,9 +73,10 @@ def test_one_model_has_nobody_to_disagree_with(tmp_path: Path) -> None:
     assert check_files(Recipe(name="t", model="m", collect=collect), tmp_path, ["collect"])["model"] == 2
 
 
-def test_where_no_row_has_a_strength_every_row_is_named(tmp_path: Path) -> None:
+def test_where_no_row_has_a_strength_all_are_told_at_once(tmp_path: Path) -> None:
     written(tmp_path, {}, {})
     recipe = Recipe(name="t", model="m", reward=RewardModel(rankings="pairs.jsonl", margin="stars"))
     with pytest.raises(DataError) as caught:
         check_files(recipe, tmp_path, ["reward"])
-    assert len(caught.value.problems) == 2
+    [problem] = caught.value.problems
+    assert problem.found == 'all 2 rows: "stars" is missing, which says how good the answers are'

@@ -29,6 +29,7 @@ def stated(folder: Path, watch: Watch | None) -> Facts:
         {
             "step": number,
             "loss": 0.1,
+            "episode": 2 * (number + 1),
             "objective/scores": float(number),
             "objective/kl": float(number),
             "objective/full_kl": float(number),
@@ -39,7 +40,6 @@ def stated(folder: Path, watch: Watch | None) -> Facts:
         for number, score in enumerate(HELD_OUT)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "samples.jsonl").write_text('{"answer": "Yes."}\n' * 12)
     settings = Ppo(watch=watch)
     return collected(context_of(Recipe(name="t", model="m", ppo=settings), folder), settings)
 
@@ -47,10 +47,10 @@ def stated(folder: Path, watch: Watch | None) -> Facts:
 def test_they_are_of_the_iterations_up_to_the_weights_that_the_watch_kept(tmp_path: Path) -> None:
     facts = stated(tmp_path, Watch(window=1, patience=2))
     assert (facts["kept_iterations"], facts["iterations"], facts["ended_by"]) == (3, 6, "score")
-    # kept are the weights of iteration 3, whose answers say what they are: the last three are 1, 2 and 3
-    assert (facts["reward_start"], facts["reward_end"]) == (1.0, 2.0)
-    assert (facts["kl_start"], facts["kl_end"], facts["kept_kl"]) == (0.0, 2.0, 3.0)
-    assert (facts["eos_share"], facts["length_end"]) == (pytest.approx(0.8), 28.0)
+    # kept are the weights of iteration 3, whose answers say what they are: of four, two are averaged at each end
+    assert (facts["reward_start"], facts["reward_end"]) == (0.5, 2.5)
+    assert (facts["kl_start"], facts["kl_end"], facts["kept_kl"]) == (0.0, 2.5, 3.0)
+    assert (facts["eos_share"], facts["length_end"]) == (pytest.approx(0.75), 27.5)
     assert facts["episodes"] == 12
 
 
