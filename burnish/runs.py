@@ -24,6 +24,11 @@ RECIPE = "recipe.yaml"
 """The resolved recipe: what marks a folder as a run."""
 
 
+def models_of(run: Path) -> list[Path]:
+    """The models that the stages of a run have made."""
+    return sorted(run.glob("*/model"))
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """A run folder."""

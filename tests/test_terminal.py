@@ -28,6 +28,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
+@pytest.fixture
+def lively(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing asks for plain lines."""
+    for name in ("NO_COLOR", "CI", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_plain_lines_come_every_ten_seconds(clock: Clock) -> None:
     out = io.StringIO()
     meter = Meter(stream=out, live=False)
@@ -67,9 +74,8 @@ def test_a_note_cannot_write_to_the_terminal(clock: Clock) -> None:
     assert out.getvalue().splitlines()[-1].endswith("\\x1b[2Jgone\\nline")
 
 
+@pytest.mark.usefixtures("lively")
 def test_a_terminal_gets_one_line_and_a_calm_one_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "CI", "TERM"):
-        monkeypatch.delenv(name, raising=False)
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as stream:
         meter = terminal.progress(stream)
@@ -87,9 +93,8 @@ def test_a_terminal_gets_one_line_and_a_calm_one_plain_lines(monkeypatch: pytest
     assert shown.endswith("\r\x1b[2K")
 
 
-def test_progress_goes_on_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "CI", "TERM"):
-        monkeypatch.delenv(name, raising=False)
+@pytest.mark.usefixtures("lively")
+def test_progress_goes_on_when_the_terminal_has_gone() -> None:
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as stream:
         meter = terminal.progress(stream)
@@ -99,9 +104,8 @@ def test_progress_goes_on_when_the_terminal_has_gone(monkeypatch: pytest.MonkeyP
         terminal.say("done", stream)
 
 
+@pytest.mark.usefixtures("lively")
 def test_a_mark_is_colour_in_a_terminal_and_brackets_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("NO_COLOR", "CI", "TERM"):
-        monkeypatch.delenv(name, raising=False)
     assert terminal.marker(io.StringIO())("a\nb") == "[a\nb]"
     leader, follower = pty.openpty()
     with os.fdopen(follower, "w") as stream:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
+from burnish.errors import DataError, Problem
 from burnish.types import Example, Labelled, Ranking, Text
 
 PIECE = 256
@@ -19,8 +20,18 @@ def example_document(renderer: Renderer, example: Example) -> Document:
     return Document(row=example.id, ids=rendered.ids, weights=rendered.weights)
 
 
-def text_documents(tokenizer: Tokenizer, text: Text, length: int) -> list[Document]:
-    """A text cut to pieces of `length` tokens, of which all but the first are learned; a last piece of one is none."""
+def text_documents(tokenizer: Tokenizer, texts: Sequence[Text], length: int, source: str) -> list[Document]:
+    """Texts cut to pieces of `length` tokens, of which all but the first are learned; a last piece of one is none.
+
+    Raises DataError, naming `source`, where no text has two tokens.
+    """
+    found = [piece for text in texts for piece in _pieces(tokenizer, text, length)]
+    if not found:
+        raise DataError(Problem(source, "no text has two tokens", "Give longer ones."))
+    return found
+
+
+def _pieces(tokenizer: Tokenizer, text: Text, length: int) -> list[Document]:
     ids = tokenizer.encode(text.content)
     pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
     return [

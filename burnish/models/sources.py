@@ -34,6 +34,7 @@ from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import is_adapter, place_of_base
 from burnish.records.files import located
+from burnish.runs import models_of
 from burnish.types import Progress
 
 ALIAS = "smollm2-135m"
@@ -67,8 +68,9 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     if path.is_dir():
         if is_adapter(path):
             return _merged(path, base, progress)
-        if made := models_within(path):
-            raise ModelError(Problem(str(path), "a folder of models, and no model", f"Name one: {', '.join(made)}"))
+        if not (path / folder.CONFIG).exists() and (made := models_of(path)):
+            mend = f"Name one: {', '.join(map(str, made))}"
+            raise ModelError(Problem(str(path), "a folder of models, and no model", mend))
         folder.check(path)
         return path
     if path.is_file():
@@ -82,13 +84,6 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     )
     mend = nearest(path.name, beside) if beside else f"Give a folder, a .gguf file, a Hub id, or {ALIAS}."
     raise ModelError(Problem(str(path), "no such model", mend))
-
-
-def models_within(run: Path) -> list[str]:
-    """The models that the stages of a run made, where a folder is a run; none where it is a model itself."""
-    if (run / folder.CONFIG).exists():
-        return []
-    return [str(place.parent) for place in sorted(run.glob(f"*/model/{folder.CONFIG}"))]
 
 
 @contextmanager

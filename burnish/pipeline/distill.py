@@ -14,7 +14,7 @@ from burnish.pipeline.on_policy import WINDOW, collected, improve
 from burnish.pipeline.reinforcement import Distill
 from burnish.pipeline.speaker import tuned_model, tuned_name
 from burnish.pipeline.stage import Context, Facts
-from burnish.pipeline.training import drop_checkpoints, fitting_positions, metrics_log, trained
+from burnish.pipeline.training import drop_checkpoints, fitting_positions, metrics_log, positions, trained
 from burnish.records.formats import read_examples
 from burnish.train.distillation import DIVERGENCE, Everything, TaughtFeed
 from burnish.train.feeds import DatasetFeed, Feed
@@ -61,7 +61,7 @@ def _with_given(context: Context, settings: Distill, renderer: Renderer, feed: F
     if settings.data is None:
         return feed
     rows = [example_document(renderer, each) for each in read_examples(context.path(settings.data))]
-    documents = fitting_positions(rows, settings, tuned_model(context), "distill.data")
+    documents = fitting_positions(rows, settings, positions(tuned_model(context)), "distill.data")
     seed, micro_tokens = context.recipe.seed, settings.micro_tokens
     given = DatasetFeed(documents, per_step=settings.given, micro_tokens=micro_tokens, seed=seed, spread=world())
     return PretrainingMix(feed, given, marked=False)

@@ -146,9 +146,9 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
     no micro-batch holds."""
     if settings.ptx_data is None:
         return feed
-    model = tuned_model(context)
-    found = _texts(context.path(settings.ptx_data), settings, renderer, positions(model))
-    documents = fitting_positions(found, settings, model, f"{context.folder.name}.ptx_data")
+    most, source = positions(tuned_model(context)), f"{context.folder.name}.ptx_data"
+    found = _texts(context.path(settings.ptx_data), settings, renderer, most, source)
+    documents = fitting_positions(found, settings, most, source)
     corpus = DatasetFeed(
         documents,
         per_step=settings.ptx_batch_size or PTX_BATCH,
@@ -159,12 +159,13 @@ def _with_text(context: Context, settings: OnPolicy, renderer: Renderer, feed: F
     return PretrainingMix(feed, corpus)
 
 
-def _texts(path: Path, settings: OnPolicy, renderer: Renderer, most: int | None) -> list[Document]:
-    """Conversations, or texts in pieces. `most`: what the model has positions for."""
+def _texts(path: Path, settings: OnPolicy, renderer: Renderer, most: int | None, source: str) -> list[Document]:
+    """Conversations, or texts in pieces. `most`: what the model has positions for; `source`: the setting that names
+    them."""
     if not holds_texts(path):
         return [example_document(renderer, each) for each in read_examples(path)]
     length = settings.ptx_length or min(PIECE, settings.micro_tokens, most or PIECE)
-    return [piece for text in read_texts(path) for piece in text_documents(renderer.tokenizer, text, length)]
+    return text_documents(renderer.tokenizer, read_texts(path), length, source)
 
 
 def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
@@ -185,7 +186,7 @@ def _rollouts(settings: OnPolicy, seed: int) -> RolloutConfig:
 
 def finished(settings: Reinforced) -> Callable[[Group], Group] | None:
     """Which answers are learned, where those that the budget cut are not. None: all."""
-    return Finished(least=2 if settings.compared else 1).chosen if settings.mask_truncated else None
+    return Finished(least=2 if settings.compared else 1).chosen if settings.masks else None
 
 
 def collected(context: Context, settings: OnPolicy) -> Facts:

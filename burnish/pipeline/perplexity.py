@@ -12,7 +12,6 @@ from burnish.batches import pack
 from burnish.chat.tokenizer import Tokenizer
 from burnish.data.documents import PIECE, text_documents
 from burnish.data.packing import best_fit
-from burnish.errors import DataError, Problem
 from burnish.losses.policy import answer_means
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.pipeline.settings import DType
@@ -31,9 +30,7 @@ def losses(model: Path, texts: Sequence[Text], dtype: DType, progress: Progress)
     """
     tokenizer = Tokenizer.load(model)
     length = min(PIECE, positions(model) or PIECE)
-    documents = [piece for text in texts for piece in text_documents(tokenizer, text, length)]
-    if not documents:
-        raise DataError(Problem("evaluate.texts", "no text has two tokens", "Give longer ones."))
+    documents = text_documents(tokenizer, texts, length, "evaluate.texts")
     module = load_trainable(model, dtype=pick_dtype(dtype)).eval()
     found: dict[str, float] = {}
     progress.start(f"perplexity: {len(documents)} pieces", len(documents))

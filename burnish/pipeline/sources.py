@@ -83,9 +83,10 @@ def _told(context: Context, name: str) -> list[Example]:
     path = context.path(name)
     if not holds_rankings(path):
         return read_examples(path)
-    ranked = context.recipe.ranked() or Ranked()
+    given = context.recipe.ranked()
+    ranked = given or Ranked()
     found = _split_file(path, ranked, context.recipe.seed)
-    if context.recipe.ranked() is None and found.heldout:
+    if given is None and found.heldout:
         said = "%s holds rankings: %d of %d are set apart, for reward and dpo to be measured on (their held_out is %g)"
         _log.warning(said, name, len(found.heldout), len(found.heldout) + len(found.train), ranked.held_out)
     return [_best(each) for each in found.train]

@@ -326,10 +326,11 @@ def fitting(documents: Sequence[Document], settings: Optim, source: str) -> list
     return kept
 
 
-def fitting_positions(documents: Sequence[Document], settings: OnPolicy, model: Path, source: str) -> list[Document]:
-    """What is learned beside sampled answers: as `fitting`, where the model's positions are the one limit. How many are
-    left out is said at once."""
-    most = positions(model)
+def fitting_positions(
+    documents: Sequence[Document], settings: OnPolicy, most: int | None, source: str
+) -> list[Document]:
+    """What is learned beside sampled answers: as `fitting`, where `most`, the model's positions, is the one limit. How
+    many are left out is said at once."""
     kept = [document for document in documents if most is None or document.longest <= most]
     if not kept:
         found = f"no row fits the {most} tokens that the model has positions for"

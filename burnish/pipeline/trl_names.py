@@ -22,8 +22,10 @@ TRAINED = {
             **dict.fromkeys(("adam_beta1", "adam_beta2"), "betas, a list of both"),
             "save_steps": "save_every",
             **dict.fromkeys(("use_peft", "peft_config"), "lora, a section"),
-            **{f"lora_{theirs}": f"lora.{ours}" for theirs, ours in (("r", "rank"), ("target_modules", "targets"))},
-            **{f"lora_{name}": f"lora.{name}" for name in ("alpha", "dropout")},
+            "lora_r": "lora.rank",
+            "lora_alpha": "lora.alpha",
+            "lora_dropout": "lora.dropout",
+            "lora_target_modules": "lora.targets",
         }
     ),
     **dict.fromkeys(("packing", "padding_free"), "Remove it: rows are always packed, and none sees another."),

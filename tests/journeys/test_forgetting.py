@@ -66,7 +66,7 @@ def reader(folder: Path, text: Text) -> Path:
     """A model that reads bytes and has learned to predict the text."""
     tokenizer = Tokenizer.load(write_tiny(folder / "random", width=96))
     module = load_trainable(folder / "random", dtype=torch.float32)
-    feed = DatasetFeed(text_documents(tokenizer, text, 256), per_step=16, micro_tokens=8192, seed=1)
+    feed = DatasetFeed(text_documents(tokenizer, [text], 256, "text"), per_step=16, micro_tokens=8192, seed=1)
     optimizer = Optimizer(module, OptimConfig(lr=3e-3, steps=STEPS, warmup_steps=50, schedule="cosine"))
     fit(module, feed, Sft(), optimizer, FitConfig(steps=STEPS, seed=1), log=MetricsLog(folder / "reading.jsonl"))
     with durable.folder(folder / "model") as filling:

@@ -21,6 +21,7 @@ from burnish.records.durable import digest_value
 from burnish.types import Silent, Text
 
 LONG = "a word " * 12
+BRIEF = "prompts: prompts.jsonl, iterations: 1, prompts_per_iteration: 2, max_new_tokens: 4"
 
 
 def place(folder: Path, *texts: str, stage: str = "sft: {data: rows.jsonl}") -> Path:
@@ -71,11 +72,19 @@ def test_judged_rows_beyond_them_are_left_out_and_counted(data: str, tmp_path: P
 def test_those_that_are_learned_beside_answers_are_left_out_and_said(
     stage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    short = "prompts: prompts.jsonl, iterations: 1, prompts_per_iteration: 2, max_new_tokens: 4"
-    folder = place(tmp_path, "hi", LONG, "you", stage=stage % short)
+    folder = place(tmp_path, "hi", LONG, "you", stage=stage % BRIEF)
     write(folder / "prompts.jsonl", [{"prompt": "hello"}, {"prompt": "good day"}])
     facts(folder)
     assert "1 of 3 rows are longer than the 64 tokens that the model has positions for, and left out" in caplog.text
+
+
+def test_a_text_of_which_nothing_can_be_learned_is_told(tmp_path: Path) -> None:
+    """A byte a token: nothing stands before it."""
+    folder = place(tmp_path, "hi", stage=f"ppo: {{rewards: [{{length: {{most: 3}}}}], ptx_data: x.jsonl, {BRIEF}}}")
+    write(folder / "prompts.jsonl", [{"prompt": "hello"}])
+    write(folder / "x.jsonl", [{"text": "x"}])
+    with pytest.raises(DataError, match=r"ppo\.ptx_data: no text has two tokens\. Give longer ones\."):
+        facts(folder)
 
 
 def test_a_text_is_cut_to_what_they_allow(tmp_path: Path) -> None:
