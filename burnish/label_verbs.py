@@ -117,7 +117,9 @@ def chat(
 
 @label.command("import")
 def take_in(
-    form: Annotated[Source, typer.Argument(metavar="FORMAT", help="Who wrote the file; see the README.")],
+    form: Annotated[
+        Source, typer.Argument(metavar="FORMAT", help="Who wrote the file; docs/guide/judgements.md has them all.")
+    ],
     path: Annotated[Path, typer.Argument(metavar="FILE", help="What was judged elsewhere.")],
     campaign: Annotated[str, typer.Option(help="The campaign that it goes into; made where there is none.")],
     question: Annotated[str | None, typer.Option(help="What people were asked, of a new campaign.")] = None,

@@ -11,13 +11,15 @@ import pytest
 from burnish.cli import app
 from burnish.config import load_yaml, validate
 from burnish.errors import BurnishError
+from burnish.pipeline.critic_free import USUAL
 from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reward_terms import RewardList
 
 ROOT = Path(__file__).parents[1]
 DECISIONS = ROOT / "docs" / "decisions"
+GUIDE = sorted((ROOT / "docs" / "guide").glob("*.md"))
 PAGES = sorted(
-    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md", *DECISIONS.glob("*.md")]
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "architecture.md", *GUIDE, *DECISIONS.glob("*.md")]
 )
 OURS = ("burnish/", "tests/", "docs/", "recipes/", "requirements/", ".ci/")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -84,13 +86,30 @@ def test_verbs_exist(page: Path) -> None:
         assert first in verbs or f"{first} {second}" in verbs, f"burnish {first} {second}"
 
 
-def test_recipes_in_the_readme_are_recipes_and_its_rewards_are_rewards(tmp_path: Path) -> None:
-    examples = blocks(ROOT / "README.md", "yaml")
-    assert examples
+def test_recipes_told_to_users_are_recipes_and_rewards_are_rewards(tmp_path: Path) -> None:
+    examples = [text for page in (ROOT / "README.md", *GUIDE) for text in blocks(page, "yaml")]
+    assert len(examples) > 10
     for number, text in enumerate(examples):
         path = tmp_path / f"{number}.yaml"
         path.write_text(text)
         validate(RewardList if text.startswith("rewards:") else Recipe, load_yaml(path))
+
+
+def test_the_guides_table_of_losses_is_that_of_the_code() -> None:
+    """Every loss of `grpo` has its row, with where its ratio is clipped and with its KL."""
+    table = (ROOT / "docs" / "guide" / "methods.md").read_text().partition("| `loss` |")[2].partition("\n\n")[0]
+    rows = {cells[1].strip(" `"): cells for cells in (row.split("|") for row in table.splitlines()[2:])}
+    assert rows.keys() == USUAL.keys()
+    for name, usual in USUAL.items():
+        _, _, against, learned, _, kl, _ = rows[name]
+        assert ("spread" in against) == usual.scaled
+        assert ("ratio" in learned) == (usual.clip is not None)
+        if usual.clip and name != "cispo":  # that of CISPO is told as the most that the weight can be
+            assert {float(number) for number in re.findall(r"[\d.]+", learned)} == set(usual.clip)
+        said = (
+            f"{'k3 ' if usual.kl.kind == 'k3' else ''}in the {usual.kl.place}, {usual.kl.coef}" if usual.kl else "none"
+        )
+        assert kl.strip() == said
 
 
 def test_every_folder_is_in_the_readmes_tree() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
 from transformers import (
     CONFIG_MAPPING,
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -70,6 +71,9 @@ def read_config(path: Path) -> PretrainedConfig:
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         found = f"model_type {kind!r} is no decoder that transformers has built in"
         raise ModelError(Problem(str(path / CONFIG), found, _near(kind)))
+    if stated.get("quantization_config") is not None:
+        mend = "Use the model that it was quantised from. To save memory in training, set lora."
+        raise ModelError(Problem(str(path / CONFIG), "its weights are quantised (quantization_config)", mend))
     layers = stated.get("num_hidden_layers", 1)
     if type(layers) is not int or not 1 <= layers <= LAYERS:
         raise ModelError(
@@ -78,7 +82,7 @@ def read_config(path: Path) -> PretrainedConfig:
     try:
         with quiet():
             return CONFIG_MAPPING[kind].from_dict(stated)
-    except (ValueError, TypeError, KeyError, AttributeError, StrictDataclassError) as error:
+    except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError, StrictDataclassError) as error:
         raise ModelError(Problem(str(path / CONFIG), f"not a configuration of {kind} ({error})")) from error
 
 
@@ -115,9 +119,10 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
     """Which tensor of the files is which of the model: name in the file -> name in the model.
 
     `cut`: the model has fewer layers than the folder; `headless`: the LM head may be missing. Raises ModelError naming
-    every tensor that is missing, too many, or of another shape.
+    every tensor that is missing, too many, of another shape, or of whole numbers where the model's are not.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    wanted: dict[str, Tensor] = model.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     optional = tied_names(model) | (set(head_tensors(model)) if headless else set())
     names = {file_name: _own_name(file_name, shapes, model) for file_name in folder.entries}
     problems = [
@@ -130,6 +135,10 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
         if name in shapes and entry.shape != shapes[name]:
             problems.append(
                 Problem(f"{entry.file}: {file_name}", f"shape {list(entry.shape)}, {list(shapes[name])} is wanted")
+            )
+        if name in wanted and wanted[name].is_floating_point() and not entry.floating:
+            problems.append(
+                Problem(f"{entry.file}: {file_name}", f"holds {entry.dtype}, floating-point weights are wanted")
             )
         if name not in shapes and not cut and not _left_out(file_name, model):
             problems.append(Problem(f"{entry.file}: {file_name}", "not a tensor of this architecture"))

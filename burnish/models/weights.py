@@ -50,6 +50,11 @@ class Entry:
     dtype: str
     shape: tuple[int, ...]
 
+    @property
+    def floating(self) -> bool:
+        """Whether its values are floating-point numbers, and not whole ones or truth values."""
+        return self.dtype.startswith(("F", "BF"))
+
 
 def is_pickle(path: Path) -> bool:
     """Whether a file's name says that reading it may run code."""

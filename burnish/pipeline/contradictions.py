@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from burnish.evals.run import FIGURES
+from burnish.pipeline.critic_free import Grpo, ImportanceSampling
 from burnish.pipeline.recipe import Collect, Evaluate, RewardModel
-from burnish.pipeline.reinforcement import Distill, Grpo, ImportanceSampling, OnPolicy, Ppo, Reinforced, Rft
+from burnish.pipeline.reinforcement import Distill, OnPolicy, Ppo, Reinforced, Rft
 from burnish.store.kinds import KINDS
 
 Contradiction = tuple[tuple[str, ...], str, str]
 """Key paths concerned (the first is where the user looks), what was found, a mend."""
 STRENGTHS = "strengths"
 """The column of a snapshot that says how far an answer was called ahead."""
-COMPARED = ("grpo", "dr_grpo", "dapo", "gspo", "cispo")
-"""Losses whose advantage is an answer's score less its group's mean."""
 
 
 def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Contradiction]:
@@ -148,7 +147,7 @@ def ppo_clashes(ppo: Ppo) -> Iterator[Contradiction]:
 
 def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
     yield from _reinforced_clashes("grpo", grpo)
-    if grpo.loss in ("reinforce", "rloo") and grpo.epochs * grpo.minibatches > 1:
+    if grpo.clips is None and grpo.epochs * grpo.minibatches > 1:
         yield (
             (f"grpo.{'epochs' if grpo.epochs > 1 else 'minibatches'}", "grpo.loss"),
             f"{grpo.loss} has no ratio, so that it learns from answers of the policy as it is: one step an iteration",
@@ -160,7 +159,8 @@ def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
     if grpo.kl and grpo.kl.place == "loss" and grpo.kl.kind == "k1":
         found = "k1 in the loss has an expected gradient of 0: it holds nothing"
         yield ("grpo.kl.estimator", "grpo.kl.in"), found, "Set estimator: k3, or in: reward."
-    if grpo.attempts > 1 and grpo.kl_is_paid and grpo.loss in COMPARED:
+    grouped = grpo.usual.against == "group"
+    if grpo.attempts > 1 and grpo.kl_is_paid and grouped:
         found = "with a KL in the reward, answers with the same score are not paid the same: no prompt is left out"
         yield ("grpo.dynamic_sampling", "grpo.kl.in"), found, "Remove dynamic_sampling, or set in: loss."
     weighing = grpo.importance_sampling
@@ -169,10 +169,10 @@ def grpo_clashes(grpo: Grpo) -> Iterator[Contradiction]:
         where = "grpo.importance_sampling"
         yield (f"{where}.least", f"{where}.rule"), found, "Set rule: mask, or remove least."
     unread = {
-        "epsilon": grpo.epsilon and grpo.loss in ("reinforce", "rloo", "cispo"),
-        "epsilon_high": grpo.epsilon_high and grpo.loss in ("reinforce", "rloo"),
-        "scale_rewards": grpo.scale_rewards and grpo.loss not in COMPARED,
-        "dynamic_sampling": grpo.dynamic_sampling and grpo.loss not in COMPARED,
+        "epsilon": grpo.epsilon and (grpo.clips is None or grpo.loss == "cispo"),
+        "epsilon_high": grpo.epsilon_high and grpo.clips is None,
+        "scale_rewards": grpo.scale_rewards and not grouped,
+        "dynamic_sampling": grpo.dynamic_sampling and not grouped,
     }
     for name in (name for name, there in unread.items() if there):
         yield (f"grpo.{name}", "grpo.loss"), f"{name} is set, and {grpo.loss} does not read it", f"Remove {name}."

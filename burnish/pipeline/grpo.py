@@ -3,8 +3,8 @@ same prompt become likelier. GRPO, its relatives, RLOO and REINFORCE, one sectio
 
 from __future__ import annotations
 
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.on_policy import collected, finished, improve
-from burnish.pipeline.reinforcement import Grpo
 from burnish.pipeline.stage import Context, Facts
 from burnish.pipeline.training import drop_checkpoints, metrics_log, trained
 from burnish.train.advantages import Advantages, KlInReward, PerAnswer, PerToken
@@ -38,13 +38,12 @@ def run(context: Context) -> Facts:
 def _advantages(settings: Grpo) -> Advantages:
     penalty = settings.penalty
     kl = KlInReward(penalty.coef) if penalty and penalty.place == "reward" else None
-    match settings.loss:
-        case "reinforce":
+    match settings.usual.against:
+        case "nothing":
             return PerAnswer(kl=kl, baseline="none")
-        case "rloo":
+        case "others":
             return PerAnswer(kl=kl, baseline="leave_one_out")
-        case "reinforce_pp":
+        case "iteration":
             return PerToken(kl=kl, critic=False, lam=1.0)
-        case "grpo" | "dr_grpo" | "dapo" | "gspo" | "cispo":
-            scale = settings.scale_rewards or ("none" if settings.loss == "dr_grpo" else "group")
-            return PerAnswer(kl=kl, baseline="standardised" if scale == "group" else "mean")
+        case "group":
+            return PerAnswer(kl=kl, baseline="standardised" if settings.scaled else "mean")

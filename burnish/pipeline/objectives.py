@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from burnish.pipeline import recipe as sections
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.recipe import Recipe
-from burnish.pipeline.reinforcement import PTX_COEF, Grpo, OnPolicy
+from burnish.pipeline.reinforcement import PTX_COEF, OnPolicy
 from burnish.pipeline.settings import Preference
 from burnish.train.direct import DirectPreference, Kto
 from burnish.train.distillation import Distillation
@@ -72,13 +73,11 @@ def direct_preference(settings: Preference) -> DirectPreference:
 
 
 def policy_gradient(settings: Grpo) -> PolicyGradient:
-    low, high = settings.clips
     kl, weighing = settings.penalty, settings.importance_sampling
     return PolicyGradient(
         settings.loss,
         budget=settings.max_new_tokens,
-        clip=low,
-        clip_high=high,
+        clip=settings.clips,
         kl=KlInLoss(estimator="k2" if kl.kind == "k2" else "k3", coef=kl.coef) if kl and kl.place == "loss" else None,
         correction=Correction(**weighing.model_dump()) if weighing else None,
     )

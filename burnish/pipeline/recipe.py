@@ -14,7 +14,8 @@ from pydantic import Field
 from burnish.config import Keys, Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline import trl_names
-from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.critic_free import Grpo
+from burnish.pipeline.reinforcement import Distill, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import (
     Device,

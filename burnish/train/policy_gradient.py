@@ -7,6 +7,7 @@ tokens, or a fixed budget. Suffixes: N targets, B answers, D documents.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,31 @@ from burnish.models.forward import Trainable
 from burnish.train.objectives import Loss, moved, predicted
 
 Variant = Literal["reinforce", "rloo", "reinforce_pp", "grpo", "dr_grpo", "dapo", "gspo", "cispo"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """What a variant learns of a token, and over what that is averaged."""
+
+    learned: Literal["log-probability", "ratio", "answer's ratio", "weighed log-probability"]
+    over: Literal["answers", "tokens", "budget"] = "answers"
+    """The budget is that of an answer, for each of them."""
+    means: bool = False
+    """Whether each answer counts by the mean of its tokens, and not by their sum."""
+
+
+FAMILY: Mapping[Variant, Family] = {
+    "reinforce": Family(learned="log-probability"),
+    "rloo": Family(learned="log-probability"),
+    "reinforce_pp": Family(learned="ratio", means=True),
+    "grpo": Family(learned="ratio", means=True),
+    "dr_grpo": Family(learned="ratio", over="budget"),
+    "dapo": Family(learned="ratio", over="tokens"),
+    "gspo": Family(learned="answer's ratio", means=True),
+    "cispo": Family(learned="weighed log-probability", over="tokens"),
+}
+"""Of Williams 1992, Ahmadian et al. 2024, Hu 2025, Shao et al. 2024, Liu et al. 2025, Yu et al. 2025, Zheng et al.
+2025 and MiniMax 2025. What an answer is compared with is the feed's: `burnish.train.advantages`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,35 +99,28 @@ class PolicyGradient:
         variant: Variant,
         *,
         budget: int,
-        clip: float = 0.2,
-        clip_high: float = 0.2,
+        clip: tuple[float, float] | None = (0.2, 0.2),
         kl: KlInLoss | None = None,
         correction: Correction | None = None,
     ) -> None:
-        """Args: budget, the tokens of an answer that Dr. GRPO divides by; clip and clip_high, ε and ε_high."""
+        """Args: budget, the tokens of an answer that Dr. GRPO divides by; clip, ε and ε_high, None to clip nothing."""
         self.weights: Mapping[str, float] = {"policy": 1.0, **({"kl": kl.coef} if kl else {})}
-        self._variant: Variant = variant
+        self._family = FAMILY[variant]
         self._budget = budget
-        self._clip = clip, clip_high
+        self._clip = clip or (math.inf, math.inf)
         self._kl = kl
         self._correction = correction
 
     def counts(self, batch: Batch) -> dict[str, float]:
         answers = float(batch.last_B.numel() + _absent(batch, "absent_answers_D"))
         tokens = float(batch.target_N.numel() + _absent(batch, "absent_tokens_D"))
-        match self._variant:
-            case "dapo" | "cispo":
-                count = tokens
-            case "dr_grpo":
-                count = answers * self._budget
-            case "reinforce" | "rloo" | "reinforce_pp" | "grpo" | "gspo":
-                count = answers
+        count = {"answers": answers, "tokens": tokens, "budget": answers * self._budget}[self._family.over]
         return dict.fromkeys(self.weights, count)
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         logprobs_N = predicted(module(batch))
         old_N = batch.extra.get("old_logprobs_N", logprobs_N.detach())
-        weight_N = 1 / policy.lengths(batch.answer_N) if self._of_means else torch.ones_like(batch.weight_N)
+        weight_N = 1 / policy.lengths(batch.answer_N) if self._family.means else torch.ones_like(batch.weight_N)
         losses = {"policy": self._policy(logprobs_N, old_N, batch)}
         if self._kl:
             estimate = policy.k2 if self._kl.estimator == "k2" else policy.k3
@@ -118,27 +137,22 @@ class PolicyGradient:
         sums = {name: (weight_N * each_N).sum() for name, each_N in losses.items()}
         return Loss(sums, found | self._drift(logprobs_N.detach(), batch))
 
-    @property
-    def _of_means(self) -> bool:
-        """Whether each answer counts by the mean of its tokens, and not by their sum."""
-        return self._variant in ("reinforce_pp", "grpo", "gspo")
-
     def _policy(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
         advantages_N, (low, high) = batch.extra["advantages_N"], self._clip
-        match self._variant:
-            case "reinforce" | "rloo":
+        match self._family.learned:
+            case "log-probability":
                 return policy.score_function(logprobs_N, advantages_N)
-            case "reinforce_pp" | "grpo" | "dr_grpo" | "dapo":
+            case "ratio":
                 return policy.clipped_surrogate(logprobs_N, old_N, advantages_N, low, high)
-            case "gspo":
+            case "answer's ratio":
                 return policy.sequence_surrogate(logprobs_N, old_N, advantages_N, batch.answer_N, low, high)
-            case "cispo":
+            case "weighed log-probability":
                 return policy.clipped_weight(logprobs_N, old_N, advantages_N, high)
 
     def _clipped(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
         """Where the clip costs a token its gradient; of CISPO, which costs none its gradient, what would be clipped, as
         TRL counts it. Bool, shape N."""
-        if self._variant == "gspo":
+        if self._family.learned == "answer's ratio":
             logprobs_N, old_N = (policy.answer_means(each_N, batch.answer_N) for each_N in (logprobs_N, old_N))
         return policy.is_clipped(logprobs_N, old_N, batch.extra["advantages_N"], *self._clip)
 

@@ -1,4 +1,4 @@
-"""What README.md says of links, roles and backups, by the commands that stand there."""
+"""What docs/guide/people.md says of links, roles and backups, by the commands that stand there."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from burnish.store.session import Store, open_store
 from .conftest import PASSWORD, Browser
 from .hidden_models import hidden
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "people.md").read_text()
 
 
 def told(line: str, **places: str) -> str:
-    """What a command that README.md has in its text prints, with these in place of the ones there."""
-    assert f"`burnish {line}`" in README
+    """What a command that the guide has in its text prints, with these in place of the ones there."""
+    assert f"`burnish {line}`" in GUIDE
     words = [places.get(word, word) for word in line.split()]
     ran = CliRunner().invoke(commands, words)
     assert ran.exit_code == 0, ran.output
@@ -64,9 +64,9 @@ def test_a_copy_is_a_database_that_the_pages_take(
 
 
 def test_the_commands_of_a_live_campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Those that stand in README.md, with addresses that there are; the pages themselves are tested elsewhere."""
+    """Those that stand in the guide, with addresses that there are; the pages themselves are tested elsewhere."""
     monkeypatch.chdir(tmp_path)
-    section = README.partition("## Talking with two models")[2].partition("\n## ")[0]
+    section = GUIDE.partition("## Talking with two models")[2].partition("\n## ")[0]
     chat, serve, written = section.partition("```\n")[2].partition("```")[0].splitlines()
     assert serve == "burnish label serve"
     with hidden("ape", "bee") as models:

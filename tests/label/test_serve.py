@@ -35,7 +35,7 @@ from burnish.store.session import Store
 
 from .conftest import PASSWORD, free_port
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "people.md").read_text()
 NAME = "labels.example.org"
 PAIR = {"certificate": Path("certificate.pem"), "key": Path("key.pem")}
 """For what does not look into the files."""
@@ -163,8 +163,8 @@ def test_the_first_to_come_is_the_owner_and_the_next_time_signs_in(store: Store)
 
 
 def test_over_https_people_sign_in_by_a_name_of_the_server_and_by_no_other(store: Store, pair: Pair):
-    """By the command that stands in README.md, but that it listens on the loopback."""
-    (line,) = re.findall(r"^burnish label serve runs/people (.* --certificate .*)$", README, re.MULTILINE)
+    """By the command that stands in the guide, but that it listens on the loopback."""
+    (line,) = re.findall(r"^burnish label serve runs/people (.* --certificate .*)$", GUIDE, re.MULTILINE)
     places = {"0.0.0.0": "127.0.0.1", "certificate.pem": str(pair.certificate), "key.pem": str(pair.key)}
     options = [places.get(word, word) for word in shlex.split(line)]
     with serving(store.place, *options) as said:

@@ -205,6 +205,16 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "unknown architecture": (config_with(model_type="lama"), 'model_type .lama.*Did you mean "llama"'),
     "text as a size": (config_with(hidden_size="many"), "not a configuration of llama"),
     "a billion layers": (config_with(num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
+    "no heads": (config_with(num_attention_heads=0, head_dim=None), "not a configuration of llama|cannot be built"),
+    "quantised": (
+        config_with(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
+        "weights are quantised .*Use the model that it was quantised from",
+    ),
+    "whole numbers": (
+        weights_with(lambda t: t.update({GATE: t[GATE].to(torch.int8)})),
+        f"{GATE}: holds I8, floating-point weights are wanted",
+    ),
+    "truth values": (weights_with(lambda t: t.update({NORM: t[NORM] > 0})), f"{NORM}: holds BOOL"),
     "heads that do not divide": (config_with(num_attention_heads=5, head_dim=None), "config.json|shape"),
     "another shape": (
         weights_with(lambda t: t.update({NORM: torch.ones(7)})),

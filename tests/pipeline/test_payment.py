@@ -14,9 +14,10 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ModelError
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.tiny import write_tiny
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.payment import Surroundings, paid_by, weighed
 from burnish.pipeline.recipe import Recipe
-from burnish.pipeline.reinforcement import Distill, Grpo, OnPolicy
+from burnish.pipeline.reinforcement import Distill, OnPolicy
 from burnish.pipeline.reward import load_reward
 from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.stage import Context

@@ -10,10 +10,11 @@ from burnish.batches import Document, pack
 from burnish.config import resolved
 from burnish.errors import ConfigError
 from burnish.pipeline import run_folder
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
-from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import Lora
 from burnish.train.direct import DirectPreference
 from burnish.types import Sampling

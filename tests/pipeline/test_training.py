@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from burnish.batches import Document, pack
 from burnish.errors import TrainingError
 from burnish.pipeline import training
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.recipe import Kto, Optim, Sft
-from burnish.pipeline.reinforcement import Distill, Grpo, OnlineDpo, OnPolicy, Ppo, Rft
+from burnish.pipeline.reinforcement import Distill, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.records import durable
 from burnish.train.guard import Guard
 

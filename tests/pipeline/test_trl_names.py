@@ -9,9 +9,10 @@ import pytest
 
 from burnish.config import Strict
 from burnish.errors import ConfigError
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.recipe import Dpo, Kto, Recipe, RewardModel, Sft
 from burnish.pipeline.recipe_file import load_recipe
-from burnish.pipeline.reinforcement import Cuts, Distill, Grpo, OnlineDpo, Ppo, Rft
+from burnish.pipeline.reinforcement import Cuts, Distill, OnlineDpo, Ppo, Rft
 
 SECTIONS: dict[str, type[Strict]] = {
     "sft": Sft,

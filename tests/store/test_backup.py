@@ -108,7 +108,7 @@ def test_postgresql_s_own_copies_do_too(
 def test_nobody_else_can_read_a_backup_and_whoever_saves_meanwhile_waits_and_is_told(
     sqlite: Store, fill: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """README and decision 0025 say so of a copy that takes more than ten seconds; here a wait is 50 ms."""
+    """The guide and decision 0025 say so of a copy that takes more than ten seconds; here a wait is 50 ms."""
     fill(sqlite, items=50)
     monkeypatch.setattr(backend, "BUSY_MS", 50)
     told: list[str] = []
