@@ -19,7 +19,7 @@ from burnish.rewards.rules import RULES, Exact, Format, Gold, JsonSchema, Langua
 from burnish.types import Prompt
 
 KINDS = ("model", "judge", "python", *RULES)
-_PACKAGES = {"math": "math_verify", "json_schema": "jsonschema"}
+_PACKAGES = {"math": "math_verify", "json_schema": "jsonschema", "language": "py3langid"}
 """What a kind imports beyond burnish's own needs."""
 
 
@@ -178,14 +178,15 @@ def reward_folder(named: Path) -> Path:
 
 
 def check_file(term: RewardTerm, base: Path) -> None:
-    """Raises DataError or ConfigError for a schema or a table that cannot be used, or a run in place of its reward
-    model. A rule that may never end is not asked anything here, and a function's file is not run."""
+    """Raises DataError or ConfigError for a schema or a table that cannot be used, a language that nobody tells apart,
+    or a run in place of its reward model. A rule that may never end is not asked anything here, and a function's file
+    is not run."""
     if term.model and term.model.folder:
         folder = located(term.model.folder, base)
         if (inside := reward_folder(folder)) != folder:
             found = "a run, where the folder of a reward model is wanted"
             raise ConfigError(Problem(str(folder), found, f"Set folder: {inside}"))
-    rule = term.json_schema or term.rubric
+    rule = term.json_schema or term.rubric or term.language
     if rule:
         rule.check(base)
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from burnish.config import Strict
-from burnish.judge import language
+from burnish.judge.language import words
 from burnish.judge.rubric import Rubric
 from burnish.records.files import located
 from burnish.rewards.comparison import last_number, normalised
@@ -178,7 +178,7 @@ class Length(OfAnswer):
     def _units(self, answer: Completion) -> int:
         match self.unit:
             case "words":
-                return len(language.words(answer.text))
+                return len(words(answer.text))
             case "tokens":
                 return len(answer.ids)
             case "characters":
@@ -186,16 +186,26 @@ class Length(OfAnswer):
 
 
 class Language(OfAnswer):
-    """1 where the answer is clearly in the language, by its function words."""
+    """1 where the answer is clearly in the language: py3langid decides."""
 
-    code: Literal["en", "es", "de"] | None = None
-    """Absent: the prompt's language, which is its column `language`, or that of the user's last turn. Where that is
-    neither of these three, the rule says nothing."""
+    code: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
+    """The language's code (ISO 639), such as fr. Absent: the prompt's language, which is its column `language` (a tag
+    such as pt-BR will do), or that of the user's last turn. Where that is none that is known, the rule says nothing."""
+    sure: float = Field(default=0.3, gt=0, lt=1)
+    """The probability, among all languages, from which a text is clearly in one. A few words seldom have more."""
 
     def check(self, base: Path) -> Check:
+        languages = import_module("burnish.rewards.languages")
+        if self.code:
+            languages.require(self.code)
+
+        def asked_for(prompt: Prompt) -> str | None:
+            tag = prompt.meta.get("language")
+            return languages.named(str(tag)) if tag else languages.spoken(_last_turn(prompt), self.sure)
+
         def said(prompt: Prompt, answer: Completion) -> float | None:
-            wanted = self.code or _language_of(prompt)
-            return None if wanted is None else float(language.guess_language(answer.text) == wanted)
+            wanted = self.code or asked_for(prompt)
+            return None if wanted is None else float(languages.spoken(answer.text, self.sure) == wanted)
 
         return said
 
@@ -246,7 +256,6 @@ RULES: dict[str, type[Rule]] = {
 """By the name that a recipe calls each."""
 
 
-def _language_of(prompt: Prompt) -> str | None:
-    last = next((turn.content for turn in reversed(prompt.messages) if turn.role == "user"), "")
-    named = prompt.meta.get("language") or language.guess_language(last)
-    return named if named in language.FUNCTION_WORDS else None
+def _last_turn(prompt: Prompt) -> str:
+    """The user's."""
+    return next((turn.content for turn in reversed(prompt.messages) if turn.role == "user"), "")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from burnish.errors import DataError
+from burnish.errors import ConfigError, DataError
 from burnish.rewards import checker
 from burnish.rewards.checked import by_rule
 from burnish.rewards.comparison import last_number, normalised
@@ -120,7 +120,43 @@ def test_language_is_the_users_unless_it_is_named() -> None:
     assert scores("language", {"code": "de"}, (asked(), german), (asked(), english), (asked(), "42")) == [1.0, 0.0, 0.0]
     same = [(asked("Wo ist die Lieferung und was kostet das?"), german), (asked(language="en"), german)]
     assert scores("language", {}, *same) == [1.0, 0.0]
-    assert scores("language", {}, (asked("42?"), german), (asked(language="fr"), german)) == [None, None]
+    tagged = [(asked(language="de-AT"), german), (asked(language="pt_BR"), german), (asked("42?"), german)]
+    assert scores("language", {}, *tagged) == [1.0, 0.0, None]
+    assert scores("language", {}, (asked(language="klingon"), german)) == [None]
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("fr", "Votre commande est partie ce matin."),
+        ("pt", "A sua encomenda saiu esta manhã."),
+        ("pl", "Twoje zamówienie wyszło dziś rano."),
+        ("tr", "Siparişiniz bu sabah yola çıktı."),
+        ("ar", "لقد خرج طلبك هذا الصباح."),
+        ("hi", "आपका ऑर्डर आज सुबह निकल गया।"),
+        ("zh", "您的订单今天早上已经发出。"),
+        ("ja", "ご注文の品は今朝発送されました。"),
+        ("sw", "Oda yako imeondoka asubuhi ya leo."),
+    ],
+)
+def test_languages_beyond_those_of_the_shop(code: str, text: str) -> None:
+    english = "Your order left us this morning."
+    assert scores("language", {"code": code}, (asked(), text), (asked(), english)) == [1.0, 0.0]
+    assert scores("language", {"code": "en"}, (asked(), text), (asked(), english)) == [0.0, 1.0]
+
+
+def test_how_sure_one_must_be_of_a_language() -> None:
+    """Of a few words nobody is very sure; faces and code are in no language."""
+    texts = [(asked(), text) for text in ("Yes, you can.", "\N{GRINNING FACE}" * 3, "x = f(y)", "")]
+    assert scores("language", {"code": "en"}, *texts) == [1.0, 0.0, 0.0, 0.0]
+    assert scores("language", {"code": "en", "sure": 0.99}, texts[0]) == [0.0]
+
+
+def test_a_language_that_nobody_tells_apart() -> None:
+    with pytest.raises(ConfigError, match="'xx' is no language"):
+        scores("language", {"code": "xx"}, (asked(), "Hello"))
+    with pytest.raises(ValidationError):
+        RULES["language"].model_validate({"code": "German"})
 
 
 def test_json_and_its_schema(tmp_path: Path) -> None:
