@@ -1,7 +1,7 @@
 """Surface measures of a text: words, sentences, repetition, borrowed runs, which language. Knows no shop and no model.
 
 The language guess counts function words of three languages, those of the gold rule's shop, and needs no package. It
-says None when it is not sure: of a text in a fourth language too. What answers are paid by is `burnish.rewards.languages`.
+says None when it is not sure: of a text in a fourth language too. Answers are paid by `burnish.rewards.languages`.
 """
 
 from __future__ import annotations
