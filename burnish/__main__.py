@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 import typer
 
 from burnish.cli import app
-from burnish.errors import BurnishError, ConfigError, Problem, Terminated
+from burnish.errors import BurnishError, ConfigError, Problem, Terminated, out_of_memory
 from burnish.terminal import attach, fail, flush, say
 
 INTERRUPTED, TERMINATED = 130, 143
 UNTOUCHED = "nothing was written"
+WHOLE = "nothing was left half written"
 
 
 def main() -> NoReturn:
@@ -55,6 +56,8 @@ def code_of(argv: list[str]) -> int:
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # whatever path of the user's it was
             problem = Problem(str(error.filename), "is longer than a path can be", "Choose a shorter one.")
             return fail(ConfigError(problem), UNTOUCHED, "--json" in argv)
+        if short := out_of_memory(error):
+            return fail(short, WHOLE, "--json" in argv)
         from burnish.crash import admit
 
         return admit(error, argv)

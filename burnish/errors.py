@@ -128,6 +128,17 @@ class MachineError(BurnishError, RuntimeError):
     exit_code = 3
 
 
+def out_of_memory(error: Exception) -> MachineError | None:
+    """What is to be told where memory was too short: Python's, torch's on a device, or torch's on the CPU, which has no
+    class of its own for it. None: the error means something else."""
+    told = str(error).partition("\n")[0]
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds.isdisjoint({"MemoryError", "OutOfMemoryError"}) and "DefaultCPUAllocator" not in told:
+        return None
+    mend = "Set a smaller micro_tokens, or lora; docs/guide/machines.md has what else takes less."
+    return MachineError(Problem("memory", f"too short ({told or type(error).__name__})", mend))
+
+
 class TrainingError(BurnishError, ArithmeticError):
     """Training stopped before an update that would have spoilt weights: a loss or gradient not finite, or a spike."""
 

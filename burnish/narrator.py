@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from burnish.errors import BurnishError, InconclusiveError, VerdictError
+from burnish.errors import BurnishError, InconclusiveError, VerdictError, out_of_memory
 from burnish.pipeline import run_folder
 from burnish.pipeline.graph import Step, execute
 from burnish.pipeline.recipe import POLICIES, Recipe
@@ -42,6 +42,11 @@ class Narrator:
             return fail(error, f"the reasons are in {self._report()}, and what is done is kept", self.as_json)
         except BurnishError as error:
             return fail(error, MENDED if error.exit_code == 2 else KEPT, self.as_json)
+        except Exception as error:
+            short = out_of_memory(error)
+            if short is None:
+                raise
+            return fail(short, MENDED, self.as_json)
         report = self._report()
         code = self._verdict()
         self._finish(code, report, time.monotonic() - began)

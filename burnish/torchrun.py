@@ -10,10 +10,10 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
-from burnish.errors import BurnishError, MachineError
+from burnish.errors import BurnishError, MachineError, out_of_memory
 from burnish.models.arithmetic import settle
 from burnish.pipeline.training import follow
-from burnish.terminal import flush
+from burnish.terminal import fail, flush
 from burnish.train.messages import join, leave, partings, shared
 
 TRAINING = (
@@ -50,7 +50,8 @@ def take_part(
     except SystemExit as terminated:
         code = int(terminated.code or 0)
     except Exception as error:  # noqa: BLE001 (here alone can those of a process that has no command line be caught)
-        code = admit(error, argv)
+        short = out_of_memory(error)
+        code = fail(short, "this process leaves the others", "--json" in argv) if short else admit(error, argv)
     if code or not first:
         flush()
         os._exit(code)  # torch's threads may abort a process that others have left, and its exit code with it

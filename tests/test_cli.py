@@ -7,14 +7,17 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from ruamel.yaml import YAML
 
-from burnish import crash
+from burnish import crash, narrator
 from burnish.__main__ import code_of
 from burnish.config import resolved
+from burnish.errors import out_of_memory
 from burnish.pipeline import environment
 from burnish.pipeline.recipe_file import load_recipe
 
@@ -199,6 +202,47 @@ def test_our_own_bug_is_exit_1_with_a_report_without_secrets(
     text = path.read_text()
     assert "ZeroDivisionError" in text
     assert "canary" not in text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: not enough memory: you tried 9 bytes"),
+    ],
+)
+def test_too_little_memory_is_the_machines(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def grow() -> dict[str, object]:
+        raise error
+
+    monkeypatch.setattr(environment, "environment", grow)
+    assert code_of(["env"]) == 3
+    err = capsys.readouterr().err
+    assert "memory: too short" in err
+    assert "Set a smaller micro_tokens" in err
+
+
+def test_a_run_whose_memory_is_too_short_keeps_what_is_done(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def grow(*_given: object, **_named: object) -> Iterator[object]:
+        yield from ()
+        raise MemoryError
+
+    monkeypatch.setattr(narrator, "execute", grow)
+    recipe = Path(__file__).parents[1] / "recipes" / "support.yaml"
+    assert code_of(["run", str(recipe), "--out", str(tmp_path / "run")]) == 3
+    assert "the same command continues when that is mended" in capsys.readouterr().err
+
+
+def test_what_torch_says_where_the_cpus_memory_is_too_short() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.int8)
+    assert out_of_memory(caught.value)
+    assert out_of_memory(RuntimeError("shapes do not fit")) is None
 
 
 def test_secrets_of_a_command_line_are_hidden() -> None:
