@@ -50,7 +50,7 @@ class Lora(Strict):
     alpha: Positive = 32
     """What an adapter adds is scaled by alpha / rank."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of an adapter's inputs that is dropped. Only sft trains with dropout."""
+    """Share of an adapter's inputs that is dropped. Only sft and rft train with dropout."""
     targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
     """Which layers: all linear ones but the LM head, or those of these last names, for example [q_proj, v_proj]."""
 

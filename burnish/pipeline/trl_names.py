@@ -80,7 +80,7 @@ ON_POLICY = {
             **dict.fromkeys(("response_length", "max_completion_length"), "max_new_tokens"),
             "reward_funcs": "rewards",
             "max_steps": "iterations, each of epochs times minibatches steps",
-            "per_device_train_batch_size": "prompts_per_iteration, and counts those of all devices",
+            "per_device_train_batch_size": "prompts_per_iteration, and counts prompts, not answers, of all devices",
         }
     ),
     "gradient_accumulation_steps": "Remove it: it follows from prompts_per_iteration, minibatches and micro_tokens.",
