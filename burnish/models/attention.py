@@ -12,7 +12,6 @@ of one call.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -107,9 +106,10 @@ def register() -> None:
 class TreeAttention:
     """Exact attention of a packed forest: a call holds one document, so that no other can touch its result.
 
-    On CPUs bfloat16 is computed in fp32: that is faster there, and nearer to the truth. A layer that wants nothing but
-    causal attention goes by blocks of rows there; any other rule, and GPUs, by torch's fused kernel. For that the pack
-    is split, not sliced: the gradient of a slice is as long as the whole pack, that of a split is one `cat`.
+    On CPUs bfloat16 is computed in fp32: that is faster there, and nearer to the truth (`blocks` says what is done where
+    it is not). A layer that wants nothing but causal attention goes by blocks of rows there; any other rule, and GPUs,
+    by torch's fused kernel. For that the pack is split, not sliced: the gradient of a slice is as long as the whole
+    pack, that of a split is one `cat`.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -122,12 +122,13 @@ class TreeAttention:
         self._branched, self._last = branched_D.tolist(), last_D.tolist()
         self._reach = max(self._last, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], list[Tensor | None]] = {}
+        self._plan: list[blocks.Block] | None = None
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         given = q.dtype
         if q.device.type == "cpu":
             if self._only_causal(rule):
-                return blocks.attend(q, k, v, rule.scale, self._blocks)
+                return blocks.attend(q, k, v, rule.scale, self._blocks(given))
             if given is torch.bfloat16:
                 q, k, v = q.float(), k.float(), v.float()
         parts = (x.split(self._sizes, dim=2) for x in (q, shared_heads(q, k), shared_heads(q, v)))
@@ -139,9 +140,10 @@ class TreeAttention:
         near_all = rule.window is None or self._reach < rule.window
         return near_all and rule.dropout == 0 and rule.softcap is None and rule.sinks_H is None
 
-    @cached_property
-    def _blocks(self) -> list[blocks.Block]:
-        return blocks.blocks(self._batch)
+    def _blocks(self, dtype: torch.dtype) -> list[blocks.Block]:
+        if self._plan is None:
+            self._plan = blocks.blocks(self._batch, dtype)
+        return self._plan
 
     def _of(self, window: int | None, like: Tensor) -> list[Tensor | None]:
         """A mask for each document; None where the plain causal rule says it. Made once for all layers of a window."""

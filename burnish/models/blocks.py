@@ -4,6 +4,10 @@ torch's fused kernel works through every pair of tokens that a mask has, and a t
 answers to a prompt, two thirds. Here a block of rows meets the keys that one of its rows sees, and no other, in two
 plain products of matrices; the backward pass computes the block's weights again instead of keeping them.
 
+Scores and what becomes of them are fp32 at least. A processor with tiles for products of bfloat16 matrices (AMX) makes
+those so fast that all else decides. There, in bfloat16, blocks are larger, torch's fused kernel goes forward (its
+scores are fp32 too), and products that read weights, or gradients of scores, read them rounded, as fused kernels do.
+
 Suffixes: H query heads, K key-value heads, G query heads of each, T tokens of the pack, R rows and L keys of a block,
 E head width (of values it may be another).
 """
@@ -12,18 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from burnish.batches import Batch
+from burnish.models.processor import has_tiles
 
-ROWS = 128
-"""Rows of a block at most: fewer waste less above the diagonal, more make the products larger."""
+ROWS, TILED_ROWS = 128, 256
+"""Rows of a block at most, without tiles and with them: fewer waste less above the diagonal, more make the products
+larger."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +41,26 @@ class Block:
     keys: tuple[slice, ...]
 
 
-def blocks(batch: Batch) -> list[Block]:
-    """The blocks of a forest, document by document: no block has rows or keys of two."""
+def tiled(dtype: torch.dtype) -> bool:
+    """Whether numbers of this type go by tiles here."""
+    return dtype is torch.bfloat16 and has_tiles()
+
+
+def blocks(batch: Batch, dtype: torch.dtype) -> list[Block]:
+    """The blocks of a forest, document by document: no block has rows or keys of two. `dtype`: of the queries."""
+    most = TILED_ROWS if tiled(dtype) else ROWS
     counts = torch.bincount(batch.segment_T, minlength=batch.parent_S.numel()).cumsum(0).tolist()
     spans = [slice(start, end) for start, end in pairwise([0, *counts])]
     return [
         Block(rows, _joined(spans[parent] if parent >= 0 else None, slice(span.start, rows.stop)))
         for span, parent in zip(spans, batch.parent_S.tolist(), strict=True)
-        for rows in _cut(span)
+        for rows in _cut(span, most)
     ]
 
 
-def _cut(span: slice) -> Iterator[slice]:
-    for start in range(span.start, span.stop, ROWS):
-        yield slice(start, min(start + ROWS, span.stop))
+def _cut(span: slice, most: int) -> Iterator[slice]:
+    for start in range(span.start, span.stop, most):
+        yield slice(start, min(start + most, span.stop))
 
 
 def _joined(prompt: slice | None, own: slice) -> tuple[slice, ...]:
@@ -57,7 +70,7 @@ def _joined(prompt: slice | None, own: slice) -> tuple[slice, ...]:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, plan: list[Block]) -> Tensor:
-    """softmax(scale · q kᵀ) v over what each row sees, in fp32 at least.
+    """softmax(scale · q kᵀ) v over what each row sees.
 
     Args: q [1,H,T,E], k and v [1,K,T,E]. Returns: [1,T,H,E] with the width of v, in the type of q.
     """
@@ -71,10 +84,9 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, plan: list[Block]) -> Tensor:
         out_THE = q.new_empty(q.shape[2], q.shape[1], v.shape[-1])
+        fused = tiled(q.dtype) and q.shape[-1] == v.shape[-1]
         for block in plan:
-            weights_KRL = _weights(_rows(q, k, block, scale), _seen(k, block), block)
-            out_KRE = torch.bmm(weights_KRL, _seen(v, block))
-            out_THE[block.rows] = out_KRE.view(q.shape[1], -1, v.shape[-1]).transpose(0, 1)
+            out_THE[block.rows] = (_fused if fused else _plain)(q, k, v, scale, block)
         ctx.save_for_backward(q, k, v)
         ctx.scale, ctx.plan = scale, plan
         return out_THE[None]
@@ -87,36 +99,49 @@ class _Blocks(torch.autograd.Function):
         (gradient,) = gradients
         q, k, v = ctx.saved_tensors
         dq = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
-        dk, dv = (
-            torch.zeros_like(each[0], dtype=_wide(each), memory_format=torch.contiguous_format) for each in (k, v)
-        )
+        wide = torch.promote_types(q.dtype, torch.float32)
+        read = q.dtype if tiled(q.dtype) else wide
+        dk, dv = (torch.zeros_like(each[0], dtype=wide, memory_format=torch.contiguous_format) for each in (k, v))
         do = gradient.transpose(1, 2)
         for block in ctx.plan:
-            q_KRE, k_KLE, v_KLE = _rows(q, k, block, ctx.scale), _seen(k, block), _seen(v, block)
-            do_KRE = _rows(do, k, block, 1.0)
-            weights_KRL = _weights(q_KRE, k_KLE, block)
-            dweights_KRL = torch.bmm(do_KRE, v_KLE.transpose(1, 2))
-            dscores_KRL = torch.ops.aten._softmax_backward_data(dweights_KRL, weights_KRL, -1, weights_KRL.dtype)
-            dq[0, :, block.rows] = torch.bmm(dscores_KRL, k_KLE).mul_(ctx.scale).view(q.shape[1], -1, q.shape[-1])
-            _add(dk, torch.bmm(dscores_KRL.transpose(1, 2), q_KRE), block)
-            _add(dv, torch.bmm(weights_KRL.transpose(1, 2), do_KRE), block)
-        return dq, dk[None].to(k.dtype), dv[None].to(v.dtype), None, None
+            q_KRE, do_KRE, k_KLE, v_KLE = _rows(q, k, block), _rows(do, k, block), _seen(k, block), _seen(v, block)
+            weights_KRL = _weights(q_KRE.to(wide) * ctx.scale, k_KLE.to(wide), block)
+            dweights_KRL = torch.bmm(do_KRE.to(wide), v_KLE.to(wide).transpose(1, 2))
+            dscores_KRL = torch.ops.aten._softmax_backward_data(dweights_KRL, weights_KRL, -1, wide).to(read)
+            dq_KRE = torch.bmm(dscores_KRL, k_KLE.to(read)).mul_(ctx.scale)
+            dq[0, :, block.rows] = dq_KRE.view(q.shape[1], -1, q.shape[-1])
+            _add(dk, torch.bmm(dscores_KRL.transpose(1, 2), q_KRE.to(read)), block)
+            _add(dv, torch.bmm(weights_KRL.to(read).transpose(1, 2), do_KRE.to(read)), block)
+        return dq, dk.mul_(ctx.scale)[None].to(k.dtype), dv[None].to(v.dtype), None, None
 
 
-def _wide(tensor: Tensor) -> torch.dtype:
-    return torch.promote_types(tensor.dtype, torch.float32)
+def _plain(q: Tensor, k: Tensor, v: Tensor, scale: float, block: Block) -> Tensor:
+    """What the block's rows read, computed in fp32 at least: [R, H, E]."""
+    wide = torch.promote_types(q.dtype, torch.float32)
+    weights_KRL = _weights(_rows(q, k, block).to(wide) * scale, _seen(k, block).to(wide), block)
+    out_KRE = torch.bmm(weights_KRL, _seen(v, block).to(wide))
+    return out_KRE.view(q.shape[1], -1, v.shape[-1]).transpose(0, 1)
 
 
-def _rows(q: Tensor, k: Tensor, block: Block, scale: float) -> Tensor:
+def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, block: Block) -> Tensor:
+    """The same by torch's fused kernel."""
+    keys, values = _seen(k, block)[None], _seen(v, block)[None]
+    rows, length = block.rows.stop - block.rows.start, keys.shape[2]
+    mask = None if rows == length else _hidden(rows, length, q.dtype)
+    own, causal = q[:, :, block.rows], mask is None
+    attended = F.scaled_dot_product_attention(own, keys, values, mask, is_causal=causal, scale=scale, enable_gqa=True)
+    return attended[0].transpose(0, 1)
+
+
+def _rows(q: Tensor, k: Tensor, block: Block) -> Tensor:
     """The block's rows, those of all query heads of a key head one after another: [K, G R, E]."""
-    rows = q[0, :, block.rows].to(_wide(q), copy=True)
-    return rows.mul_(scale).reshape(k.shape[1], -1, q.shape[-1])
+    return q[0, :, block.rows].reshape(k.shape[1], -1, q.shape[-1])
 
 
 def _seen(keys: Tensor, block: Block) -> Tensor:
     """Keys or values that the block sees: [K, L, E]."""
     parts = [keys[0, :, span] for span in block.keys]
-    return (torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]).to(_wide(keys)).contiguous()
+    return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
 
 
 def _weights(q_KRE: Tensor, k_KLE: Tensor, block: Block) -> Tensor:
@@ -125,6 +150,12 @@ def _weights(q_KRE: Tensor, k_KLE: Tensor, block: Block) -> Tensor:
     heads, rows, length = scores_KRL.shape[0], block.rows.stop - block.rows.start, scores_KRL.shape[-1]
     scores_KRL.view(heads, -1, rows, length)[..., length - rows :].add_(_later(rows, scores_KRL.dtype))
     return scores_KRL.softmax(-1)
+
+
+@lru_cache(maxsize=64)
+def _hidden(rows: int, length: int, dtype: torch.dtype) -> Tensor:
+    """What is added to scores of rows whose own keys are the last ones. Shape R, L."""
+    return F.pad(_later(rows, dtype), (length - rows, 0))
 
 
 @cache

@@ -35,6 +35,13 @@ def gains_bfloat16() -> bool:
     return wide > GAIN * narrow
 
 
+@cache
+def has_tiles() -> bool:
+    """Whether this processor has tiles for products of bfloat16 matrices (AMX): what torch says of it."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch before 2.11 says nothing: then it has none
+    return bool(capabilities.get("amx_bf16", False))
+
+
 def _seconds(dtype: torch.dtype) -> float:
     """The shortest of several products, after one that warms up."""
     left, right = (torch.ones(_SIDE, _SIDE, dtype=dtype) for _ in range(2))
