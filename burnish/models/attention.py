@@ -106,9 +106,9 @@ def register() -> None:
 class TreeAttention:
     """Exact attention of a packed forest: a call holds one document, so that no other can touch its result.
 
-    On CPUs bfloat16 is computed in fp32: that is faster there, and nearer to the truth (where it is not, `blocks` says
-    what is done). A layer that wants nothing but causal attention goes by blocks of rows there; any other rule, and GPUs,
-    by torch's fused kernel. For that the pack is split, not sliced: the gradient of a slice is as long as the whole pack,
+    On CPUs bfloat16 is computed in fp32: faster there, and nearer to the truth (where it is not, `blocks` says what is
+    done). A layer that wants nothing but causal attention goes by blocks of rows there; any other rule, and GPUs, by
+    torch's fused kernel. For that the pack is split, not sliced: the gradient of a slice is as long as the whole pack,
     that of a split is one `cat`.
     """
 
