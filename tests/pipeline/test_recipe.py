@@ -355,7 +355,7 @@ def test_conversations_beside_answers_of_a_taught_policy(lmbda: float, minibatch
     [
         ("{}", ("loss", "k3", 0.04), (0.2, 0.2), 1),
         ("{epsilon: 0.1}", ("loss", "k3", 0.04), (0.1, 0.1), 1),
-        ("{loss: rloo}", ("reward", "k1", 0.05), (0.2, 0.2), 1),
+        ("{loss: rloo}", ("reward", "k1", 0.05), None, 1),
         ("{loss: dapo}", None, (0.2, 0.28), 4),
         ("{loss: dapo, kl: {in: reward}}", ("reward", "k1", 0.05), (0.2, 0.28), 1),
         ("{loss: dapo, dynamic_sampling: 1, epsilon_high: 0.3}", None, (0.2, 0.3), 1),
@@ -364,7 +364,7 @@ def test_conversations_beside_answers_of_a_taught_policy(lmbda: float, minibatch
     ],
 )
 def test_what_is_usual_for_a_loss(
-    tmp_path: Path, section: str, kl: tuple[str, str, float] | None, clips: tuple[float, float], attempts: int
+    tmp_path: Path, section: str, kl: tuple[str, str, float] | None, clips: tuple[float, float] | None, attempts: int
 ) -> None:
     recipe = load_recipe(write(tmp_path, SFT + f"reward: {{rankings: rows.jsonl}}\ngrpo: {section}\n"))
     assert recipe.grpo is not None
