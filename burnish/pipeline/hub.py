@@ -8,7 +8,7 @@ from pathlib import Path
 
 from burnish.records.files import SUFFIXES
 
-_HUBSET = re.compile(r"[\w.-]+/[\w.-]+(:.+)?")
+_HUBSET = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?(:.+)?")
 
 
 def data_of(name: str) -> Path:

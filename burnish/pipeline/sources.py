@@ -129,7 +129,8 @@ def texts(context: Context, settings: Evaluate) -> list[Text]:
 
 
 def data_path(name: str, base: Path) -> Path:
-    """A path of the recipe, or a Hub data set `owner/name` or `owner/name:file`, fetched into the Hub's cache.
+    """A path of the recipe, or a Hub data set `owner/name` or `owner/name:file`, perhaps `owner/name@revision`, fetched
+    into the Hub's cache.
 
     Only JSONL files are fetched; no code of the data set is. Raises MachineError where the Hub is out of reach.
     """
@@ -137,10 +138,10 @@ def data_path(name: str, base: Path) -> Path:
     if local.exists():
         return local
     owner_name, _, file = name.partition(":")
+    repository, _, revision = owner_name.partition("@")
+    wanted = [file] if file else ["*.jsonl", "*.jsonl.gz"]
     try:
-        folder = snapshot_download(
-            owner_name, repo_type="dataset", allow_patterns=[file] if file else ["*.jsonl", "*.jsonl.gz"]
-        )
+        folder = snapshot_download(repository, repo_type="dataset", revision=revision or None, allow_patterns=wanted)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         mend = "Give a path, or check the network and run the same command."
         raise MachineError(Problem(name, "is no path here and could not be fetched from the Hub", mend)) from error

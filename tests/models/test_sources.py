@@ -14,6 +14,7 @@ import torch
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError
+from burnish.models import sources
 from burnish.models.load import load_trainable
 from burnish.models.sources import ALIAS, WHEEL, resolve
 from burnish.models.tiny import CHATML, tiny_tokenizer
@@ -124,6 +125,29 @@ def test_what_is_no_model_is_refused(tmp_path: Path, name: str, said: str) -> No
     with pytest.raises(ModelError, match=said.replace("(", r"\(")):
         resolve(name, tmp_path, Silent())
     assert not (tmp_path / "cache").exists() or not list((tmp_path / "cache" / "models").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "revision"),
+    [
+        ("owner/name", "owner/name", None),
+        ("owner/name@v1.0", "owner/name", "v1.0"),
+        ("owner/name@refs/pr/3", "owner/name", "refs/pr/3"),
+    ],
+)
+def test_a_model_of_the_hub_may_be_held_to_a_revision(
+    name: str, repository: str, revision: str | None, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert not any("bin" in each or "py" in each for each in allow_patterns)
+        asked.append((repository, revision))
+        return str(tiny)
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    assert resolve(name, tmp_path, Silent()) == tiny
+    assert asked == [(repository, revision)]
 
 
 def test_a_wheel_with_other_bytes_is_not_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

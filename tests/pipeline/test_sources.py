@@ -15,6 +15,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, MachineError
 from burnish.models.tiny import write_tiny
 from burnish.pipeline import ranked, sources
+from burnish.pipeline.hub import data_of
 from burnish.pipeline.recipe import Dpo, Evaluate, Kto, Recipe, RewardModel, Sft
 from burnish.pipeline.reinforcement import Ppo
 from burnish.pipeline.stage import Context
@@ -138,6 +139,27 @@ def test_a_data_set_out_of_reach_says_so(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(sources, "snapshot_download", unreachable)
     with pytest.raises(MachineError, match="could not be fetched"):
         sources.data_path("owner/name:file.jsonl", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "held"),
+    [
+        ("owner/name:a/file.jsonl", ("owner/name", None), ["a/file.jsonl"]),
+        ("owner/name@v2:file.jsonl", ("owner/name", "v2"), ["file.jsonl"]),
+        ("owner/name@v2", ("owner/name", "v2"), ["*.jsonl", "*.jsonl.gz"]),
+    ],
+)
+def test_a_data_set_of_the_hub_and_its_revision(
+    name: str, asked: tuple[str, str | None], held: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetched(repository: str, *, repo_type: str, revision: str | None, allow_patterns: list[str]) -> str:
+        assert (repository, revision) == asked
+        assert (repo_type, allow_patterns) == ("dataset", held)
+        return str(tmp_path)
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    assert sources.data_path(name, tmp_path) == tmp_path / name.partition(":")[2]
+    assert data_of(name) == tmp_path / name.partition(":")[2]
 
 
 def test_kto_learns_from_the_labels_of_people(tmp_path: Path) -> None:
