@@ -8,6 +8,7 @@ is our own bug.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -129,13 +130,17 @@ class MachineError(BurnishError, RuntimeError):
 
 
 def out_of_memory(error: Exception) -> MachineError | None:
-    """What is to be told where memory was too short: Python's, torch's on a device, or torch's on the CPU, which has no
-    class of its own for it. None: the error means something else."""
+    """What is to be told where memory was too short: Python's, the system's, or torch's, which says so in many ways.
+    None: the error means something else."""
     told = str(error).partition("\n")[0]
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds.isdisjoint({"MemoryError", "OutOfMemoryError"}) and "DefaultCPUAllocator" not in told:
+    by_kind = any(kind.__name__ in ("MemoryError", "OutOfMemoryError") for kind in type(error).__mro__)
+    by_number = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    by_words = isinstance(error, RuntimeError) and any(
+        words in told for words in ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    )
+    if not (by_kind or by_number or by_words):
         return None
-    mend = "Set a smaller micro_tokens, or lora; docs/guide/machines.md has what else takes less."
+    mend = "docs/guide/machines.md has what takes less: a smaller micro_tokens first, in a stage that has one."
     return MachineError(Problem("memory", f"too short ({told or type(error).__name__})", mend))
 
 

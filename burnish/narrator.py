@@ -18,6 +18,7 @@ from burnish.terminal import fail, progress, say, shown
 
 KEPT = "what is done is kept, and the same command continues"
 MENDED = f"{KEPT} when that is mended"
+SHORT = "what is done is kept; with other settings this stage begins anew, and those before it stand"
 TALKS = "Talk to it: burnish chat"
 VERDICTS = {"pass": 0, "fail": VerdictError.exit_code, "inconclusive": InconclusiveError.exit_code}
 
@@ -42,11 +43,11 @@ class Narrator:
             return fail(error, f"the reasons are in {self._report()}, and what is done is kept", self.as_json)
         except BurnishError as error:
             return fail(error, MENDED if error.exit_code == 2 else KEPT, self.as_json)
-        except Exception as error:
+        except Exception as error:  # torch has many names for too little memory; all else goes on
             short = out_of_memory(error)
             if short is None:
                 raise
-            return fail(short, MENDED, self.as_json)
+            return fail(short, SHORT, self.as_json)
         report = self._report()
         code = self._verdict()
         self._finish(code, report, time.monotonic() - began)

@@ -39,7 +39,8 @@ def take_part(
 ) -> int:
     """The exit code of this process. When the first ends otherwise than well, the others see that it has gone.
 
-    `code_of` does what a command line says. What an other raises beside BurnishError is our own bug: `admit` says so.
+    `code_of` does what a command line says. What an other raises beside BurnishError, and not for want of memory, is a
+    bug of our own: `admit` says so.
     """
     first = os.environ["RANK"] == "0"
     if not argv or argv[0] not in TRAINING:

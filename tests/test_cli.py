@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -209,6 +210,8 @@ def test_our_own_bug_is_exit_1_with_a_report_without_secrets(
     [
         MemoryError(),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("CUDA error: out of memory"),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: not enough memory: you tried 9 bytes"),
     ],
 )
@@ -222,7 +225,7 @@ def test_too_little_memory_is_the_machines(
     assert code_of(["env"]) == 3
     err = capsys.readouterr().err
     assert "memory: too short" in err
-    assert "Set a smaller micro_tokens" in err
+    assert "docs/guide/machines.md has what takes less" in err
 
 
 def test_a_run_whose_memory_is_too_short_keeps_what_is_done(
@@ -235,7 +238,7 @@ def test_a_run_whose_memory_is_too_short_keeps_what_is_done(
     monkeypatch.setattr(narrator, "execute", grow)
     recipe = Path(__file__).parents[1] / "recipes" / "support.yaml"
     assert code_of(["run", str(recipe), "--out", str(tmp_path / "run")]) == 3
-    assert "the same command continues when that is mended" in capsys.readouterr().err
+    assert "what is done is kept; with other settings this stage begins anew" in capsys.readouterr().err
 
 
 def test_what_torch_says_where_the_cpus_memory_is_too_short() -> None:
@@ -243,6 +246,7 @@ def test_what_torch_says_where_the_cpus_memory_is_too_short() -> None:
         torch.empty(1 << 60, dtype=torch.int8)
     assert out_of_memory(caught.value)
     assert out_of_memory(RuntimeError("shapes do not fit")) is None
+    assert out_of_memory(OSError(errno.ENOSPC, "No space left on device")) is None
 
 
 def test_secrets_of_a_command_line_are_hidden() -> None:

@@ -106,10 +106,10 @@ def register() -> None:
 class TreeAttention:
     """Exact attention of a packed forest: a call holds one document, so that no other can touch its result.
 
-    On CPUs bfloat16 is computed in fp32: faster there, and nearer to the truth (where it is not, `blocks` says what is
-    done). A layer that wants nothing but causal attention goes by blocks of rows there; any other rule, and GPUs, by
-    torch's fused kernel. For that the pack is split, not sliced: the gradient of a slice is as long as the whole pack,
-    that of a split is one `cat`.
+    On CPUs bfloat16 is computed in fp32: faster there, and nearer to the truth. A layer that wants nothing but causal
+    attention goes by blocks of rows there (`blocks`, which makes an exception for processors with tiles); any other
+    rule, and GPUs, by torch's fused kernel. For that the pack is split, not sliced: the gradient of a slice is as long
+    as the whole pack, that of a split is one `cat`.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -122,7 +122,7 @@ class TreeAttention:
         self._branched, self._last = branched_D.tolist(), last_D.tolist()
         self._reach = max(self._last, default=0)
         self._masks: dict[tuple[int | None, torch.dtype], list[Tensor | None]] = {}
-        self._plan: list[blocks.Block] | None = None
+        self._plans: dict[torch.dtype, list[blocks.Block]] = {}
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
         given = q.dtype
@@ -141,9 +141,10 @@ class TreeAttention:
         return near_all and rule.dropout == 0 and rule.softcap is None and rule.sinks_H is None
 
     def _blocks(self, dtype: torch.dtype) -> list[blocks.Block]:
-        if self._plan is None:
-            self._plan = blocks.blocks(self._batch, dtype)
-        return self._plan
+        """Made once for all layers of a type."""
+        if dtype not in self._plans:
+            self._plans[dtype] = blocks.blocks(self._batch, dtype)
+        return self._plans[dtype]
 
     def _of(self, window: int | None, like: Tensor) -> list[Tensor | None]:
         """A mask for each document; None where the plain causal rule says it. Made once for all layers of a window."""

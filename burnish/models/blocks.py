@@ -6,7 +6,8 @@ plain products of matrices; the backward pass computes the block's weights again
 
 Scores and what becomes of them are fp32 at least. A processor with tiles for products of bfloat16 matrices (AMX) makes
 those so fast that all else decides. There, in bfloat16, blocks are larger, torch's fused kernel goes forward (its
-scores are fp32 too), and products that read weights, or gradients of scores, read them rounded, as fused kernels do.
+scores are fp32 too) where keys and values have one width, and the products of the backward pass that read weights, or
+gradients of scores, read them rounded, as fused kernels do.
 
 Suffixes: H query heads, K key-value heads, G query heads of each, T tokens of the pack, R rows and L keys of a block,
 E head width (of values it may be another).
@@ -15,8 +16,8 @@ E head width (of values it may be another).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -39,6 +40,8 @@ class Block:
 
     rows: slice
     keys: tuple[slice, ...]
+    mask: Tensor | None = field(default=None, compare=False)
+    """What torch's fused kernel is to add to scores, [R, L]; None: causal, with R = L, or not asked."""
 
 
 def tiled(dtype: torch.dtype) -> bool:
@@ -48,19 +51,25 @@ def tiled(dtype: torch.dtype) -> bool:
 
 def blocks(batch: Batch, dtype: torch.dtype) -> list[Block]:
     """The blocks of a forest, document by document: no block has rows or keys of two. `dtype`: of the queries."""
-    most = TILED_ROWS if tiled(dtype) else ROWS
+    tiles = tiled(dtype)
     counts = torch.bincount(batch.segment_T, minlength=batch.parent_S.numel()).cumsum(0).tolist()
     spans = [slice(start, end) for start, end in pairwise([0, *counts])]
-    return [
-        Block(rows, _joined(spans[parent] if parent >= 0 else None, slice(span.start, rows.stop)))
-        for span, parent in zip(spans, batch.parent_S.tolist(), strict=True)
-        for rows in _cut(span, most)
-    ]
+    found: list[Block] = []
+    for span, parent in zip(spans, batch.parent_S.tolist(), strict=True):
+        for rows in _cut(span, TILED_ROWS if tiles else ROWS):
+            keys = _joined(spans[parent] if parent >= 0 else None, slice(span.start, rows.stop))
+            found.append(Block(rows, keys, _mask(rows, keys, dtype) if tiles else None))
+    return found
 
 
 def _cut(span: slice, most: int) -> Iterator[slice]:
     for start in range(span.start, span.stop, most):
         yield slice(start, min(start + most, span.stop))
+
+
+def _mask(rows: slice, keys: tuple[slice, ...], dtype: torch.dtype) -> Tensor | None:
+    count, length = rows.stop - rows.start, sum(span.stop - span.start for span in keys)
+    return None if count == length else F.pad(_later(count, dtype), (length - count, 0))
 
 
 def _joined(prompt: slice | None, own: slice) -> tuple[slice, ...]:
@@ -84,7 +93,7 @@ class _Blocks(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, plan: list[Block]) -> Tensor:
         out_THE = q.new_empty(q.shape[2], q.shape[1], v.shape[-1])
-        fused = tiled(q.dtype) and q.shape[-1] == v.shape[-1]
+        fused = q.dtype == k.dtype == v.dtype and tiled(q.dtype) and q.shape[-1] == v.shape[-1]
         for block in plan:
             out_THE[block.rows] = (_fused if fused else _plain)(q, k, v, scale, block)
         ctx.save_for_backward(q, k, v)
@@ -100,36 +109,44 @@ class _Blocks(torch.autograd.Function):
         q, k, v = ctx.saved_tensors
         dq = torch.empty_like(q.transpose(1, 2)).transpose(1, 2)
         wide = torch.promote_types(q.dtype, torch.float32)
-        read = q.dtype if tiled(q.dtype) else wide
+        tiles = tiled(q.dtype)
         dk, dv = (torch.zeros_like(each[0], dtype=wide, memory_format=torch.contiguous_format) for each in (k, v))
         do = gradient.transpose(1, 2)
         for block in ctx.plan:
-            q_KRE, do_KRE, k_KLE, v_KLE = _rows(q, k, block), _rows(do, k, block), _seen(k, block), _seen(v, block)
-            weights_KRL = _weights(q_KRE.to(wide) * ctx.scale, k_KLE.to(wide), block)
-            dweights_KRL = torch.bmm(do_KRE.to(wide), v_KLE.to(wide).transpose(1, 2))
-            dscores_KRL = torch.ops.aten._softmax_backward_data(dweights_KRL, weights_KRL, -1, wide).to(read)
-            dq_KRE = torch.bmm(dscores_KRL, k_KLE.to(read)).mul_(ctx.scale)
+            given = _rows(q, k, block), _rows(do, k, block), _seen(k, block), _seen(v, block)
+            q_KRE, do_KRE, k_KLE, v_KLE = (each.to(wide).contiguous() for each in given)
+            q_KRE = q_KRE * ctx.scale
+            weights_KRL = _weights(q_KRE, k_KLE, block)
+            dweights_KRL = torch.bmm(do_KRE, v_KLE.transpose(1, 2))
+            dscores_KRL = torch.ops.aten._softmax_backward_data(dweights_KRL, weights_KRL, -1, wide)
+            if tiles:
+                q_KRE, do_KRE, k_KLE, _ = given
+                weights_KRL, dscores_KRL = weights_KRL.to(q.dtype), dscores_KRL.to(q.dtype)
+            dq_KRE = torch.bmm(dscores_KRL, k_KLE).mul_(ctx.scale)
             dq[0, :, block.rows] = dq_KRE.view(q.shape[1], -1, q.shape[-1])
-            _add(dk, torch.bmm(dscores_KRL.transpose(1, 2), q_KRE.to(read)), block)
-            _add(dv, torch.bmm(weights_KRL.to(read).transpose(1, 2), do_KRE.to(read)), block)
-        return dq, dk.mul_(ctx.scale)[None].to(k.dtype), dv[None].to(v.dtype), None, None
+            _add(dk, torch.bmm(dscores_KRL.transpose(1, 2), q_KRE), block)
+            _add(dv, torch.bmm(weights_KRL.transpose(1, 2), do_KRE), block)
+        if tiles:
+            dk.mul_(ctx.scale)  # its queries were not scaled: most scales have no exact bfloat16
+        return dq, dk[None].to(k.dtype), dv[None].to(v.dtype), None, None
 
 
 def _plain(q: Tensor, k: Tensor, v: Tensor, scale: float, block: Block) -> Tensor:
     """What the block's rows read, computed in fp32 at least: [R, H, E]."""
     wide = torch.promote_types(q.dtype, torch.float32)
-    weights_KRL = _weights(_rows(q, k, block).to(wide) * scale, _seen(k, block).to(wide), block)
-    out_KRE = torch.bmm(weights_KRL, _seen(v, block).to(wide))
+    q_KRE, k_KLE, v_KLE = (
+        each.to(wide).contiguous() for each in (_rows(q, k, block), _seen(k, block), _seen(v, block))
+    )
+    out_KRE = torch.bmm(_weights(q_KRE * scale, k_KLE, block), v_KLE)
     return out_KRE.view(q.shape[1], -1, v.shape[-1]).transpose(0, 1)
 
 
 def _fused(q: Tensor, k: Tensor, v: Tensor, scale: float, block: Block) -> Tensor:
     """The same by torch's fused kernel."""
-    keys, values = _seen(k, block)[None], _seen(v, block)[None]
-    rows, length = block.rows.stop - block.rows.start, keys.shape[2]
-    mask = None if rows == length else _hidden(rows, length, q.dtype)
-    own, causal = q[:, :, block.rows], mask is None
-    attended = F.scaled_dot_product_attention(own, keys, values, mask, is_causal=causal, scale=scale, enable_gqa=True)
+    keys, values, causal = _seen(k, block)[None], _seen(v, block)[None], block.mask is None
+    attended = F.scaled_dot_product_attention(
+        q[:, :, block.rows], keys, values, block.mask, is_causal=causal, scale=scale, enable_gqa=True
+    )
     return attended[0].transpose(0, 1)
 
 
@@ -150,12 +167,6 @@ def _weights(q_KRE: Tensor, k_KLE: Tensor, block: Block) -> Tensor:
     heads, rows, length = scores_KRL.shape[0], block.rows.stop - block.rows.start, scores_KRL.shape[-1]
     scores_KRL.view(heads, -1, rows, length)[..., length - rows :].add_(_later(rows, scores_KRL.dtype))
     return scores_KRL.softmax(-1)
-
-
-@lru_cache(maxsize=64)
-def _hidden(rows: int, length: int, dtype: torch.dtype) -> Tensor:
-    """What is added to scores of rows whose own keys are the last ones. Shape R, L."""
-    return F.pad(_later(rows, dtype), (length - rows, 0))
 
 
 @cache

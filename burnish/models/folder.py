@@ -71,8 +71,8 @@ def read_config(path: Path) -> PretrainedConfig:
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         found = f"model_type {kind!r} is no decoder that transformers has built in"
         raise ModelError(Problem(str(path / CONFIG), found, _near(kind)))
-    if stated.get("quantization_config") is not None:
-        mend = "Use the model that it was quantised from. To save memory in training, set lora."
+    if any(part.get("quantization_config") for part in (stated, stated.get("text_config")) if isinstance(part, dict)):
+        mend = "Use a copy of it in bfloat16, or the model that it was quantised from. To save memory, set lora."
         raise ModelError(Problem(str(path / CONFIG), "its weights are quantised (quantization_config)", mend))
     layers = stated.get("num_hidden_layers", 1)
     if type(layers) is not int or not 1 <= layers <= LAYERS:

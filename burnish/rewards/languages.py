@@ -1,7 +1,7 @@
 """Which language a text is in, as py3langid sees it: 139 of them. Imported only where a recipe asks for it.
 
-It goes by short runs of bytes, so that a handful of words is seldom sure, and it tells Malay and Indonesian badly apart
-(docs/experiments.md). Numbers, code and faces are in no language.
+It goes by short runs of bytes, so that a handful of words is seldom sure, and close relatives are told badly apart:
+Malay and Indonesian (docs/experiments.md), Bosnian, Croatian and Serbian. Numbers, code and faces are in no language.
 """
 
 from __future__ import annotations
@@ -13,24 +13,35 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from burnish.errors import ConfigError, Problem, nearest
 
+_NONE = "zxx"
+"""What is no language."""
+_WIDER = {"arz": "ar", "ary": "ar", "wuu": "zh", "yue": "zh", "nb": "no", "nn": "no", "uzs": "uz"}
+"""Spoken varieties and written forms that are called by the language that they belong to."""
+
 
 def require(code: str) -> None:
     """Raises ConfigError for a code that is not known."""
-    known = _identifier().labels
-    if code not in known:
-        raise ConfigError(Problem("language.code", f"{code!r} is no language that is told apart", nearest(code, known)))
+    if named(code) is None:
+        found, mend = f"{code!r} is no language that is told apart", nearest(code, sorted(_known()), cutoff=1)
+        raise ConfigError(Problem("language.code", found, mend))
 
 
 def named(tag: str) -> str | None:
-    """The language of a tag such as pt-BR or pt_BR; None for one that is not told apart."""
+    """The language of a tag such as pt, pt-BR or pt_BR; None for one that is not told apart."""
     code = re.split("[-_]", tag)[0].lower()
-    return code if code in _identifier().labels else None
+    code = _WIDER.get(code, code)
+    return code if code in _known() else None
 
 
 def spoken(text: str, sure: float) -> str | None:
     """The language of a text as an ISO 639 code; None where none has a probability of `sure` or more."""
     code, probability = _identifier().classify(text)
-    return code if probability >= sure else None
+    return _WIDER.get(code, code) if probability >= sure and code != _NONE else None
+
+
+@cache
+def _known() -> frozenset[str]:
+    return frozenset(_WIDER.get(code, code) for code in _identifier().labels) - {_NONE}
 
 
 @cache

@@ -189,10 +189,17 @@ class Language(OfAnswer):
     """1 where the answer is clearly in the language: py3langid decides."""
 
     code: Annotated[str, Field(pattern=r"^[a-z]{2,3}$")] | None = None
-    """The language's code (ISO 639), such as fr. Absent: the prompt's language, which is its column `language` (a tag
-    such as pt-BR will do), or that of the user's last turn. Where that is none that is known, the rule says nothing."""
+    """The language's code (ISO 639, of two letters where there is one), such as fr. Absent: the prompt's language, that
+    of its column `language` (a tag such as pt-BR will do) or of the user's last turn. Where that is none that is known,
+    the rule says nothing."""
     sure: float = Field(default=0.3, gt=0, lt=1)
     """The probability, among all languages, from which a text is clearly in one. A few words seldom have more."""
+
+    def unfit(self, meta: Mapping[str, Any]) -> str | None:
+        tag = meta.get("language")
+        if self.code or not tag or re.fullmatch(r"[A-Za-z]{2,3}([-_].*)?", str(tag)):
+            return None
+        return f'"language" is {str(tag)[:40]!r}, and no tag such as de or pt-BR'
 
     def check(self, base: Path) -> Check:
         languages = import_module("burnish.rewards.languages")
@@ -200,11 +207,11 @@ class Language(OfAnswer):
             languages.require(self.code)
 
         def asked_for(prompt: Prompt) -> str | None:
-            tag = prompt.meta.get("language")
+            tag = self.code or prompt.meta.get("language")
             return languages.named(str(tag)) if tag else languages.spoken(_last_turn(prompt), self.sure)
 
         def said(prompt: Prompt, answer: Completion) -> float | None:
-            wanted = self.code or asked_for(prompt)
+            wanted = asked_for(prompt)
             return None if wanted is None else float(languages.spoken(answer.text, self.sure) == wanted)
 
         return said

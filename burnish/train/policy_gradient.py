@@ -25,7 +25,7 @@ Variant = Literal["reinforce", "rloo", "reinforce_pp", "grpo", "dr_grpo", "dapo"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Family:
+class Traits:
     """What a variant learns of a token, and over what that is averaged."""
 
     learned: Literal["log-probability", "ratio", "answer's ratio", "weighed log-probability"]
@@ -35,15 +35,15 @@ class Family:
     """Whether each answer counts by the mean of its tokens, and not by their sum."""
 
 
-FAMILY: Mapping[Variant, Family] = {
-    "reinforce": Family(learned="log-probability"),
-    "rloo": Family(learned="log-probability"),
-    "reinforce_pp": Family(learned="ratio", means=True),
-    "grpo": Family(learned="ratio", means=True),
-    "dr_grpo": Family(learned="ratio", over="budget"),
-    "dapo": Family(learned="ratio", over="tokens"),
-    "gspo": Family(learned="answer's ratio", means=True),
-    "cispo": Family(learned="weighed log-probability", over="tokens"),
+FAMILY: Mapping[Variant, Traits] = {
+    "reinforce": Traits(learned="log-probability"),
+    "rloo": Traits(learned="log-probability"),
+    "reinforce_pp": Traits(learned="ratio", means=True),
+    "grpo": Traits(learned="ratio", means=True),
+    "dr_grpo": Traits(learned="ratio", over="budget"),
+    "dapo": Traits(learned="ratio", over="tokens"),
+    "gspo": Traits(learned="answer's ratio", means=True),
+    "cispo": Traits(learned="weighed log-probability", over="tokens"),
 }
 """Of Williams 1992, Ahmadian et al. 2024, Hu 2025, Shao et al. 2024, Liu et al. 2025, Yu et al. 2025, Zheng et al.
 2025 and MiniMax 2025. What an answer is compared with is the feed's: `burnish.train.advantages`."""
@@ -105,7 +105,7 @@ class PolicyGradient:
     ) -> None:
         """Args: budget, the tokens of an answer that Dr. GRPO divides by; clip, ε and ε_high, None to clip nothing."""
         self.weights: Mapping[str, float] = {"policy": 1.0, **({"kl": kl.coef} if kl else {})}
-        self._family = FAMILY[variant]
+        self._traits = FAMILY[variant]
         self._budget = budget
         self._clip = clip or (math.inf, math.inf)
         self._kl = kl
@@ -114,13 +114,13 @@ class PolicyGradient:
     def counts(self, batch: Batch) -> dict[str, float]:
         answers = float(batch.last_B.numel() + _absent(batch, "absent_answers_D"))
         tokens = float(batch.target_N.numel() + _absent(batch, "absent_tokens_D"))
-        count = {"answers": answers, "tokens": tokens, "budget": answers * self._budget}[self._family.over]
+        count = {"answers": answers, "tokens": tokens, "budget": answers * self._budget}[self._traits.over]
         return dict.fromkeys(self.weights, count)
 
     def loss(self, module: Trainable, batch: Batch) -> Loss:
         logprobs_N = predicted(module(batch))
         old_N = batch.extra.get("old_logprobs_N", logprobs_N.detach())
-        weight_N = 1 / policy.lengths(batch.answer_N) if self._family.means else torch.ones_like(batch.weight_N)
+        weight_N = 1 / policy.lengths(batch.answer_N) if self._traits.means else torch.ones_like(batch.weight_N)
         losses = {"policy": self._policy(logprobs_N, old_N, batch)}
         if self._kl:
             estimate = policy.k2 if self._kl.estimator == "k2" else policy.k3
@@ -139,7 +139,7 @@ class PolicyGradient:
 
     def _policy(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
         advantages_N, (low, high) = batch.extra["advantages_N"], self._clip
-        match self._family.learned:
+        match self._traits.learned:
             case "log-probability":
                 return policy.score_function(logprobs_N, advantages_N)
             case "ratio":
@@ -152,7 +152,7 @@ class PolicyGradient:
     def _clipped(self, logprobs_N: Tensor, old_N: Tensor, batch: Batch) -> Tensor:
         """Where the clip costs a token its gradient; of CISPO, which costs none its gradient, what would be clipped, as
         TRL counts it. Bool, shape N."""
-        if self._family.learned == "answer's ratio":
+        if self._traits.learned == "answer's ratio":
             logprobs_N, old_N = (policy.answer_means(each_N, batch.answer_N) for each_N in (logprobs_N, old_N))
         return policy.is_clipped(logprobs_N, old_N, batch.extra["advantages_N"], *self._clip)
 

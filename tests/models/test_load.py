@@ -208,7 +208,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no heads": (config_with(num_attention_heads=0, head_dim=None), "not a configuration of llama|cannot be built"),
     "quantised": (
         config_with(quantization_config={"quant_method": "bitsandbytes", "load_in_4bit": True}),
-        "weights are quantised .*Use the model that it was quantised from",
+        "weights are quantised .*Use a copy of it in bfloat16",
     ),
     "whole numbers": (
         weights_with(lambda t: t.update({GATE: t[GATE].to(torch.int8)})),

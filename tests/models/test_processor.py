@@ -70,6 +70,19 @@ def test_the_faster_format_is_taken_where_it_is_clearly_faster(
     assert processor.gains_bfloat16.__wrapped__() is gains
 
 
+@pytest.mark.parametrize(("said", "tiles"), [({"amx_bf16": True}, True), ({"amx_bf16": False}, False), ({}, False)])
+def test_tiles_are_there_where_torch_says_so(
+    said: dict[str, bool], tiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: said, raising=False)
+    assert processor.has_tiles.__wrapped__() is tiles
+
+
+def test_a_torch_that_says_nothing_of_tiles_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert processor.has_tiles.__wrapped__() is False
+
+
 def test_the_measure_takes_the_shortest_product(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clock readings before and after each product: 9 to warm up, then 5, 3, 4, 3, 8."""
     readings = iter([0, 9, 0, 5, 0, 3, 0, 4, 0, 3, 0, 8])

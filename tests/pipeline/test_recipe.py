@@ -10,13 +10,14 @@ from burnish.batches import Document, pack
 from burnish.config import resolved
 from burnish.errors import ConfigError
 from burnish.pipeline import run_folder
-from burnish.pipeline.critic_free import Grpo
+from burnish.pipeline.critic_free import USUAL, Grpo
 from burnish.pipeline.objectives import objective_of
 from burnish.pipeline.recipe import STAGES, Recipe
 from burnish.pipeline.recipe_file import load_recipe, moved
 from burnish.pipeline.reinforcement import Distill, OnlineDpo, OnPolicy, Ppo, Rft
 from burnish.pipeline.settings import Lora
 from burnish.train.direct import DirectPreference
+from burnish.train.policy_gradient import FAMILY
 from burnish.types import Sampling
 
 ROOT = Path(__file__).parents[2]
@@ -348,6 +349,12 @@ def test_a_list_with_a_wrong_item_is_not_called_short_as_well(tmp_path: Path) ->
 def test_conversations_beside_answers_of_a_taught_policy(lmbda: float, minibatches: int, given: int) -> None:
     """32 answers are the share lmbda of what an iteration learns."""
     assert Distill(teacher="t", lmbda=lmbda, data="d", minibatches=minibatches).given == given
+
+
+def test_a_loss_clips_where_it_learns_a_ratio_and_nowhere_else() -> None:
+    assert USUAL.keys() == FAMILY.keys()
+    for name, usual in USUAL.items():
+        assert (usual.clip is None) == (FAMILY[name].learned == "log-probability"), name
 
 
 @pytest.mark.parametrize(

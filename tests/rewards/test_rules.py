@@ -122,7 +122,7 @@ def test_language_is_the_users_unless_it_is_named() -> None:
     assert scores("language", {}, *same) == [1.0, 0.0]
     tagged = [(asked(language="de-AT"), german), (asked(language="pt_BR"), german), (asked("42?"), german)]
     assert scores("language", {}, *tagged) == [1.0, 0.0, None]
-    assert scores("language", {}, (asked(language="klingon"), german)) == [None]
+    assert scores("language", {}, (asked(language="tlh"), german)) == [None]
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,28 @@ def test_how_sure_one_must_be_of_a_language() -> None:
     texts = [(asked(), text) for text in ("Yes, you can.", "\N{GRINNING FACE}" * 3, "x = f(y)", "")]
     assert scores("language", {"code": "en"}, *texts) == [1.0, 0.0, 0.0, 0.0]
     assert scores("language", {"code": "en", "sure": 0.99}, texts[0]) == [0.0]
+
+
+def test_what_is_no_language_asks_for_none() -> None:
+    """A user's last turn of code or sums says nothing of the language that is wanted."""
+    turns = ["def f(x):\n    return x + 1\n\nfor i in range(10):\n    print(f(i))", "12 * 34 + 56 = 464; 7 / 8 = 0.875"]
+    assert scores("language", {}, *[(asked(turn), "It is not on the table.") for turn in turns]) == [None, None]
+    with pytest.raises(ConfigError, match="'zxx' is no language"):
+        scores("language", {"code": "zxx"}, (asked(), "Hello"))
+
+
+def test_a_variety_is_called_by_its_language() -> None:
+    mandarin, norwegian = "您的订单今天早上已经发出。", "Bestillingen din ble sendt i morges, og kommer i morgen."
+    assert scores("language", {"code": "yue"}, (asked(), mandarin)) == [1.0]
+    assert scores("language", {}, (asked(language="nb-NO"), norwegian)) == [1.0]
+
+
+def test_a_row_that_says_its_language_in_words_is_unfit() -> None:
+    rule = RULES["language"].model_validate({})
+    assert rule.unfit({"language": "German"}) == "\"language\" is 'German', and no tag such as de or pt-BR"
+    assert [rule.unfit(meta) for meta in ({"language": "tlh"}, {"language": "pt-BR"}, {"language": ""}, {})] == [
+        None
+    ] * 4
 
 
 def test_a_language_that_nobody_tells_apart() -> None:
