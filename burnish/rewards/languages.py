@@ -41,7 +41,8 @@ def spoken(text: str, sure: float) -> str | None:
 
 @cache
 def _known() -> frozenset[str]:
-    return frozenset(_WIDER.get(code, code) for code in _identifier().labels) - {_NONE}
+    labels: list[str] = _identifier().labels
+    return frozenset(_WIDER.get(code, code) for code in labels) - {_NONE}
 
 
 @cache
