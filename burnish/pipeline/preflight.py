@@ -40,7 +40,7 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
             problems += _answered(section, base, counts)
     problems = problems or _columns(recipe, base, sections)
     if problems:
-        raise DataError(*problems)
+        raise DataError(*dict.fromkeys(problems))  # two sections may name the same file
     return counts
 
 

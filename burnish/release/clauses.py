@@ -91,6 +91,11 @@ class _Words(Formatter):
         return all(facts.get(name) is not None and (spec != "some" or facts[name]) for name, spec in fields)
 
 
+_ANSWERS = (
+    "reward {reward_start:number} → {reward_end:number}",
+    "length {length_start:number} → {length_end:number} tokens",
+    "{eos_share:percent} of the answers ended by the model itself",
+)
 _WATCHED = (
     "watched: weights after {kept_iterations:count} of {iterations:count} iterations kept, at a KL of {kept_kl:number}",
     "ended by: {ended_by}",
@@ -144,28 +149,24 @@ _CLAUSES = {
         "teacher {teacher}",
         "{episodes:count} sampled answers",
         "divergence from the teacher {divergence_start:number} → {divergence_end:number} nats a token",
-        "reward {reward_start:number} → {reward_end:number}",
-        "{eos_share:percent} of the answers ended by the model itself",
+        *_ANSWERS,
     ),
     "rft": (
         "{episodes:count} sampled answers, {chosen:count} of them learned",
-        "reward {reward_start:number} → {reward_end:number}",
-        "{eos_share:percent} of the answers ended by the model itself",
+        *_ANSWERS,
     ),
     "online_dpo": (
         "loss {loss}, beta {beta:number}",
         "{episodes:count} sampled answers",
         "{groups_without_order:some} prompts taught nothing, their answers being all as good",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
-        "reward {reward_start:number} → {reward_end:number}",
-        "{eos_share:percent} of the answers ended by the model itself",
+        *_ANSWERS,
     ),
     "ppo": (
         "{episodes:count} sampled answers",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
         "answers paid by {paid_by}",
-        "reward {reward_start:number} → {reward_end:number}",
-        "{eos_share:percent} of the answers ended by the model itself",
+        *_ANSWERS,
         *_WATCHED,
     ),
     "grpo": (
@@ -174,8 +175,7 @@ _CLAUSES = {
         "{episodes:count} sampled answers",
         "{groups_without_advantage:some} prompts taught nothing, their answers being all as good, or cut",
         "KL from the tuned model {kl_start:number} → {kl_end:number} nats an answer",
-        "reward {reward_start:number} → {reward_end:number}",
-        "{eos_share:percent} of the answers ended by the model itself",
+        *_ANSWERS,
         *_WATCHED,
     ),
     "evaluate": ("{cases:count} cases, answered by {models:names}", "{win_rates:duels}"),

@@ -104,11 +104,20 @@ def test_a_key_holds_what_the_files_say_and_not_where_they_lie(tmp_path: Path) -
         ),
         ("    - {model: {folder: scored}}\n", "a run, where the folder of a reward model is wanted. Set folder: "),
         ("    - {json_schema: {file: sums.jsonl}}\n", "no JSON (Extra data)"),
+        ("    - {language: {code: xx}}\n", "'xx' is no language that is told apart. Known here: ace, af, am"),
         ("    - {rubric: {file: recipe.yaml}}\n", "recipe.yaml:"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(tmp_path: Path, terms: str, says: str) -> None:
     assert any(says in each for each in problems(write(tmp_path, terms)))
+
+
+def test_what_two_sections_name_is_told_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "    - {json_schema: {file: sums.jsonl}}\n")
+    path.write_text(path.read_text() + "ppo:\n  prompts: sums.jsonl\n  prompt_column: question\n  rewards:\n")
+    path.write_text(path.read_text() + "    - {json_schema: {file: sums.jsonl}}\n")
+    found = problems(path)
+    assert len(found) == len(set(found)) == 1
 
 
 def test_a_clash_of_rewards_is_told_where_it_stands(tmp_path: Path) -> None:
