@@ -43,7 +43,7 @@ class Narrator:
             return fail(error, f"the reasons are in {self._report()}, and what is done is kept", self.as_json)
         except BurnishError as error:
             return fail(error, MENDED if error.exit_code == 2 else KEPT, self.as_json)
-        except Exception as error:  # torch has many names for too little memory; all else goes on
+        except (MemoryError, OSError, RuntimeError) as error:  # too little memory is any of these, by its words alone
             short = out_of_memory(error)
             if short is None:
                 raise

@@ -34,6 +34,11 @@ class Prompt:
     """Whether the row gave it as one text: a user's function is given it so, too."""
 
     @property
+    def asked(self) -> str:
+        """What the user said last; empty where they said nothing."""
+        return next((turn.content for turn in reversed(self.messages) if turn.role == "user"), "")
+
+    @property
     def unit(self) -> str:
         """What is never cut in two, and is drawn and resampled as one: the conversation that it is a turn of (its
         `meta.conversation`, where that is a name), else the prompt itself."""

@@ -148,12 +148,11 @@ class Rubric:
         ]
         if problems:
             raise DataError(*problems)
-        last = next((turn.content for turn in reversed(prompt.messages) if turn.role == "user"), "")
         return _Asked(
             region=region,
             kind=kind,
             asks=asks,
-            language=prompt.meta.get("language") or language.guess_language(last),
+            language=prompt.meta.get("language") or language.guess_language(prompt.asked),
             text="\n".join(turn.content for turn in prompt.messages if turn.role != "system"),
         )
 

@@ -21,7 +21,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from burnish.errors import Problem, Said
-from burnish.store.languages import language as primary_tag
+from burnish.records.languages import language as primary_tag
 
 COOKIE = "burnish_language"
 HERE = Path(__file__).parent

@@ -1,4 +1,4 @@
-"""Which language a text is in, as py3langid sees it: 139 of them. Imported only where a recipe asks for it.
+"""Which language a text is in, as py3langid sees it: 133 of them. Imported only where a recipe asks for it.
 
 It goes by short runs of bytes, so that a handful of words is seldom sure, and close relatives are told badly apart:
 Malay and Indonesian (docs/experiments.md), Bosnian, Croatian and Serbian. Numbers, code and faces are in no language.
@@ -6,12 +6,12 @@ Malay and Indonesian (docs/experiments.md), Bosnian, Croatian and Serbian. Numbe
 
 from __future__ import annotations
 
-import re
 from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from burnish.errors import ConfigError, Problem, nearest
+from burnish.records.languages import language as primary_tag
 
 _NONE = "zxx"
 """What is no language."""
@@ -28,9 +28,9 @@ def require(code: str) -> None:
 
 def named(tag: str) -> str | None:
     """The language of a tag such as pt, pt-BR or pt_BR; None for one that is not told apart."""
-    code = re.split("[-_]", tag)[0].lower()
-    code = _WIDER.get(code, code)
-    return code if code in _known() else None
+    code = primary_tag(tag) or ""
+    wider = _WIDER.get(code, code)
+    return wider if wider in _known() else None
 
 
 def spoken(text: str, sure: float) -> str | None:

@@ -18,6 +18,7 @@ from burnish.config import Strict
 from burnish.judge.language import words
 from burnish.judge.rubric import Rubric
 from burnish.records.files import located
+from burnish.records.languages import language as primary_tag
 from burnish.rewards.comparison import last_number, normalised
 from burnish.types import Completion, Prompt
 
@@ -197,7 +198,7 @@ class Language(OfAnswer):
 
     def unfit(self, meta: Mapping[str, Any]) -> str | None:
         tag = meta.get("language")
-        if self.code or not tag or re.fullmatch(r"[A-Za-z]{2,3}([-_].*)?", str(tag)):
+        if self.code or not tag or primary_tag(str(tag)):
             return None
         return f'"language" is {str(tag)[:40]!r}, and no tag such as de or pt-BR'
 
@@ -208,7 +209,7 @@ class Language(OfAnswer):
 
         def asked_for(prompt: Prompt) -> str | None:
             tag = self.code or prompt.meta.get("language")
-            return languages.named(str(tag)) if tag else languages.spoken(_last_turn(prompt), self.sure)
+            return languages.named(str(tag)) if tag else languages.spoken(prompt.asked, self.sure)
 
         def said(prompt: Prompt, answer: Completion) -> float | None:
             wanted = asked_for(prompt)
@@ -261,8 +262,3 @@ RULES: dict[str, type[Rule]] = {
     "rubric": Gold,
 }
 """By the name that a recipe calls each."""
-
-
-def _last_turn(prompt: Prompt) -> str:
-    """The user's."""
-    return next((turn.content for turn in reversed(prompt.messages) if turn.role == "user"), "")

@@ -17,9 +17,9 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, Said, StoreError
 from burnish.records.durable import digest_value
+from burnish.records.languages import language as primary_tag
 from burnish.store import events, leases
 from burnish.store.details import Details
-from burnish.store.languages import language as primary_tag
 from burnish.store.live import LONGEST_MESSAGE, MOST_TURNS, Failure, Live, drawn_models, drawn_one
 from burnish.store.queries import add_item, campaign_row, clock, texts
 from burnish.store.schema import AnnotatorRow, CampaignRow, ConversationRow, ItemRow, JudgementRow, TurnRow

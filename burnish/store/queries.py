@@ -18,10 +18,10 @@ from sqlalchemy import ColumnElement, bindparam, func, literal_column, select
 from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError, nearest
+from burnish.records.languages import language
 from burnish.store import events, leases
 from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.kinds import KINDS, check_asks
-from burnish.store.languages import language
 from burnish.store.live import Live, check
 from burnish.store.mapping import as_annotator, as_campaign, as_judgement, as_prompt, judgement_rows
 from burnish.store.ranks import dense

@@ -10,8 +10,9 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from burnish.errors import StoreError
+from burnish.records.languages import language
 from burnish.store import events, people, queries, tasks
-from burnish.store.languages import language, languages
+from burnish.store.languages import languages
 from burnish.store.schema import EventRow
 from burnish.store.session import Store
 from burnish.store.views import Annotator, Role

@@ -9,7 +9,7 @@ import secrets
 import sqlalchemy as sa
 from alembic import op
 
-from burnish.store.languages import language
+from burnish.records.languages import language
 
 revision = "0004"
 down_revision = "0003"
