@@ -22,6 +22,7 @@ from burnish.models.arithmetic import device, gains_from_bfloat16
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
 from burnish.models.head import check, lm_head
+from burnish.models.lora import merged_state
 from burnish.models.memory import give_back, keep_freed
 from burnish.models.norms import lighten
 from burnish.models.probe import probe, use_own_attention
@@ -81,19 +82,27 @@ def assembled(model: PreTrainedModel, *, lm: bool, value: bool, score: bool) -> 
 
 def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:
     """Write an ordinary model folder into one that `records.durable.folder` is filling."""
-    backbone: Any = module.backbone
-    config: PretrainedConfig = backbone.config
+    save_plain(module, folder_being_filled, tokenizer, dtype=dtype)
+    save_heads(module, folder_being_filled)
+
+
+def save_plain(module: Trainable, folder: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:
+    """Write what transformers knows of it: the model without value and score heads, an adapter added to its weights."""
+    save_weights(module, folder / weights.FILE, dtype=dtype)
+    folders.write_config(folder, _config(module), dtype=dtype, end_id=tokenizer.end_id)
+    tokenizer.save(folder)
+
+
+def save_weights(module: Trainable, file: Path, *, dtype: torch.dtype) -> None:
+    """Write the tensors of that model under transformers' names."""
+    config = _config(module)
     shell = folders.shell(config)
-    tensors = {f"{folders.backbone_name(shell)}.{name}": tensor for name, tensor in backbone.state_dict().items()}
+    tensors = {f"{folders.backbone_name(shell)}.{name}": each for name, each in merged_state(module.backbone).items()}
     if module.lm is not None:
         head = folders.head_name(shell)
         own = {f"{head}.{name}": tensor for name, tensor in module.lm.state_dict().items()}
         tensors |= {name: own[name] for name in own if name != f"{head}.weight" or not config.tie_word_embeddings}
-    floating = {name: _as(tensor, dtype) for name, tensor in tensors.items()}
-    weights.write(folder_being_filled / weights.FILE, floating)
-    save_heads(module, folder_being_filled)
-    folders.write_config(folder_being_filled, config, dtype=dtype, end_id=tokenizer.end_id)
-    tokenizer.save(folder_being_filled)
+    weights.write(file, {name: _as(tensor, dtype) for name, tensor in tensors.items()})
 
 
 def save_heads(module: Trainable, folder_being_filled: Path) -> None:
@@ -181,13 +190,17 @@ def _check_head(model: PreTrainedModel, module: Trainable) -> None:
 
 def _kind(module: Trainable) -> str:
     """The configuration as text: windows, soft caps and rotations can differ from model to model of a class."""
-    config: Any = module.backbone.config
-    return config.to_json_string(use_diff=False)
+    return _config(module).to_json_string(use_diff=False)
 
 
 def _head_tensors(module: Trainable) -> list[tuple[str, str, Tensor]]:
     heads = [("value", module.value), ("score", module.score)]
     return [(name, key, tensor) for name, head in heads if head is not None for key, tensor in head.named_parameters()]
+
+
+def _config(module: Trainable) -> PretrainedConfig:
+    backbone: Any = module.backbone
+    return backbone.config
 
 
 def _as(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -134,6 +134,16 @@ def merge(module: Trainable) -> None:
         module.backbone.set_submodule(name, layer.merged())
 
 
+def merged_state(backbone: nn.Module) -> dict[str, Tensor]:
+    """The tensors of the model that `merge` would leave, by its names; the module stays as it is."""
+    tensors: dict[str, Tensor] = backbone.state_dict()
+    for name, layer in adapted(backbone).items():
+        for own in layer.state_dict():
+            del tensors[f"{name}.{own}"]
+        tensors |= {f"{name}.{own}": each for own, each in layer.merged().state_dict().items()}
+    return tensors
+
+
 @contextmanager
 def adapter_off(backbone: nn.Module) -> Generator[None]:
     """The frozen weights alone inside, to the bit.

@@ -46,7 +46,8 @@ def _kl(place: Literal["reward", "loss"], coef: float) -> Kl:
 
 class ImportanceSampling(Strict):
     """Weights for what sampler and trainer say differently of the same token. They have the same weights here, and
-    other kernels: in float32 next to nothing is left to weigh, in bfloat16 0.05 nats a token on the mean."""
+    other kernels: in float32 next to nothing is left to weigh, in bfloat16 0.05 nats a token on the mean. vLLM's are
+    others again, and as far apart."""
 
     level: Literal["token", "answer"] = "token"
     """A token's ratio, or that of the whole answer."""
@@ -109,7 +110,7 @@ class Grpo(Reinforced):
     """Sample again, so many times in all at most, until an iteration has its number of prompts whose answers are not
     all as good by the rewards, penalties left out. Absent: once; dapo 4, unless the KL is in the reward."""
     importance_sampling: ImportanceSampling | None = None
-    """Absent: none."""
+    """Absent: none; with `vllm`, truncate, a token's ratio, at 2."""
 
     @property
     def answers(self) -> int:
@@ -145,6 +146,11 @@ class Grpo(Reinforced):
             return None
         low, high = self.usual.clip
         return self.epsilon or low, self.epsilon_high or (self.epsilon if low == high and self.epsilon else high)
+
+    @property
+    def weighing(self) -> ImportanceSampling | None:
+        """The weights that there are."""
+        return self.importance_sampling or (ImportanceSampling() if self.vllm else None)
 
     @property
     def penalty(self) -> Kl | None:

@@ -73,7 +73,7 @@ def direct_preference(settings: Preference) -> DirectPreference:
 
 
 def policy_gradient(settings: Grpo) -> PolicyGradient:
-    kl, weighing = settings.penalty, settings.importance_sampling
+    kl, weighing = settings.penalty, settings.weighing
     return PolicyGradient(
         settings.loss,
         budget=settings.max_new_tokens,

@@ -4,7 +4,8 @@ collected. Knows no method."""
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from burnish.batches import Batch, Document
@@ -38,10 +39,11 @@ from burnish.pipeline.training import (
 )
 from burnish.records.formats import read_examples
 from burnish.records.texts import holds_texts, read_texts
-from burnish.rollout.engine import Engine
+from burnish.rollout.engine import Engine, require_room
+from burnish.rollout.vllm import VllmEngine
 from burnish.train.advantages import Advantages
 from burnish.train.choice import Finished
-from burnish.train.collection import Group, RolloutConfig, RolloutPrompt
+from burnish.train.collection import Group, RolloutConfig, RolloutPrompt, Sampler
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.messages import world
 from burnish.train.pretraining import PretrainingMix
@@ -84,35 +86,56 @@ def improve(
     reward = paid_by(context, settings, asked, renderer, trunk)
     prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
-    engine = Engine(module, end_id=tokenizer.end_id)
-    engine.require_room({prompt.prompt.id: prompt.ids for prompt in prompts}, settings.max_new_tokens)
-    rollouts = RolloutFeed(
-        module,
-        reference=_reference(context, module, settings) if measures_kl or settings.watch else None,
-        sampler=engine,
-        reward=reward,
-        advantages=advantages,
-        prompts=prompts,
-        view=renderer,
-        samples=context.folder / SAMPLES,
-        config=_rollouts(settings, recipe.seed),
-        learns_without_advantage=learns_without_advantage,
-        watched=settings.watch is not None,
-        chosen=chosen,
-    )
-    learn(
-        context,
-        module,
-        _with_text(context, settings, renderer, around(renderer, rollouts) if around else rollouts),
-        steps=settings.iterations * settings.steps_per_iteration,
-        save_every=settings.save_every * settings.steps_per_iteration,
-        folder=context.folder,
-        label=f"{context.folder.name}: training",
-    )
-    del module, trunk, reward, engine, rollouts
+    require_room({prompt.prompt.id: prompt.ids for prompt in prompts}, settings.max_new_tokens, module.context)
+    reference = _reference(context, module, settings) if measures_kl or settings.watch else None
+    with _sampler(context, settings, module, tokenizer, prompts) as sampler:
+        rollouts = RolloutFeed(
+            module,
+            reference=reference,
+            sampler=sampler,
+            reward=reward,
+            advantages=advantages,
+            prompts=prompts,
+            view=renderer,
+            samples=context.folder / SAMPLES,
+            config=_rollouts(settings, recipe.seed),
+            learns_without_advantage=learns_without_advantage,
+            watched=settings.watch is not None,
+            chosen=chosen,
+        )
+        learn(
+            context,
+            module,
+            _with_text(context, settings, renderer, around(renderer, rollouts) if around else rollouts),
+            steps=settings.iterations * settings.steps_per_iteration,
+            save_every=settings.save_every * settings.steps_per_iteration,
+            folder=context.folder,
+            label=f"{context.folder.name}: training",
+        )
+    del module, trunk, reward, reference, sampler, rollouts
     gc.collect()  # all that refers to the policy's weights, reference cycles included, before merging copies them
     keep_adapter(policy, context.folder, start, tuned_name(context))
     keep(policy, tokenizer, context.folder)
+
+
+@contextmanager
+def _sampler(
+    context: Context, settings: OnPolicy, module: Trainable, tokenizer: Tokenizer, prompts: Sequence[RolloutPrompt]
+) -> Generator[Sampler]:
+    """What draws the policy's answers, until the end of training. Raises MachineError where vLLM is asked for and is
+    not installed, or does not start."""
+    if settings.vllm is None:
+        yield Engine(module, end_id=tokenizer.end_id)
+        return
+    settings.vllm.require(context.folder.name)
+    longest = max(len(prompt.ids) for prompt in prompts) + settings.max_new_tokens
+    context.progress.start(f"{context.folder.name}: vLLM starts", 1)
+    beside = VllmEngine(module, tokenizer, longest=longest, cache_gib=settings.vllm.cache_gib)
+    context.progress.finish()
+    try:
+        yield beside
+    finally:
+        beside.close()
 
 
 def _with_critic(context: Context, settings: OnPolicy, policy: Trainable, trunk: Trunk | None) -> WithCritic:

@@ -37,6 +37,8 @@ def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[s
                 problems += error.problems
     for name, section in (*recipe.on_policy().items(), ("evaluate", recipe.evaluate)):
         if section and name in sections:
+            if isinstance(section, OnPolicy) and section.vllm:
+                section.vllm.require(name)
             problems += _answered(section, base, counts)
     problems = problems or _columns(recipe, base, sections)
     if problems:

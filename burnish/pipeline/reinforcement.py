@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
+from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from burnish.config import Strict
+from burnish.errors import MachineError, Problem
 from burnish.pipeline import trl_names
 from burnish.pipeline.reward_terms import RewardTerms
 from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
@@ -36,6 +38,21 @@ class Watch(Strict):
     that is: more costs time, and fewer take the noise of some iterations for the peak (docs/experiments.md)."""
     stop: bool = True
     """false: only look, to the last iteration, and keep its weights."""
+
+
+class Vllm(Strict):
+    """vLLM draws the answers, in a process beside training, with a copy of the policy that is renewed at every
+    iteration. For GPUs, and for policies whose answers take longer than what is learned from them."""
+
+    cache_gib: float = Field(default=4.0, gt=0)
+    """GiB of the device's memory for keys and values, beside those that the copy of the weights takes. Answers for
+    which there is no room wait for others to end."""
+
+    def require(self, section: str) -> None:
+        """Raises MachineError where vLLM is not installed. `section`: where the recipe asks for it."""
+        if find_spec("vllm") is None:
+            mend = "Try: pip install 'burnish[vllm]'; or remove it: burnish samples by itself."
+            raise MachineError(Problem(f"{section}.vllm", "needs the package vllm", mend))
 
 
 class OnPolicy(Kept):
@@ -97,6 +114,8 @@ class OnPolicy(Kept):
     """Iterations between checkpoints. Never changes the result."""
     watch: Watch | None = None
     """Stop before the reward model is over-optimised. Absent: only the last iteration ends the stage."""
+    vllm: Vllm | None = None
+    """Sample with vLLM. Absent: with burnish's own engine, which reads the policy's weights where they lie."""
     lora: Lora | None = None
     """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
     that one model less is held in memory. With `lora` in `reward` too, none is held for the run's reward models either.

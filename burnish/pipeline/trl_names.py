@@ -84,6 +84,9 @@ ON_POLICY = {
         }
     ),
     "gradient_accumulation_steps": "Remove it: it follows from prompts_per_iteration, minibatches and micro_tokens.",
+    "use_vllm": "Here it is a section: vllm: {cache_gib: 4}.",
+    "vllm_mode": "Remove it: with a section vllm it runs beside training, in a process of its own.",
+    "vllm_gpu_memory_utilization": "Here it is called vllm.cache_gib, and counts GiB of keys and values.",
 }
 REINFORCED = {**ON_POLICY, **_called({"mask_truncated_completions": "mask_truncated"})}
 PPO = _called({"num_generations": "samples_per_prompt", "beta": "kl_coef", "init_kl_coef": "kl_coef"})

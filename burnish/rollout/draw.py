@@ -24,14 +24,18 @@ NUCLEUS = 1024
 """Most likely tokens looked at first for top_p; where they do not reach it, the whole vocabulary is sorted."""
 
 
+def key(seed: int, prompt: Sequence[int], sample: int) -> int:
+    """What one answer's random numbers depend on, in 128 bits."""
+    words = np.array([seed, sample, *prompt], dtype=np.int64)
+    return int.from_bytes(hashlib.sha256(words.tobytes()).digest()[:16], "little")
+
+
 def uniforms(seed: int, prompt: Sequence[int], sample: int, count: int) -> np.ndarray:
     """The random numbers of one answer, in [0, 1): a pure function of seed, prompt, sample number and step. Shape D.
 
     A larger `count` begins with the same numbers, so that the budget does not change an answer that fits it.
     """
-    words = np.array([seed, sample, *prompt], dtype=np.int64)
-    key = int.from_bytes(hashlib.sha256(words.tobytes()).digest()[:16], "little")
-    return np.random.Generator(np.random.Philox(key=key)).random(count)
+    return np.random.Generator(np.random.Philox(key=key(seed, prompt, sample))).random(count)
 
 
 def draw(

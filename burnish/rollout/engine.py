@@ -104,9 +104,9 @@ class Engine:
         Raises: ConfigError for a sampling that cannot be meant, DataError for prompts that are empty or do not fit the
         model's context, ModelError when the logits are not finite.
         """
-        _check(sampling)
+        check(sampling)
         assert stopped is not None or not sampling.stop, "ids cannot say what text they hold"
-        self.require_room({f"prompt {i}": prompt for i, prompt in enumerate(prompts)}, sampling.max_new_tokens)
+        require_room(numbered(prompts), sampling.max_new_tokens, self._module.context)
         answers = [
             [self._answer(prompt, (i, k), sampling, seed) for k in range(n)]
             for i, (prompt, seed) in enumerate(zip(prompts, seeds or [sampling.seed] * len(prompts), strict=True))
@@ -175,23 +175,29 @@ class Engine:
         seen_V[list(prompt)] = True
         return seen_V
 
-    def require_room(self, prompts: Mapping[str, Sequence[int]], budget: int) -> None:
-        """Raises DataError naming every prompt that has no token, or leaves no room in the model's context for so many
-        new ones."""
-        context = self._module.context
-        found = "{} tokens and {} new ones; the model's context is {}"
-        mend = "Set max_new_tokens lower, or leave the prompt out."
-        problems = [
-            Problem(name, found.format(len(prompt), budget, context), mend)
-            for name, prompt in prompts.items()
-            if context is not None and len(prompt) + budget > context
-        ]
-        problems += [Problem(name, "it has no token") for name, prompt in prompts.items() if not prompt]
-        if problems:
-            raise DataError(*problems)
+
+def require_room(prompts: Mapping[str, Sequence[int]], budget: int, context: int | None) -> None:
+    """Raises DataError naming every prompt that has no token, or leaves no room in a model's context (None: there is no
+    end to it) for so many new ones."""
+    found = "{} tokens and {} new ones; the model's context is {}"
+    mend = "Set max_new_tokens lower, or leave the prompt out."
+    problems = [
+        Problem(name, found.format(len(prompt), budget, context), mend)
+        for name, prompt in prompts.items()
+        if context is not None and len(prompt) + budget > context
+    ]
+    problems += [Problem(name, "it has no token") for name, prompt in prompts.items() if not prompt]
+    if problems:
+        raise DataError(*problems)
 
 
-def _check(sampling: Sampling) -> None:
+def numbered(prompts: Sequence[Sequence[int]]) -> dict[str, Sequence[int]]:
+    """Prompts that have no names, by their numbers."""
+    return {f"prompt {number}": prompt for number, prompt in enumerate(prompts)}
+
+
+def check(sampling: Sampling) -> None:
+    """Raises ConfigError for a sampling that cannot be meant."""
     wrong = {
         "temperature": (sampling.temperature, "0 (greedy) or more", 0 <= sampling.temperature < float("inf")),
         "top_k": (sampling.top_k, "at least 1, or none", sampling.top_k is None or sampling.top_k >= 1),

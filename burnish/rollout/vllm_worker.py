@@ -1,0 +1,27 @@
+"""What vLLM's worker learns to do for `burnish.rollout.vllm`: it is mixed into the worker, in vLLM's process. Knows
+vLLM's layers; nothing of burnish is known there."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import Any
+
+_RELOADING = "vllm.model_executor.model_loader.reload.layerwise"
+"""It warns at every update of layers that no file has a tensor for: rotations, an LM head that is the embeddings."""
+
+
+class Receiver:
+    """A worker that takes weights from a folder."""
+
+    def receive(self, folder: str) -> None:
+        """Read the folder's weights in place of those that the worker has."""
+        worker: Any = self
+        logging.getLogger(_RELOADING).setLevel(logging.ERROR)
+        worker.reload_weights(weights_path=folder)
+        head: Any = import_module("vllm.model_executor.layers.vocab_parallel_embedding").ParallelLMHead
+        for layer in worker.get_model().modules():
+            # On a CPU an LM head computes with a packed copy. One that is the embeddings is in no file, so that vLLM
+            # 0.32 does not pack it anew: tokens would be drawn from older weights' head.
+            if isinstance(layer, head):
+                layer.quant_method.process_weights_after_loading(layer)
