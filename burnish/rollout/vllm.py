@@ -119,6 +119,7 @@ class VllmEngine:
                 worker_extension_cls=f"{Receiver.__module__}.{Receiver.__qualname__}",
                 trust_remote_code=False,
                 disable_log_stats=True,
+                use_tqdm_on_load=False,
             )
         except (RuntimeError, ValueError, OSError) as error:
             told = str(error).partition("\n")[0]
