@@ -159,6 +159,17 @@ def test_another_model_in_the_process_stays_as_it_is(tmp_path: Path, kernels: An
 
 
 @needs_liger
+def test_heads_that_stand_elsewhere_are_rotated_as_before(tmp_path: Path, kernels: Any) -> None:
+    """Tokens first, then heads: some architectures have them so in a part of their attention."""
+    attention: Any = fused(write(tmp_path / "llama", "llama")).backbone.get_submodule("layers.0.self_attn")
+    rotate, own = (each["apply_rotary_pos_emb"] for each in (attention.forward.__globals__, vars(modeling_llama)))
+    assert rotate is not own
+    q, k, angles = torch.randn(1, 3, 4, 8), torch.randn(1, 3, 2, 8), torch.randn(1, 3, 4).repeat(1, 1, 2)
+    found, wanted = (each(q, k, angles.cos(), angles.sin(), unsqueeze_dim=2) for each in (rotate, own))
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+
+
+@needs_liger
 def test_weights_keep_their_names(tmp_path: Path, kernels: Any) -> None:
     path = write(tmp_path / "qwen3", "qwen3")
     wanted, found = plain(path).state_dict(), fused(path).state_dict()
