@@ -11,11 +11,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from burnish.models import folder as folders
-from burnish.models.arithmetic import device
 from burnish.models.attention import NAME, register
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Layout, Trainable
-from burnish.models.load import assembled
+from burnish.models.load import assembled, placed
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.memory import keep_freed
 from burnish.models.probe import use_own_attention
@@ -45,7 +44,8 @@ def blueprint(module: Trainable) -> dict[str, Any]:
 
 
 def built(plan: dict[str, Any]) -> Trainable:
-    """A module of this blueprint on this process's device, its weights whatever they are, in evaluation mode."""
+    """A module of this blueprint on this process's device, with its kernels, in evaluation mode; weights whatever they
+    are."""
     keep_freed()
     limit_threads()
     register()
@@ -65,5 +65,5 @@ def built(plan: dict[str, Any]) -> Trainable:
     if module.layout is Layout.ROWS:
         use_own_attention(module)
     module.chunk = plan["chunk"]
-    module.to(device())
+    placed(module)
     return (WithCritic(module, built(plan["critic"])) if plan["critic"] else module).eval()

@@ -18,10 +18,11 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, ModelError, Problem
 from burnish.models import folder as folders
 from burnish.models import weights
-from burnish.models.arithmetic import device, gains_from_bfloat16
+from burnish.models.arithmetic import chosen_kernels, device, gains_from_bfloat16
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
 from burnish.models.head import check, lm_head
+from burnish.models.liger import fuse
 from burnish.models.lora import merged_state
 from burnish.models.memory import give_back, keep_freed
 from burnish.models.norms import lighten
@@ -47,8 +48,8 @@ def load_trainable(
     score: bool = False,
     layers: int | None = None,
 ) -> Trainable:
-    """A model folder's weights with the heads asked for, in evaluation mode, on the device that
-    `burnish.models.arithmetic.settle` chose: the CPU where nothing was.
+    """A model folder's weights with the heads asked for, in evaluation mode, on the device and with the kernels that
+    `burnish.models.arithmetic.settle` chose: the CPU and torch's where nothing was.
 
     Heads are restored from the folder where it has them; a new value head is zero, a new score head is drawn from
     torch's global generator. `layers` keeps the first so many decoder layers. Warnings go to this module's log.
@@ -61,8 +62,7 @@ def load_trainable(
     model = _model(found, dtype=dtype, headless=not lm, layers=layers)
     module = assembled(model, lm=lm, value=value, score=score)
     restore_heads(module, folder)
-    module.to(device())
-    _choose_layout(module)
+    _choose_layout(placed(module))
     if lm:
         _check_head(model, module)
     return module.eval()
@@ -78,6 +78,14 @@ def assembled(model: PreTrainedModel, *, lm: bool, value: bool, score: bool) -> 
         value=scalar_head(width, std=0.0) if value else None,
         score=scalar_head(width, std=(width + 1) ** -0.5) if score else None,
     )
+
+
+def placed(module: Trainable) -> Trainable:
+    """The module, on the device and with the kernels that were chosen."""
+    module.to(device())
+    if chosen_kernels() == "liger":
+        fuse(module.backbone)
+    return module
 
 
 def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:

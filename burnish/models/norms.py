@@ -72,14 +72,23 @@ def lighten(backbone: nn.Module) -> int:
 
 
 def _light(norm: nn.Module) -> RMSNorm | None:
-    weight, eps = getattr(norm, "weight", None), getattr(norm, "variance_epsilon", None)
-    if not (isinstance(weight, nn.Parameter) and isinstance(eps, float) and weight.dim() == 1):
+    scale = scale_of(norm, "variance_epsilon")
+    if scale is None:
         return None
-    if [name for name, _ in (*norm.named_parameters(), *norm.named_buffers())] != ["weight"]:
-        return None
-    if len(signature(norm.forward).parameters) != 1:  # norms of hybrids take a gate too
-        return None
-    light = RMSNorm(weight, eps)
+    light = RMSNorm(*scale)
+    weight = light.weight
     trial = torch.linspace(-3, 3, 2 * weight.numel(), device=weight.device, dtype=weight.dtype).view(1, 2, -1)
     with torch.no_grad():
         return light if torch.equal(light(trial), norm(trial)) else None
+
+
+def scale_of(norm: nn.Module, *names: str) -> tuple[nn.Parameter, float] | None:
+    """Weight and eps of what may be an RMSNorm: a vector is all that it learns, and it takes one tensor. None of any
+    other module. `names`: what its eps may be called."""
+    weight = getattr(norm, "weight", None)
+    eps = next((found for name in names if isinstance(found := getattr(norm, name, None), float)), None)
+    if eps is None or not isinstance(weight, nn.Parameter) or weight.dim() != 1:
+        return None
+    if [name for name, _ in (*norm.named_parameters(), *norm.named_buffers())] != ["weight"]:
+        return None
+    return (weight, eps) if len(signature(norm.forward).parameters) == 1 else None  # norms of hybrids take a gate too

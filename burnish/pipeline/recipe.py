@@ -21,6 +21,7 @@ from burnish.pipeline.settings import (
     Device,
     DType,
     Kept,
+    Kernels,
     Lora,
     Positive,
     Preference,
@@ -338,6 +339,10 @@ class Recipe(Strict):
     began. Never changes the result but for rounding."""
     dtype: DType = "auto"
     """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
+    kernels: Kernels = "auto"
+    """What computes norms, gated activations and rotation. liger: the kernels of the package liger-kernel, on a GPU;
+    what they do not fit torch computes, and a warning says so. auto: torch; a stage that was begun goes on as it began.
+    Never changes the result but for rounding."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""

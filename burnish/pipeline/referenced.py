@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from burnish.models.arithmetic import chosen_kernels
 from burnish.models.blocks import tiled
 from burnish.models.forward import Trainable
 from burnish.pipeline.key import folder_content
@@ -18,7 +19,8 @@ REFERENCES = ".references"
 def referenced(context: Context, feed: DatasetFeed, untrained: Trainable, *, save_every: int, label: str) -> Feed:
     """The feed, with what the reference said: that is the module itself, before any step."""
     dtype = next(untrained.parameters()).dtype
-    numbers = f"{dtype} on {untrained.device.type}{' with tiles' if tiled(dtype) else ''}"
+    ways = {" with tiles": tiled(dtype), " with Liger's kernels": chosen_kernels() == "liger"}
+    numbers = f"{dtype} on {untrained.device.type}{''.join(way for way, taken in ways.items() if taken)}"
     key = durable.digest_value([folder_content(tuned_model(context)), numbers, feed.digest()])
     folder = context.run / REFERENCES / key[:16]
     reference = reference_logprobs(

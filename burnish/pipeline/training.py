@@ -177,7 +177,7 @@ def follow() -> None:
         while (told := shared(None)[0]) is not None:
             recipe, lesson, plan = told
             settings = Recipe.model_validate_json(recipe)
-            choose(settings.device)
+            choose(settings.device, settings.kernels)
             _fit(settings, Lesson(**lesson), partial(built, plan), None, None, Quiet(), Silent(), "")
             gc.collect()
         leave()

@@ -30,6 +30,7 @@ TRAINED = {
     ),
     **dict.fromkeys(("packing", "padding_free"), "Remove it: rows are always packed, and none sees another."),
     **dict.fromkeys(("bf16", "fp16", "torch_dtype"), "Remove it, and say dtype at the top of the recipe."),
+    "use_liger_kernel": "Remove it, and say kernels: liger at the top of the recipe.",
     "seed": "Move it to the top of the recipe.",
     "optim": "Remove it: it is AdamW.",
     "adam_epsilon": "Remove it: it is 1e-8.",
@@ -79,14 +80,14 @@ ON_POLICY = {
             "num_mini_batches": "minibatches",
             **dict.fromkeys(("response_length", "max_completion_length"), "max_new_tokens"),
             "reward_funcs": "rewards",
+            "use_vllm": "vllm, a section",
+            "vllm_gpu_memory_utilization": "vllm.cache_gib, and counts GiB of keys and values",
             "max_steps": "iterations, each of epochs times minibatches steps",
             "per_device_train_batch_size": "prompts_per_iteration, and counts prompts, not answers, of all devices",
         }
     ),
     "gradient_accumulation_steps": "Remove it: it follows from prompts_per_iteration, minibatches and micro_tokens.",
-    "use_vllm": "Here it is a section: vllm: {cache_gib: 4}.",
     "vllm_mode": "Remove it: with a section vllm it runs beside training, in a process of its own.",
-    "vllm_gpu_memory_utilization": "Here it is called vllm.cache_gib, and counts GiB of keys and values.",
 }
 REINFORCED = {**ON_POLICY, **_called({"mask_truncated_completions": "mask_truncated"})}
 PPO = _called({"num_generations": "samples_per_prompt", "beta": "kl_coef", "init_kl_coef": "kl_coef"})

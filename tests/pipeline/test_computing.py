@@ -1,4 +1,4 @@
-"""On which device and in which numbers a stage computes: what `auto` comes to, and that it stays."""
+"""On which device, in which numbers and by whose kernels a stage computes: what `auto` comes to, and that it stays."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import torch
 from contexts import context_of
 
-from burnish.errors import MachineError
+from burnish.errors import ConfigError, MachineError
 from burnish.models import arithmetic, processor
 from burnish.pipeline import computing
 from burnish.pipeline.graph import GRAPH
@@ -23,6 +23,7 @@ from burnish.pipeline.stage import Context
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What is settled is the process's, and this one is not its own."""
     monkeypatch.setitem(arithmetic._chosen, "device", torch.device("cpu"))
+    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
     monkeypatch.setattr(torch, "use_deterministic_algorithms", lambda *_, **__: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
@@ -80,8 +81,46 @@ def test_what_the_recipe_names_wins_and_is_kept(tmp_path: Path, monkeypatch: pyt
     has(monkeypatch, gpus=1, bfloat16=True)
     assert settled(tmp_path) == ("cuda", "bfloat16")
     assert settled(tmp_path, device="cpu", dtype="float32") == ("cpu", "float32")
-    assert json.loads((tmp_path / computing.FILE).read_text()) == {"device": "cpu", "dtype": "float32"}
+    kept = {"device": "cpu", "dtype": "float32", "kernels": "torch"}
+    assert json.loads((tmp_path / computing.FILE).read_text()) == kept
     assert settled(tmp_path) == ("cpu", "float32")
+
+
+def kernels(folder: Path, **stated: str) -> str:
+    found = computing.settled(context(folder, **stated)).recipe.kernels
+    assert found == arithmetic.chosen_kernels()
+    return found
+
+
+def test_kernels_are_torchs_until_the_recipe_names_others_and_stay_as_a_stage_began(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, gpus=1)
+    monkeypatch.setattr(arithmetic, "find_spec", lambda name: object())  # whatever is asked for is installed
+    assert kernels(tmp_path / "begun", kernels="liger") == "liger"
+    assert kernels(tmp_path / "new") == "torch"
+    assert kernels(tmp_path / "begun") == "liger"
+    assert kernels(tmp_path / "begun", kernels="torch") == "torch"
+    assert kernels(tmp_path / "begun") == "torch"
+
+
+def test_a_stage_that_began_before_kernels_were_a_setting_goes_on_with_torchs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch)
+    (tmp_path / computing.FILE).write_text('{"device": "cpu", "dtype": "float32"}')
+    assert kernels(tmp_path) == "torch"
+
+
+def test_ligers_kernels_are_refused_where_the_stage_computes_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(ConfigError, match="kernels: liger, whose kernels run on GPUs"):
+        settled(tmp_path, kernels="liger")
+    assert not (tmp_path / computing.FILE).exists()
+    assert settled(tmp_path, kernels="torch") == ("cpu", "float32")
 
 
 def test_a_gpu_that_is_not_there_is_an_error_of_the_machine_that_names_a_way_on(
@@ -109,17 +148,18 @@ def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.Mo
     assert arithmetic.device().type == "cpu"
 
 
-def test_the_device_is_in_no_key_and_the_format_is(tmp_path: Path) -> None:
+def test_device_and_kernels_are_in_no_key_and_the_format_is(tmp_path: Path) -> None:
     stage = next(each for each in GRAPH if each.name == "sft")
     recipe = Recipe.model_validate({"name": "r", "model": "m", "sft": {}, "seed": 1})
     keys = [
         stage_key(each, stage, contents(each, tmp_path, stage), {})
-        for changed in ({}, {"device": "cpu"}, {"dtype": "float32"})
+        for changed in ({}, {"device": "cpu"}, {"kernels": "liger"}, {"dtype": "float32"})
         for each in [recipe.model_copy(update=changed)]
     ]
-    assert keys[0] == keys[1] != keys[2]
+    assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
-def test_an_unknown_device_is_refused() -> None:
-    with pytest.raises(ValueError, match="device"):
-        Recipe.model_validate({"name": "r", "model": "m", "device": "tpu"})
+@pytest.mark.parametrize(("name", "value"), [("device", "tpu"), ("kernels", "unsloth")])
+def test_what_nobody_knows_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Recipe.model_validate({"name": "r", "model": "m", name: value})
