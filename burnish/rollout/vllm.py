@@ -106,6 +106,7 @@ class VllmEngine:
         shutil.rmtree(self._folder)
 
     def _started(self, longest: int, cache_gib: float) -> Any:
+        on_cpu = self._module.device.type == "cpu"
         try:
             return self._vllm.LLM(
                 model=str(self._folder),
@@ -115,7 +116,8 @@ class VllmEngine:
                 gpu_memory_utilization=0.01,  # a share that must be free at the start, where the cache's size is given
                 logprobs_mode="processed_logprobs",
                 generation_config="vllm",  # none: it would add sampling and end tokens of its own
-                enforce_eager=self._module.device.type == "cpu",  # compiling for it takes longer than it gains
+                enforce_eager=on_cpu,  # compiling for it takes longer than it gains
+                enable_chunked_prefill=not on_cpu,  # vLLM 0.32 ends at a seeded prompt in parts: its CPU code lacks it
                 worker_extension_cls=f"{Receiver.__module__}.{Receiver.__qualname__}",
                 trust_remote_code=False,
                 disable_log_stats=True,

@@ -126,6 +126,15 @@ def test_answers_depend_on_seed_prompt_and_number_alone(policy: Policy) -> None:
 
 @installed
 @warned
+def test_more_prompts_than_one_pass_takes(policy: Policy) -> None:
+    """vLLM for CPUs ends where it would read a prompt in two parts for a request that has a seed."""
+    prompts = [(number, *range(30, 130)) for number in range(100)]
+    rows = policy.vllm.generate(prompts, Sampling(max_new_tokens=4, seed=2), 2)
+    assert [len(row) for row in rows] == [2] * 100
+
+
+@installed
+@warned
 @pytest.mark.parametrize(
     "sampling",
     [
