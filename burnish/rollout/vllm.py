@@ -17,8 +17,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, wait
+from contextlib import contextmanager
 from importlib import import_module
 from multiprocessing import active_children
 from pathlib import Path
@@ -63,16 +64,12 @@ class VllmEngine:
             os.environ.setdefault(name, value)
         self._vllm: Any = import_module("vllm")
         self._dead: type[Exception] = import_module("vllm.v1.engine.exceptions").EngineDeadError
-        self._folder = _folder(sum(each.numel() * each.element_size() for each in module.parameters()))
         others = active_children()
-        try:
-            save_plain(module, self._folder, tokenizer, dtype=self._dtype)
-            self._llm = self._started(longest, cache_gib)
-        except BaseException:
-            shutil.rmtree(self._folder)
-            raise
+        with _aside(module) as folder:
+            save_plain(module, folder, tokenizer, dtype=self._dtype)
+            self._llm = self._started(folder, longest, cache_gib)
         self._processes = [process for process in active_children() if process not in others]
-        self._drop_weights()
+        self._told(lambda: self._llm.collective_rpc("end_with", args=(os.getpid(),)))
 
     def generate(
         self,
@@ -103,13 +100,12 @@ class VllmEngine:
     def close(self) -> None:
         """End vLLM's process."""
         self._llm.llm_engine.engine_core.shutdown()
-        shutil.rmtree(self._folder)
 
-    def _started(self, longest: int, cache_gib: float) -> Any:
+    def _started(self, folder: Path, longest: int, cache_gib: float) -> Any:
         on_cpu = self._module.device.type == "cpu"
         try:
             return self._vllm.LLM(
-                model=str(self._folder),
+                model=str(folder),
                 dtype=str(self._dtype).removeprefix("torch."),
                 max_model_len=longest,
                 kv_cache_memory_bytes=int(cache_gib * 2**30),
@@ -174,15 +170,11 @@ class VllmEngine:
 
     def _give(self) -> None:
         """Make vLLM's weights the module's."""
-        save_weights(self._module, self._folder / FILE, dtype=self._dtype)
-        self._llm.collective_rpc("receive", args=(str(self._folder),))
+        with _aside(self._module) as folder:
+            save_weights(self._module, folder / FILE, dtype=self._dtype)
+            self._llm.collective_rpc("receive", args=(str(folder),))
         self._llm.reset_prefix_cache()
-        self._drop_weights()
         self._given = self.version
-
-    def _drop_weights(self) -> None:
-        """vLLM has read them: a process that is killed leaves no copy in memory behind."""
-        (self._folder / FILE).unlink()
 
 
 def _do(work: Callable[[], Any], done: Future[Any]) -> None:
@@ -197,7 +189,10 @@ def _ended() -> MachineError:
     return MachineError(Problem("vllm", "its process has ended; what it said stands above", mend))
 
 
-def _folder(size: int) -> Path:
-    """An empty folder for so many bytes, in memory where there is room."""
+@contextmanager
+def _aside(module: Trainable) -> Generator[Path]:
+    """A folder that the module's weights fit into, in memory where there is room, for as long as the block lasts."""
+    size = sum(each.numel() * each.element_size() for each in module.parameters())
     memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > size * 5 // 4
-    return Path(tempfile.mkdtemp(prefix="burnish-vllm-", dir=MEMORY if memory else None))
+    with tempfile.TemporaryDirectory(prefix="burnish-vllm-", dir=MEMORY if memory else None) as name:
+        yield Path(name)

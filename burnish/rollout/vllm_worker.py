@@ -4,7 +4,10 @@ vLLM's layers; nothing of burnish is known there."""
 from __future__ import annotations
 
 import logging
+import os
+import time
 from importlib import import_module
+from threading import Thread
 from typing import Any
 
 _RELOADING = "vllm.model_executor.model_loader.reload.layerwise"
@@ -12,7 +15,11 @@ _RELOADING = "vllm.model_executor.model_loader.reload.layerwise"
 
 
 class Receiver:
-    """A worker that takes weights from a folder."""
+    """A worker that takes weights from a folder, and does not outlive the trainer."""
+
+    def end_with(self, trainer: int) -> None:
+        """End when that process has: one that is killed tells nobody, and vLLM would keep its memory."""
+        Thread(target=_end_with, args=(import_module("psutil").Process(trainer),), daemon=True).start()
 
     def receive(self, folder: str) -> None:
         """Read the folder's weights in place of those that the worker has."""
@@ -25,3 +32,9 @@ class Receiver:
             # 0.32 does not pack it anew: tokens would be drawn from older weights' head.
             if isinstance(layer, head):
                 layer.quant_method.process_weights_after_loading(layer)
+
+
+def _end_with(trainer: Any) -> None:
+    while trainer.is_running() and trainer.status() != "zombie":
+        time.sleep(1)
+    os._exit(1)  # vLLM's core notices that its worker has gone, and ends too

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -210,7 +212,44 @@ def test_logits_that_are_not_finite_are_told_and_a_process_that_was_killed(tmp_p
     assert time.monotonic() - began < 30
     policy.vllm.close()
     assert core not in active_children()
-    assert not policy.vllm._folder.exists()
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+import torch
+from burnish.chat.tokenizer import Tokenizer
+from burnish.models.load import load_trainable
+from burnish.rollout.vllm import VllmEngine
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    engine = VllmEngine(load_trainable(folder, dtype=torch.float32), Tokenizer.load(folder), longest=64, cache_gib=0.1)
+    print(*(process.pid for process in engine._processes), flush=True)
+    sys.stdin.read()
+"""
+
+
+def runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@installed
+def test_it_does_not_outlive_a_trainer_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    command = [sys.executable, tmp_path / "trainer.py", write_tiny(tmp_path / "model", width=128)]
+    trainer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert trainer.stdout is not None
+    core = next(int(line) for line in trainer.stdout if line.strip().isdecimal())
+    assert runs(core)
+    trainer.kill()
+    trainer.wait()
+    until = time.monotonic() + 60
+    while runs(core):
+        assert time.monotonic() < until, "vLLM's process is still there"
+        time.sleep(0.5)
 
 
 @installed
@@ -230,16 +269,19 @@ class Scripted:
 
     def __init__(self, *said: tuple[Sequence[int], str]) -> None:
         self.said = said
-        self.read: list[bool] = []
+        self.folders: list[Path] = []
         self.calls: list[str] = []
-        self.folder = Path()
         self.llm_engine = SimpleNamespace(engine_core=SimpleNamespace(shutdown=lambda: self.calls.append("shutdown")))
 
     def LLM(self, model: str, **settings: Any) -> Scripted:
-        self.folder, self.settings = Path(model), settings
+        self.settings = settings
         self.calls.append("start")
-        self.read.append((self.folder / "model.safetensors").is_file())
+        self.read(model)
         return self
+
+    def read(self, folder: str) -> None:
+        self.folders.append(Path(folder))
+        assert (self.folders[-1] / "model.safetensors").is_file()
 
     def SamplingParams(self, **settings: Any) -> dict[str, Any]:
         return settings
@@ -249,9 +291,10 @@ class Scripted:
         self.params = params
         return [SimpleNamespace(outputs=[answered(ids, reason)]) for ids, reason in self.said]
 
-    def collective_rpc(self, method: str, args: tuple[str, ...]) -> None:
+    def collective_rpc(self, method: str, args: tuple[Any, ...]) -> None:
         self.calls.append(method)
-        self.read.append((Path(args[0]) / "model.safetensors").is_file())
+        if method == "receive":
+            self.read(*args)
 
     def reset_prefix_cache(self) -> None:
         self.calls.append("reset")
@@ -286,13 +329,12 @@ def test_weights_are_written_once_a_version_and_left_nowhere(
     for version in (0, 0, 3, 3, 0):
         engine.version = version
         assert engine.generate([(5,)], Sampling(max_new_tokens=2))[0][0].version == version
-        assert not (script.folder / "model.safetensors").exists()
-    update = ["receive", "reset"]
-    assert script.calls == ["start", "generate", "generate", *update, "generate", "generate", *update, "generate"]
-    assert script.read == [True, True, True]
+        assert not any(folder.exists() for folder in script.folders)
+    begun, update = ["start", "end_with"], ["receive", "reset"]
+    assert script.calls == [*begun, "generate", "generate", *update, "generate", "generate", *update, "generate"]
+    assert len(script.folders) == 3
     engine.close()
     assert script.calls[-1] == "shutdown"
-    assert not script.folder.exists()
 
 
 @pytest.mark.parametrize(
