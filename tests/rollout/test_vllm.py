@@ -240,12 +240,11 @@ def runs(process: int) -> bool:
 def test_it_does_not_outlive_a_trainer_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "trainer.py").write_text(TRAINER)
     command = [sys.executable, tmp_path / "trainer.py", write_tiny(tmp_path / "model", width=128)]
-    trainer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert trainer.stdout is not None
-    core = next(int(line) for line in trainer.stdout if line.strip().isdecimal())
-    assert runs(core)
-    trainer.kill()
-    trainer.wait()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as trainer:
+        assert trainer.stdout is not None
+        core = next(int(line) for line in trainer.stdout if line.strip().isdecimal())
+        assert runs(core)
+        trainer.kill()
     until = time.monotonic() + 60
     while runs(core):
         assert time.monotonic() < until, "vLLM's process is still there"
