@@ -65,9 +65,10 @@ def settings(peer: Peer) -> list[str]:
 
 def test_peers_are_tried_in_batches_no_larger_than_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reinforcement, "find_spec", lambda name: object())
-    (generate,) = reinforcement.peers(job(8, 64))
+    generate, vllm = reinforcement.peers(job(8, 64))
     assert settings(generate) == ["fp32, 32 at once", "bf16 weights, 32 at once", "fp32, 128 at once"]
-    generate, llama = reinforcement.peers(job(1, 1, source="m.gguf"))
+    assert settings(vllm) == ["fp32", "bf16 weights"]  # it batches as it likes
+    generate, llama, _ = reinforcement.peers(job(1, 1, source="m.gguf"))
     assert settings(generate) == ["fp32, 1 at once", "bf16 weights, 1 at once"]
     assert settings(llama) == ["bf16 weights, 1 at once"]
 

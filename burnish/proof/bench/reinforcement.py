@@ -17,7 +17,7 @@ from burnish.models.sources import ALIAS, comes_of_gguf, resolve
 from burnish.proof.bench.compare import WARMUP, Contest, Peer, Plan
 from burnish.proof.bench.items import prompts, rows_for
 from burnish.proof.bench.job import Item, Job
-from burnish.proof.bench.settings import BF16, FP32, GENERATE, LLAMA, TRL, Setting, first_tried
+from burnish.proof.bench.settings import BF16, FP32, GENERATE, LLAMA, TRL, VLLM, Setting, first_tried
 from burnish.proof.bench.training import require_trl
 from burnish.records.files import located
 from burnish.types import Progress
@@ -112,7 +112,7 @@ def peers(job: Job) -> list[Peer]:
         case "ppo-step":
             return [Peer(name="grpo", program="policies", settings=["grpo-step"])]
         case _:
-            return [_generate(job), *_llama(job)]
+            return [_generate(job), *_llama(job), *_vllm()]
 
 
 def _generate(job: Job) -> Peer:
@@ -132,3 +132,10 @@ def _llama(job: Job) -> list[Peer]:
         return []
     counts = sorted({min(count, job.per_step * job.answers) for count in (SMALL, LARGE)})
     return [Peer(name=LLAMA, program="llama", settings=[str(Setting(BF16, batch=count)) for count in counts])]
+
+
+def _vllm() -> list[Peer]:
+    """Where it is installed."""
+    if find_spec("vllm") is None:
+        return []
+    return [Peer(name=VLLM, program="vllm", settings=[str(Setting(numbers)) for numbers in (FP32, BF16)])]

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-TRL, TRAINER, GENERATE, LLAMA = "trl", "transformers", "generate", "llama"
-"""What can be compared with: TRL's trainers, transformers' own, its `generate`, and llama.cpp."""
+TRL, TRAINER, GENERATE, LLAMA, VLLM = "trl", "transformers", "generate", "llama", "vllm"
+"""What can be compared with: TRL's trainers, transformers' own, its `generate`, llama.cpp and vLLM."""
 MICRO_ROWS = 8
 """Rows of a peer's micro-batch at most: the default of TRL and transformers."""
 BF16, AUTOCAST, FP32 = "bf16 weights", "bf16 autocast", "fp32"
