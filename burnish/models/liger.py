@@ -28,6 +28,8 @@ _log = logging.getLogger(__name__)
 _TOLERANCE, _TOLERANCE_HALF = 1e-5, 2e-2
 """Largest difference between kernel and module, as a share of the largest value, for numbers of 32 and of 16 bits. GELU
 and its approximation by tanh are twenty times as far apart as the first."""
+_NARROW, _MANY = 256, 1 << 15
+"""Of rows no wider than the first, as many as the second have kernels of their own in Liger 0.8: a pack's heads."""
 _ROTATION = "apply_rotary_pos_emb"
 _SEPARATE, _JOINT = {"gate_proj", "up_proj", "down_proj"}, {"gate_up_proj", "down_proj"}
 """Names of a gated layer's linear parts: of most, and of those that Phi-3 began."""
@@ -64,7 +66,7 @@ def _norm(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None:
         return None
     weight, eps = scale
     casting = "llama" if isinstance(part, RMSNorm) else "gemma"  # rounded before the weight, or after it
-    given = [_drawn(weight, 3, weight.numel()), weight]
+    rows = (3, _MANY) if weight.is_cuda and weight.numel() <= _NARROW else (3,)
 
     def own(x_RC: Tensor, weight_C: Tensor) -> Tensor:
         return functional_call(part, {"weight": weight_C}, (x_RC,))
@@ -74,7 +76,7 @@ def _norm(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None:
 
     for offset in (0.0, 1.0):
         kernel = partial(liger.liger_rms_norm, eps=eps, offset=offset, casting_mode=casting, in_place=False)
-        if _agree(kernel, own, given, dtype):
+        if all(_agree(kernel, own, [_drawn(weight, count, weight.numel()), weight], dtype) for count in rows):
             return partial(forward, kernel=kernel)
     return None
 
@@ -101,7 +103,8 @@ def _gated(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None:
     with torch.no_grad():
         if not torch.equal(forward(part, x_RC, plain), part(x_RC)):
             return None
-    given = [_drawn(first.weight, 3, 40, seed=seed) for seed in (1, 2)]
+    width = first.out_features // (2 if joint else 1)
+    given = [_drawn(first.weight, 3, width, seed=seed) for seed in (1, 2)]
     for kernel in (liger.liger_swiglu, liger.liger_geglu):
         if _agree(kernel, plain, given, dtype):
             return partial(forward, product=kernel)
@@ -116,7 +119,7 @@ def _rotating(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None
     if not isinstance(own, FunctionType) or {n for n in own.__code__.co_names if "rotary_pos" in n} != {_ROTATION}:
         return None
     rotation: Forward = own.__globals__[_ROTATION]
-    if not _rotates(liger.liger_rope, rotation, next(part.parameters()), dtype):
+    if not _rotates(liger.liger_rope, rotation, getattr(part, "head_dim", 8), next(part.parameters()), dtype):
         return None
 
     def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *other: Any, **named: Any) -> Any:
@@ -130,10 +133,10 @@ def _rotating(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None
     return forward
 
 
-def _rotates(kernel: Forward, rotation: Forward, like: Tensor, dtype: torch.dtype) -> bool:
+def _rotates(kernel: Forward, rotation: Forward, width: int, like: Tensor, dtype: torch.dtype) -> bool:
     """Whether two functions rotate alike whole heads, and the first half of each, as far as the second takes both."""
-    q, k = _drawn(like, 1, 4, 3, 8, seed=1), _drawn(like, 1, 2, 3, 8, seed=2)
-    turns = [_drawn(like, 1, 3, width // 2).repeat(1, 1, 2) for width in (8, 4)]
+    q, k = _drawn(like, 1, 4, 3, width, seed=1), _drawn(like, 1, 2, 3, width, seed=2)
+    turns = [_drawn(like, 1, 3, turned // 2).repeat(1, 1, 2) for turned in (width, width // 2)]
     verdicts = [_agree(kernel, rotation, [q, k, angles.cos(), angles.sin()], dtype) for angles in turns]
     return True in verdicts and False not in verdicts
 

@@ -102,15 +102,16 @@ def save_plain(module: Trainable, folder: Path, tokenizer: Tokenizer, *, dtype: 
 
 
 def save_weights(module: Trainable, file: Path, *, dtype: torch.dtype) -> None:
-    """Write the tensors of that model under transformers' names."""
+    """Write the tensors of that model under transformers' names. Until they are written the CPU holds them all."""
     config = _config(module)
     shell = folders.shell(config)
-    tensors = {f"{folders.backbone_name(shell)}.{name}": each for name, each in merged_state(module.backbone).items()}
+    prefix = folders.backbone_name(shell)
+    tensors = {f"{prefix}.{name}": _as(each, dtype) for name, each in merged_state(module.backbone)}
     if module.lm is not None:
         head = folders.head_name(shell)
-        own = {f"{head}.{name}": tensor for name, tensor in module.lm.state_dict().items()}
+        own = {f"{head}.{name}": _as(tensor, dtype) for name, tensor in module.lm.state_dict().items()}
         tensors |= {name: own[name] for name in own if name != f"{head}.weight" or not config.tie_word_embeddings}
-    weights.write(file, {name: _as(tensor, dtype) for name, tensor in tensors.items()})
+    weights.write(file, tensors)
 
 
 def save_heads(module: Trainable, folder_being_filled: Path) -> None:

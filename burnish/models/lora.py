@@ -10,7 +10,7 @@ Suffixes: R rows (tokens of all sequences), I inputs and O outputs of a layer, K
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -134,14 +134,16 @@ def merge(module: Trainable) -> None:
         module.backbone.set_submodule(name, layer.merged())
 
 
-def merged_state(backbone: nn.Module) -> dict[str, Tensor]:
-    """The tensors of the model that `merge` would leave, by its names; the module stays as it is."""
-    tensors: dict[str, Tensor] = backbone.state_dict()
-    for name, layer in adapted(backbone).items():
-        for own in layer.state_dict():
-            del tensors[f"{name}.{own}"]
-        tensors |= {f"{name}.{own}": each for own, each in layer.merged().state_dict().items()}
-    return tensors
+def merged_state(backbone: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of the model that `merge` would leave, with their names, each made when it is asked for; the module
+    stays as it is."""
+    layers = adapted(backbone)
+    for name, tensor in backbone.state_dict().items():
+        layer, _, own = name.rpartition(".")
+        if layer not in layers or own == "bias":
+            yield name, tensor
+        elif own == "weight":
+            yield name, layers[layer].merged().weight
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def _kl(place: Literal["reward", "loss"], coef: float) -> Kl:
 class ImportanceSampling(Strict):
     """Weights for what sampler and trainer say differently of the same token. They have the same weights here, and
     other kernels: in float32 next to nothing is left to weigh, in bfloat16 0.05 nats a token on the mean. vLLM's are
-    others again, and as far apart."""
+    others again."""
 
     level: Literal["token", "answer"] = "token"
     """A token's ratio, or that of the whole answer."""

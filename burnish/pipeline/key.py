@@ -23,7 +23,8 @@ from burnish.records.adapters import BASE, is_adapter, place_of_base
 from burnish.records.durable import MANIFEST, digest_file, digest_value
 from burnish.records.files import located
 
-IMMATERIAL = {"save_every", "spike", "store"}
+IMMATERIAL = {"save_every", "spike", "store", "cache_gib"}
+"""Settings, of a section or of one within it, that cannot change a result but for rounding."""
 MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1"}
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
@@ -60,13 +61,22 @@ def stage_key(recipe: Recipe, stage: Stage, found: Contents, inputs: Mapping[str
         {
             "stage": stage.name,
             "version": stage.version,
-            "settings": {name: value for name, value in section.items() if name not in (*paths, *IMMATERIAL)},
+            "settings": {name: value for name, value in _material(section).items() if name not in paths},
             "files": {name: section[name] for name in paths if name in section},
             "shared": {name: _shared(recipe, name, found) for name in stage.shared},
             "inputs": dict(inputs),
             **({"meanings": meanings} if meanings else {}),
         }
     )
+
+
+def _material(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a section can change a result."""
+    return {
+        name: _material(value) if isinstance(value, Mapping) else value
+        for name, value in section.items()
+        if name not in IMMATERIAL
+    }
 
 
 def sources(recipe: Recipe, base: Path, run: Path, found: Contents, inputs: Mapping[str, str]) -> tuple[Source, ...]:

@@ -45,13 +45,13 @@ class Vllm(Strict):
     iteration. For GPUs, and for policies whose answers take longer than what is learned from them."""
 
     cache_gib: float = Field(default=4.0, gt=0)
-    """GiB of the device's memory for keys and values, beside those that the copy of the weights takes. Answers for
-    which there is no room wait for others to end."""
+    """GiB of the device's memory for keys and values. Beside them lie the copy of the weights and, on a GPU, some GiB
+    of activations and graphs. Answers for which there is no room wait for others to end."""
 
     def require(self, section: str) -> None:
         """Raises MachineError where vLLM is not installed. `section`: where the recipe asks for it."""
         if find_spec("vllm") is None:
-            mend = "Try: pip install 'burnish[vllm]'; or remove it: burnish samples by itself."
+            mend = "docs/guide/machines.md says how to install it; or remove it: burnish samples by itself."
             raise MachineError(Problem(f"{section}.vllm", "needs the package vllm", mend))
 
 
@@ -115,7 +115,8 @@ class OnPolicy(Kept):
     watch: Watch | None = None
     """Stop before the reward model is over-optimised. Absent: only the last iteration ends the stage."""
     vllm: Vllm | None = None
-    """Sample with vLLM. Absent: with burnish's own engine, which reads the policy's weights where they lie."""
+    """Sample with vLLM. Absent: with burnish's own engine, which reads the policy's weights where they lie. grpo weighs
+    what the two say differently of a token (importance_sampling); nothing else does."""
     lora: Lora | None = None
     """Train an adapter (and the value head) instead of all weights; the reference is the policy without its adapter, so
     that one model less is held in memory. With `lora` in `reward` too, none is held for the run's reward models either.

@@ -87,7 +87,10 @@ ON_POLICY = {
         }
     ),
     "gradient_accumulation_steps": "Remove it: it follows from prompts_per_iteration, minibatches and micro_tokens.",
-    "vllm_mode": "Remove it: with a section vllm it runs beside training, in a process of its own.",
+    **dict.fromkeys(
+        ("vllm_mode", "vllm_server_base_url", "vllm_server_host", "vllm_server_port", "vllm_tensor_parallel_size"),
+        "Remove it: with a section vllm it runs beside training, in a process of its own, on one device.",
+    ),
 }
 REINFORCED = {**ON_POLICY, **_called({"mask_truncated_completions": "mask_truncated"})}
 PPO = _called({"num_generations": "samples_per_prompt", "beta": "kl_coef", "init_kl_coef": "kl_coef"})

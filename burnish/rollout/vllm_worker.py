@@ -35,6 +35,8 @@ class Receiver:
 
 
 def _end_with(trainer: Any) -> None:
-    while trainer.is_running() and trainer.status() != "zombie":
-        time.sleep(1)
-    os._exit(1)  # vLLM's core notices that its worker has gone, and ends too
+    try:
+        while trainer.is_running() and trainer.status() != "zombie":
+            time.sleep(1)
+    finally:  # it may go between the two questions
+        os._exit(1)  # where the worker is not vLLM's core, as on CPUs, that notices, and ends too

@@ -22,14 +22,16 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import chisquare
+from transformers import Gemma2Config, MixtralConfig, Qwen2Config, Qwen3Config
 
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, DataError, MachineError, ModelError
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
-from burnish.models.tiny import write_tiny
+from burnish.models.tiny import write_random, write_tiny
 from burnish.pipeline.critic_free import Grpo, ImportanceSampling
+from burnish.pipeline.objectives import policy_gradient
 from burnish.pipeline.reinforcement import Vllm
 from burnish.rollout import vllm
 from burnish.rollout.engine import Engine, Sampled
@@ -45,8 +47,8 @@ GREEDY = Sampling(temperature=0, max_new_tokens=24)
 class Policy:
     """A module, vLLM's copy of it, and our own engine over it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.module = load_trainable(folder, dtype=torch.float32)
+    def __init__(self, folder: Path, dtype: torch.dtype = torch.float32) -> None:
+        self.module = load_trainable(folder, dtype=dtype)
         adapt(self.module, LoraConfig(rank=2, alpha=8), seed=1)
         tokenizer = Tokenizer.load(folder)
         self.end_id = tokenizer.end_id
@@ -214,6 +216,45 @@ def test_logits_that_are_not_finite_are_told_and_a_process_that_was_killed(tmp_p
     assert core not in active_children()
 
 
+SHAPE: dict[str, Any] = {
+    "vocab_size": 259,
+    "hidden_size": 128,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 512,
+    "initializer_range": 0.1,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": None,
+}
+
+
+@installed
+@warned
+@pytest.mark.parametrize(
+    "config",
+    [
+        Qwen2Config(**SHAPE, tie_word_embeddings=False),
+        Qwen3Config(**SHAPE, tie_word_embeddings=True),
+        # The cap of its attention is another in vLLM's kernel for CPUs.
+        Gemma2Config(**SHAPE, query_pre_attn_scalar=32, final_logit_softcapping=5.0, attn_logit_softcapping=None),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_other_families_take_their_weights(tmp_path: Path, config: Any) -> None:
+    """A head of its own, norms of heads, a soft cap of logits: by names that vLLM reads, at the start and after."""
+    policy = Policy(write_random(tmp_path / "model", config))
+    agree(policy)
+    policy.updated(learn_adapter)
+    agree(policy)
+    policy.updated(widen)
+    agree(policy)
+    policy.vllm.close()
+
+
 TRAINER = """
 import sys
 from pathlib import Path
@@ -254,10 +295,16 @@ def test_it_does_not_outlive_a_trainer_that_is_killed(tmp_path: Path) -> None:
 @installed
 @warned
 def test_what_keeps_it_from_starting_is_told(tmp_path: Path) -> None:
+    others = active_children()
     folder = write_tiny(tmp_path / "model", width=128)
     module = load_trainable(folder, dtype=torch.float32)
-    with pytest.raises(MachineError, match=r"it did not start .*Try a smaller cache_gib"):
+    with pytest.raises(MachineError, match=r"it did not start .*Set cache_gib higher where it says so"):
         VllmEngine(module, Tokenizer.load(folder), longest=2048, cache_gib=1e-6)
+    folder = write_random(tmp_path / "experts", MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2))
+    module = load_trainable(folder, dtype=torch.float32)
+    with pytest.raises(MachineError, match="or leave vllm out"):  # it has other names for experts than transformers
+        VllmEngine(module, Tokenizer.load(folder), longest=64, cache_gib=0.1)
+    assert active_children() == others
 
 
 class Scripted:
@@ -265,6 +312,8 @@ class Scripted:
 
     class Dead(Exception):
         pass
+
+    device = "cpu"
 
     def __init__(self, *said: tuple[Sequence[int], str]) -> None:
         self.said = said
@@ -295,8 +344,9 @@ class Scripted:
         if method == "receive":
             self.read(*args)
 
-    def reset_prefix_cache(self) -> None:
+    def reset_prefix_cache(self) -> bool:
         self.calls.append("reset")
+        return True
 
 
 def answered(ids: Sequence[int], reason: str) -> Any:
@@ -311,10 +361,15 @@ def tiny(tmp_path: Path) -> tuple[Trainable, Tokenizer]:
 
 
 def beside(script: Scripted, tiny: tuple[Trainable, Tokenizer], monkeypatch: pytest.MonkeyPatch) -> VllmEngine:
-    found = {"vllm": script, "vllm.v1.engine.exceptions": SimpleNamespace(EngineDeadError=Scripted.Dead)}
+    found = {
+        "vllm": script,
+        "vllm.v1.engine.exceptions": SimpleNamespace(EngineDeadError=Scripted.Dead),
+        "vllm.platforms": SimpleNamespace(current_platform=SimpleNamespace(device_type=script.device)),
+    }
     monkeypatch.setattr(vllm, "import_module", found.__getitem__)
-    monkeypatch.setenv("VLLM_NO_USAGE_STATS", "0")
-    monkeypatch.delenv("VLLM_NO_USAGE_STATS")
+    for name in vllm.ENVIRONMENT:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
     return VllmEngine(*tiny, longest=64, cache_gib=0.5)
 
 
@@ -378,15 +433,62 @@ def test_requests_carry_all_that_a_sampling_says(
     (first, *others) = script.params
     names = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens")
     assert [first[name] for name in names] == [0.7, 5, 0.9, 0.1, 1.1, 6]
-    assert first["stop_token_ids"] == [258]
+    assert (first["stop_token_ids"], first["ignore_eos"], first["logprobs"]) == ([258], True, 0)
+    assert (first["stop"], first["detokenize"]) == ([], False)
     assert len({first["seed"], *(each["seed"] for each in others)}) == 4, "each answer has a seed of its own"
     assert all(0 <= each["seed"] < 2**63 for each in script.params)
     engine.close()
 
 
+def test_stop_strings_are_vllms_to_look_for(tiny: tuple[Trainable, Tokenizer], monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Scripted(((1,), "length"))
+    engine = beside(script, tiny, monkeypatch)
+    engine.generate([(5,)], Sampling(stop=("a", "b")), stopped=lambda ids: False)
+    (asked,) = script.params
+    assert (asked["stop"], asked["include_stop_str_in_output"], asked["detokenize"]) == (["a", "b"], True, True)
+    engine.close()
+
+
+def test_one_that_is_built_for_another_device_is_refused(
+    tiny: tuple[Trainable, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Scripted()
+    script.device = "cuda"
+    with pytest.raises(MachineError, match="computes on cuda, and the policy on cpu"):
+        beside(script, tiny, monkeypatch)
+    assert script.calls == []
+
+
+def test_weights_that_are_not_taken_are_told(
+    tiny: tuple[Trainable, Tokenizer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Scripted(((1,), "length"))
+    engine = beside(script, tiny, monkeypatch)
+
+    def refuse(method: str, args: tuple[Any, ...]) -> None:
+        raise Exception(f"Call to {method} method failed: CUDA out of memory")
+
+    monkeypatch.setattr(script, "collective_rpc", refuse)
+    engine.version = 1
+    with pytest.raises(MachineError, match=r"it did not take weights .*out of memory.* Set cache_gib lower"):
+        engine.generate([(5,)], GREEDY)
+    assert not list(vllm.MEMORY.glob(f"burnish-vllm-{os.getpid()}-*"))
+
+
+def test_what_a_killed_process_left_is_removed(
+    tiny: tuple[Trainable, Tokenizer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(vllm, "MEMORY", tmp_path)
+    for process in (2**22 + 1, os.getpid()):
+        (tmp_path / f"burnish-vllm-{process}-x").mkdir()
+        (tmp_path / f"burnish-vllm-{process}-x" / "model.safetensors").write_bytes(b"x")
+    beside(Scripted(), tiny, monkeypatch).close()
+    assert [path.name for path in tmp_path.glob("burnish*")] == [f"burnish-vllm-{os.getpid()}-x"]
+
+
 def test_where_it_is_not_installed_a_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("burnish.pipeline.reinforcement.find_spec", lambda name: None)
-    with pytest.raises(MachineError, match=r"grpo\.vllm: needs the package vllm\. Try: pip install 'burnish\[vllm\]'"):
+    with pytest.raises(MachineError, match=r"grpo\.vllm: needs the package vllm\. docs/guide/machines\.md"):
         Vllm().require("grpo")
 
 
@@ -395,3 +497,5 @@ def test_answers_of_another_engine_are_weighed() -> None:
     assert Grpo(vllm=Vllm()).weighing == ImportanceSampling(level="token", rule="truncate", most=2.0)
     own = ImportanceSampling(level="answer")
     assert Grpo(vllm=Vllm(), importance_sampling=own).weighing == own
+    assert policy_gradient(Grpo())._correction is None
+    assert policy_gradient(Grpo(vllm=Vllm()))._correction is not None
