@@ -32,6 +32,8 @@ from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.tiny import write_random, write_tiny
 from burnish.pipeline.critic_free import Grpo, ImportanceSampling
 from burnish.pipeline.objectives import policy_gradient
+from burnish.pipeline.preflight import check_files
+from burnish.pipeline.recipe import Recipe
 from burnish.pipeline.reinforcement import Vllm
 from burnish.rollout import vllm
 from burnish.rollout.engine import Engine, Sampled
@@ -486,10 +488,11 @@ def test_what_a_killed_process_left_is_removed(
     assert [path.name for path in tmp_path.glob("burnish*")] == [f"burnish-vllm-{os.getpid()}-x"]
 
 
-def test_where_it_is_not_installed_a_recipe_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_it_is_not_installed_a_recipe_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("burnish.pipeline.reinforcement.find_spec", lambda name: None)
+    recipe = Recipe(name="t", model="m", grpo=Grpo(prompts="prompts.jsonl", vllm=Vllm()))
     with pytest.raises(MachineError, match=r"grpo\.vllm: needs the package vllm\. docs/guide/machines\.md"):
-        Vllm().require("grpo")
+        check_files(recipe, tmp_path, ["grpo"])
 
 
 def test_answers_of_another_engine_are_weighed() -> None:
