@@ -122,12 +122,11 @@ def improve(
 def _sampler(
     context: Context, settings: OnPolicy, module: Trainable, tokenizer: Tokenizer, prompts: Sequence[RolloutPrompt]
 ) -> Generator[Sampler]:
-    """What draws the policy's answers, until the end of training. Raises MachineError where vLLM is asked for and is
-    not installed, or does not start."""
+    """What draws the policy's answers, until the end of training. Raises MachineError where vLLM is asked for and does
+    not start."""
     if settings.vllm is None:
         yield Engine(module, end_id=tokenizer.end_id)
         return
-    settings.vllm.require(context.folder.name)
     longest = max(len(prompt.ids) for prompt in prompts) + settings.max_new_tokens
     context.progress.start(f"{context.folder.name}: vLLM starts", 1)
     beside = VllmEngine(module, tokenizer, longest=longest, cache_gib=settings.vllm.cache_gib)

@@ -134,7 +134,7 @@ class VllmEngine:
                 enforce_eager=on_cpu,  # compiling for it takes longer than it gains
                 enable_chunked_prefill=not on_cpu,  # vLLM 0.32 ends at a seeded prompt in parts: its CPU code lacks it
                 worker_extension_cls=f"{Receiver.__module__}.{Receiver.__qualname__}",
-                trust_remote_code=False,
+                trust_remote_code=False,  # no model brings code of its own, here as elsewhere
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
             )
@@ -151,7 +151,7 @@ class VllmEngine:
                 raise _ended()
         try:
             return done.result()
-        except (self._dead, EOFError) as error:
+        except self._dead as error:
             raise _ended() from error
 
     def _params(self, sampling: Sampling, seed: int) -> Any:
@@ -230,7 +230,7 @@ def _aside(module: Trainable) -> Generator[Path]:
     size = sum(each.numel() * each.element_size() for each in module.parameters())
     in_memory = MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > size * 5 // 4
     place = MEMORY if in_memory else Path(tempfile.gettempdir())
-    for left in place.glob(f"{_PREFIX}*"):
+    for left in MEMORY.glob(f"{_PREFIX}*"):
         if not Path(f"/proc/{left.name.removeprefix(_PREFIX).partition('-')[0]}").exists():
             shutil.rmtree(left, ignore_errors=True)
     with disk_errors(place, size), tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-", dir=place) as name:

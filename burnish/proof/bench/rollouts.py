@@ -16,6 +16,7 @@ from burnish.proof.bench import floor
 from burnish.proof.bench.job import Job, read_job
 from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, turns
 from burnish.rollout.engine import Engine
+from burnish.train.collection import Sampler
 from burnish.types import Sampling
 
 Groups = Sequence[tuple[int, Sequence[int]]]
@@ -27,16 +28,7 @@ def answer(job: Job, told: Turns) -> None:
     settle()
     module = load_trainable(Path(job.model), dtype=pick_dtype("auto"))
     engine = Engine(module, end_id=Tokenizer.load(Path(job.model)).end_id)
-    made: list[Groups] = []
-    with suppress(Ended):
-        told.ready()
-        for step in range(job.steps):
-            prompts = [item.ids for item in job.rows(step)]
-            began = time.perf_counter()
-            said = engine.generate(prompts, Sampling(max_new_tokens=job.new_tokens, seed=step), job.answers)
-            seconds = time.perf_counter() - began
-            made.append([(len(ids), [len(a.ids) for a in row]) for ids, row in zip(prompts, said, strict=True)])
-            told.done(Step(seconds=seconds, tokens=sum(sum(lengths) for _, lengths in made[-1])))
+    made = sampled(engine, job, told)
     peak = peak_mb()
     rates = Rates(module, job)
     told.tell(
@@ -47,6 +39,21 @@ def answer(job: Job, told: Turns) -> None:
             "gbytes": rates.machine.bandwidth / 1e9,
         }
     )
+
+
+def sampled(sampler: Sampler, job: Job, told: Turns) -> list[Groups]:
+    """All answers of each step, for as long as steps are asked for."""
+    made: list[Groups] = []
+    with suppress(Ended):
+        told.ready()
+        for step in range(job.steps):
+            prompts = [item.ids for item in job.rows(step)]
+            began = time.perf_counter()
+            said = sampler.generate(prompts, Sampling(max_new_tokens=job.new_tokens, seed=step), job.answers)
+            seconds = time.perf_counter() - began
+            made.append([(len(ids), [len(a.ids) for a in row]) for ids, row in zip(prompts, said, strict=True)])
+            told.done(Step(seconds=seconds, tokens=sum(sum(lengths) for _, lengths in made[-1])))
+    return made
 
 
 class Rates:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -18,10 +16,10 @@ from burnish.models.arithmetic import settle
 from burnish.models.load import load_trainable
 from burnish.proof.bench.job import Job, read_job
 from burnish.proof.bench.peer import dtype
+from burnish.proof.bench.rollouts import sampled
 from burnish.proof.bench.settings import Setting
-from burnish.proof.bench.turns import Ended, Step, Turns, turns
+from burnish.proof.bench.turns import Turns, turns
 from burnish.rollout.vllm import VllmEngine
-from burnish.types import Sampling
 
 CACHE_GIB = 4.0
 
@@ -33,14 +31,7 @@ def answer(job: Job, setting: Setting, told: Turns) -> None:
     module = load_trainable(folder, dtype=getattr(torch, dtype(setting)))
     longest = max(len(item.ids) for item in job.items) + job.new_tokens
     engine = VllmEngine(module, Tokenizer.load(folder), longest=longest, cache_gib=CACHE_GIB)
-    with suppress(Ended):
-        told.ready()
-        for step in range(job.steps):
-            prompts = [item.ids for item in job.rows(step)]
-            began = time.perf_counter()
-            said = engine.generate(prompts, Sampling(max_new_tokens=job.new_tokens, seed=step), job.answers)
-            seconds = time.perf_counter() - began
-            told.done(Step(seconds=seconds, tokens=sum(len(each.ids) for row in said for each in row)))
+    sampled(engine, job, told)
     engine.close()
     told.tell({"peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024})
 
