@@ -187,13 +187,17 @@ def lineage(
 
 @app.command()
 def verify(
-    path: Annotated[Path, typer.Argument(help="A release, or another sealed folder of a run.")], json: Json = False
+    path: Annotated[Path, typer.Argument(help="A release, or another sealed folder of a run.")],
+    digest: Annotated[
+        str | None, typer.Option(help="What its digest should be, as its maker told you; 16 digits are enough.")
+    ] = None,
+    json: Json = False,
 ) -> None:
     """Check every byte of a release against its manifest, and that its evidence is about these weights."""
     from burnish.release.verify import verify_any
 
-    found = verify_any(path)
-    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest'][:16]})", json)
+    found = verify_any(path, digest)
+    emit(found, f"{path}: {len(found['files'])} files, every byte as written (digest {found['digest']})", json)
 
 
 for called, verb in answering_verbs.VERBS.items():

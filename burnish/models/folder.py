@@ -23,6 +23,7 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
 )
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from burnish.chat.tokenizer import Tokenizer
@@ -116,15 +117,14 @@ def shell(config: PretrainedConfig) -> PreTrainedModel:
 
 
 def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headless: bool = False) -> dict[str, str]:
-    """Which tensor of the files is which of the model: name in the file -> name in the model.
+    """The tensors of the files that the model is made of: name in the file -> name that `from_pretrained` knows.
 
     `cut`: the model has fewer layers than the folder; `headless`: the LM head may be missing. Raises ModelError naming
     every tensor that is missing, too many, of another shape, or of whole numbers where the model's are not.
     """
-    wanted: dict[str, Tensor] = model.state_dict()
+    wanted, names = _as_filed(folder, model)
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
     optional = tied_names(model) | (set(head_tensors(model)) if headless else set())
-    names = {file_name: _own_name(file_name, shapes, model) for file_name in folder.entries}
     problems = [
         Problem(f"{folder.path}: {name}", f"missing; {list(shape)} is wanted")
         for name, shape in shapes.items()
@@ -145,6 +145,12 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
     if problems:
         raise ModelError(*problems)
     return {file_name: name for file_name, name in names.items() if name in shapes}
+
+
+def filed(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of the model under the names, and in the parts, that its family has in files and other programs read:
+    every expert's matrices by themselves where transformers stacks them in memory."""
+    return revert_weight_conversion(model, dict(tensors))
 
 
 def head_name(model: PreTrainedModel) -> str:
@@ -196,10 +202,21 @@ def architecture(config: PretrainedConfig) -> Any:
     return MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
 
 
-def _own_name(file_name: str, shapes: Mapping[str, Any], model: PreTrainedModel) -> str:
+def _as_filed(folder: Folder, model: PreTrainedModel) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """What should be in the files, and its name there for each of theirs. Some hold what transformers has in memory:
+    GPT-OSS's own, and those that burnish wrote before it knew the difference."""
+    in_memory: dict[str, Tensor] = model.state_dict()
+    readings = [
+        (wanted, {file_name: _own_name(file_name, wanted, model) for file_name in folder.entries})
+        for wanted in (filed(model, in_memory), in_memory)
+    ]
+    return max(readings, key=lambda reading: len(reading[0].keys() & reading[1].values()))
+
+
+def _own_name(file_name: str, wanted: Mapping[str, Tensor], model: PreTrainedModel) -> str:
     """Files of bare backbones (GPT-2's own) leave out the backbone's name."""
     longer = f"{backbone_name(model)}.{file_name}"
-    return longer if file_name not in shapes and longer in shapes else file_name
+    return longer if file_name not in wanted and longer in wanted else file_name
 
 
 def _left_out(file_name: str, model: PreTrainedModel) -> bool:

@@ -1,12 +1,16 @@
-"""A module's parts: which of its decoder layers are trained, and a second tree of parts on the same weights. Knows
-where transformers keeps layers; knows no method."""
+"""A module's parts: which of its decoder layers are trained, what they keep for the backward pass, and a second tree of
+parts on the same weights. Knows where transformers keeps layers; knows no method."""
 
 from __future__ import annotations
 
 from copy import deepcopy
-from typing import TypeVar
+from functools import partial
+from types import MethodType
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from burnish.errors import ConfigError, ModelError, Problem
 from burnish.models.forward import Trainable
@@ -49,3 +53,24 @@ def train_last(module: Trainable, count: int) -> Trainable:
         if part is not None:
             part.requires_grad_(True)
     return module
+
+
+def recompute_layers(module: Trainable) -> None:
+    """Keep of each decoder layer what it was given, and compute the rest again in the backward pass (Chen et al. 2016,
+    arXiv:1604.06174), in place: activations of one layer at a time, for one more forward pass.
+
+    Dropout is drawn again as it was: loss and gradients are the same to the bit. A pass without gradients is as before.
+
+    Raises: ModelError where the layers are not found.
+    """
+    for part in module.modules():
+        if isinstance(part, Trainable):
+            for layer in decoder_layers(part):
+                layer.forward = MethodType(_recomputed, layer)
+
+
+def _recomputed(layer: nn.Module, *given: Any, **named: Any) -> Any:
+    forward = partial(type(layer).forward, layer)
+    if torch.is_grad_enabled():
+        return checkpoint(forward, *given, use_reentrant=False, **named)
+    return forward(*given, **named)

@@ -102,7 +102,7 @@ def save_plain(module: Trainable, folder: Path, tokenizer: Tokenizer, *, dtype: 
 
 
 def save_weights(module: Trainable, file: Path, *, dtype: torch.dtype) -> None:
-    """Write the tensors of that model under transformers' names. Until they are written the CPU holds them all."""
+    """Write the tensors of that model, as files of its family have them. Until they are written the CPU holds all."""
     config = _config(module)
     shell = folders.shell(config)
     prefix = folders.backbone_name(shell)
@@ -111,7 +111,7 @@ def save_weights(module: Trainable, file: Path, *, dtype: torch.dtype) -> None:
         head = folders.head_name(shell)
         own = {f"{head}.{name}": _as(tensor, dtype) for name, tensor in module.lm.state_dict().items()}
         tensors |= {name: own[name] for name in own if name != f"{head}.weight" or not config.tie_word_embeddings}
-    weights.write(file, tensors)
+    weights.write(file, folders.filed(shell, tensors))
 
 
 def save_heads(module: Trainable, folder_being_filled: Path) -> None:

@@ -119,6 +119,7 @@ def _queue(
     store: Store, context: Context, settings: Collect, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]
 ) -> int:
     """The campaign of this stage's key, with every prompt in it. In one transaction: all or nothing."""
+    writer = settings.model or ("sft" if "sft" in context.inputs else "base")
     with store.transaction() as session:
         campaign = queries.create_campaign(
             session,
@@ -135,7 +136,7 @@ def _queue(
             ),
         )
         for prompt, texts in zip(prompts, answers, strict=True):
-            queries.add_item(session, campaign, prompt, [(text, settings.model or "sft") for text in texts])
+            queries.add_item(session, campaign, prompt, [(text, writer) for text in texts])
     return campaign
 
 

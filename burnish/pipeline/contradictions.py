@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from burnish.errors import nearest
 from burnish.evals.run import FIGURES
 from burnish.pipeline.critic_free import Grpo, ImportanceSampling
-from burnish.pipeline.recipe import Collect, Evaluate, RewardModel
+from burnish.pipeline.recipe import Collect, Evaluate, Gate, RewardModel
 from burnish.pipeline.reinforcement import Distill, OnPolicy, Ppo, Reinforced, Rft
+from burnish.release.gate import models_of
 from burnish.store.kinds import KINDS
 
 Contradiction = tuple[tuple[str, ...], str, str]
@@ -41,6 +43,19 @@ def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Co
             yield ("reward.margin", "collect"), found, "Give a number."
         elif reward.margin != STRENGTHS:
             yield ("reward.margin", "collect"), found, f"Say margin: {STRENGTHS}."
+
+
+def gate_clashes(gate: Gate, policies: Sequence[str], released: bool) -> Iterator[Contradiction]:
+    """Of what is asked of models that the recipe does not make, or of others than the one that goes out, the last of
+    `policies`."""
+    models = ["base", *policies]
+    for place, threshold in enumerate(gate.thresholds):
+        for unknown in [each for each in models_of(threshold.figure) if each not in models]:
+            found = f"{threshold.figure} is of {unknown or 'no model'}, and there will be {', '.join(models)}"
+            yield (f"gate.thresholds.{place}.figure",), found, nearest(unknown, models)
+    if released and policies and all(policies[-1] not in models_of(each.figure) for each in gate.thresholds):
+        found = f"no threshold asks anything of {policies[-1]}, whose weights go out"
+        yield ("gate.thresholds", "release"), found, f"Add one, for example of ended_with_eos.{policies[-1]}."
 
 
 def sampled_clashes(name: str, section: OnPolicy, parallel: str, watcher: bool) -> Iterator[Contradiction]:

@@ -9,6 +9,7 @@ A model's answers are kept whole: a killed stage asks only the models that had n
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from burnish.pipeline.recipe import POLICIES, Evaluate
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import RewardTerm
 from burnish.pipeline.sources import cases as cases_of
+from burnish.pipeline.sources import learned_cases
 from burnish.pipeline.sources import texts as texts_of
 from burnish.pipeline.speaker import base_model, speaker, tuned_model
 from burnish.pipeline.stage import Context, Facts
@@ -39,6 +41,7 @@ from burnish.records.durable import write_json
 from burnish.rewards.model import EnsembleReward
 from burnish.types import Completion, Prompt, Rated
 
+_log = logging.getLogger(__name__)
 MICRO_TOKENS = 2048
 """Token budget of one forward pass of a reward model."""
 Answers = Mapping[str, Sequence[Completion]]
@@ -49,6 +52,10 @@ def run(context: Context) -> Facts:
     settings = context.recipe.evaluate
     assert settings is not None
     cases = cases_of(context)
+    learned = learned_cases(context, cases)
+    if learned:
+        said = "evaluate: %d of %d cases are prompts that models of this run learned from: their figures flatter (%s%s)"
+        _log.warning(said, len(learned), len(cases), ", ".join(learned[:3]), ", ..." if len(learned) > 3 else "")
     rubric = Rubric.load(context.path(settings.rubric)) if settings.rubric else None
     answers = {name: _answers(context, settings, rubric, name, model, cases) for name, model in _models(context)}
     rewarded = _rewarded(context, settings, cases, answers)
@@ -65,7 +72,7 @@ def run(context: Context) -> Facts:
         scores = _scored(context, cases, answers, load_reward)
         found = evaluate_by_score(cases, answers, scores, seed, beside)
     write_json(context.folder / "evaluation.json", found.as_json())
-    return _facts(found)
+    return {**_facts(found), "learned_cases": len(learned)}
 
 
 def _models(context: Context) -> list[tuple[str, Path]]:

@@ -87,18 +87,20 @@ GRAPH: Graph = (
     ),
     Stage(
         name="gate",
-        version=2,
+        version=3,
         needs=("evaluate",),
         makes="decision.json",
         run=imported("burnish.pipeline.gate_stage"),
+        facts=("reward",),
         shared=(),
     ),
     Stage(
         name="release",
-        version=1,
+        version=2,
         needs=("collect", "reward", *POLICIES, "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),
+        facts=("collect", "reward", *POLICIES, "evaluate", "gate"),
         shared=("name", "model"),
     ),
 )
@@ -169,14 +171,16 @@ def _walk(
     recipe: Recipe, base: Path, folder: Path, stages: Sequence[Stage]
 ) -> Iterator[tuple[Stage, str, Mapping[str, str], tuple[Source, ...]]]:
     """Each stage with its key, its inputs' digests and its sources, as soon as the stages before it are done."""
-    outputs: dict[str, str] = {}
+    done: dict[str, Record] = {}
     for stage in stages:
-        inputs = {name: outputs[name] for name in stage.needs if name in outputs}
+        inputs = {name: done[name].output for name in stage.needs if name in done}
+        facts = {name: done[name].facts for name in stage.facts if name in done}
         found = contents(recipe, base, stage)
-        yield stage, stage_key(recipe, stage, found, inputs), inputs, sources(recipe, base, folder, found, inputs)
+        key = stage_key(recipe, stage, found, inputs, facts)
+        yield stage, key, inputs, sources(recipe, base, folder, found, inputs)
         record = read_record(stage, folder)
         assert record is not None, "the walk goes on when the stage is done"
-        outputs[stage.name] = record.output
+        done[stage.name] = record
 
 
 def _context(

@@ -1,9 +1,10 @@
 """Content keys: two stages with the same key make the same thing. Knows settings, files and digests; runs nothing.
 
 A key is the digest of the stage's name and version, its settings (the names of files replaced by what the files hold),
-the settings at the recipe's top that matter to it, and the digests of what it reads from other stages. Settings that
-cannot change a result are left out, and paths as well: a run that is moved to another folder is still done. So are
-settings that are null: they ask for nothing, and a new one of the kind leaves every finished stage done.
+the settings at the recipe's top that matter to it, the digests of what it reads from other stages, and their facts
+where it reads those: how good a reward model is may be measured anew, and its weights the same. Settings that cannot
+change a result are left out, and paths as well: a run that is moved to another folder is still done. So are settings
+that are null: they ask for nothing, and a new one of the kind leaves every finished stage done.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import getitem
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from burnish.config import Keys, resolved
@@ -49,8 +51,15 @@ def contents(recipe: Recipe, base: Path, stage: Stage) -> Contents:
     return {keys: content(value, base) for keys, value in said.items()}
 
 
-def stage_key(recipe: Recipe, stage: Stage, found: Contents, inputs: Mapping[str, str]) -> str:
-    """The key of a stage, given what `contents` found and the digests of the stages that it reads."""
+def stage_key(
+    recipe: Recipe,
+    stage: Stage,
+    found: Contents,
+    inputs: Mapping[str, str],
+    facts: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+) -> str:
+    """The key of a stage, given what `contents` found, the digests of the stages that it reads, and the facts of those
+    of which it reads facts."""
     paths = PATHS.get(stage.name, ())
     section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
     meanings = {name: meaning for name, meaning in MEANINGS.items() if section.get(name)}
@@ -66,6 +75,7 @@ def stage_key(recipe: Recipe, stage: Stage, found: Contents, inputs: Mapping[str
             "shared": {name: _shared(recipe, name, found) for name in stage.shared},
             "inputs": dict(inputs),
             **({"meanings": meanings} if meanings else {}),
+            **({"facts": facts} if facts else {}),
         }
     )
 

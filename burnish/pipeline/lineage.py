@@ -181,6 +181,8 @@ def _release(run: Path, records: Records, broken: list[str]) -> dict[str, Any] |
     policy = [name for name in POLICIES if name in records["release"].inputs][-1]
     trained = read_object(run / policy / "model" / "manifest.json")["files"]
     weights = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
+    if records["release"].output != digest_folder(run / "release"):
+        broken.append("the release is not the one that this run built")
     broken += [
         f"release/{name} is not the file that {policy} made" for name in weights if trained.get(name) != weights[name]
     ]

@@ -315,8 +315,8 @@ class Release(Strict):
 
     name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     version: str = Field(default="1.0.0", min_length=1)
-    license: str = Field(default="apache-2.0", min_length=1)
-    """SPDX identifier, in small letters as the Hub writes it."""
+    license: str = Field(min_length=1)
+    """SPDX identifier, in small letters as the Hub writes it; what the base model's licence allows."""
     purpose: str = ""
     """What the model is for, in a sentence or two: opens the model card."""
     allow_inconclusive: bool = False
@@ -346,6 +346,9 @@ class Recipe(Strict):
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""
+    gradient_checkpointing: bool = False
+    """Keep of each layer only what it was given, and compute the rest again on the way back: less memory for one more
+    forward pass. Never changes the result."""
     sft: Sft | None = None
     collect: Collect | None = None
     reward: RewardModel | None = None

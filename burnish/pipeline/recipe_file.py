@@ -17,6 +17,7 @@ from burnish.pipeline.contradictions import (
     Contradiction,
     collect_clashes,
     distill_clashes,
+    gate_clashes,
     grpo_clashes,
     measured_clashes,
     ppo_clashes,
@@ -201,6 +202,9 @@ def _clashes(recipe: Recipe) -> Iterator[Contradiction]:
         yield from reward_clashes(reward)
     if recipe.evaluate:
         yield from measured_clashes(recipe.evaluate)
+    if recipe.gate:
+        policies = [name for name in POLICIES if getattr(recipe, name)]
+        yield from gate_clashes(recipe.gate, policies, release is not None)
     for name, preference in (("dpo", dpo), ("online_dpo", recipe.online_dpo)):
         if preference:
             yield from _unread(name, preference)

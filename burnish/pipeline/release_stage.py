@@ -17,6 +17,7 @@ def run(context: Context) -> Facts:
         context.inputs[policy] / "model",
         context.folder,
         gather(context.run),
+        policy=policy,
         name=release.name,
         version=release.version,
         license=release.license,

@@ -67,7 +67,7 @@ def conversations(context: Context) -> tuple[list[Example], list[Example]]:
     learned = learned[: sft.limit]
     if sft.eval_every is None or sft.eval_data is not None:
         return learned, _told(context, sft.eval_data) if sft.eval_data else []
-    prompts = [digest_value([message.as_json() for message in each.messages[:-1]]) for each in learned]
+    prompts = [_digest(each.messages[:-1]) for each in learned]
     return apart(learned, prompts, sft, context.recipe.seed)
 
 
@@ -121,6 +121,28 @@ def cases(context: Context) -> list[Prompt]:
     return _distinct_ids("evaluate.cases", [case for file in files for case in file])
 
 
+def learned_prompts(context: Context) -> set[str]:
+    """Digests of all prompts that the run's models learned to answer, or to tell good answers to from bad ones."""
+    recipe = context.recipe
+    found: list[Sequence[Message]] = []
+    if recipe.sft:
+        turns = [each.messages for each in conversations(context)[0]]
+        found += [said[:place] for said in turns for place, turn in enumerate(said) if turn.role == "assistant"]
+    if recipe.kto:
+        found += [row.prompt.messages for row in labelled(context)[0]]
+    if recipe.reward or recipe.dpo:
+        found += [prompt.messages for prompt in distinct(rankings(context).train)]
+    for section in recipe.on_policy().values():
+        found += [prompt.messages for prompt in training_prompts(context, section)]
+    return {_digest(messages) for messages in found}
+
+
+def learned_cases(context: Context, cases: Sequence[Prompt]) -> list[str]:
+    """Ids of the cases that models of this run learned from: what is measured on them flatters."""
+    learned = learned_prompts(context)
+    return [case.id for case in cases if _digest(case.messages) in learned]
+
+
 def texts(context: Context, settings: Evaluate) -> list[Text]:
     """What perplexity is measured on."""
     return _distinct_ids(
@@ -151,6 +173,10 @@ def data_path(name: str, base: Path) -> Path:
 def distinct(rows: Sequence[Ranking]) -> list[Prompt]:
     """The prompts of rankings, each once, in the order of their first."""
     return list({row.prompt.id: row.prompt for row in reversed(rows)}.values())[::-1]
+
+
+def _digest(messages: Sequence[Message]) -> str:
+    return digest_value([message.as_json() for message in messages])
 
 
 def _split_file(path: Path, ranked: Ranked, seed: int) -> Rankings:

@@ -63,6 +63,8 @@ class Stage:
     makes: str
     """What it made, as a name inside its folder: a sealed folder, a file, or "." for the folder itself."""
     run: Work
+    facts: tuple[str, ...] = ()
+    """Stages whose facts it reads, which may change where their output does not."""
     shared: tuple[str, ...] = ("model", "seed", "dtype")
     """Settings at the recipe's top that its result depends on."""
 

@@ -21,6 +21,7 @@ from burnish.models.arithmetic import choose
 from burnish.models.blueprint import blueprint, built
 from burnish.models.folder import read_config, shell
 from burnish.models.forward import Trainable, longest_of
+from burnish.models.layers import recompute_layers
 from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, first_factors, merge
 from burnish.pipeline.objectives import objective_of
@@ -197,6 +198,8 @@ def _fit(
     settings: Optim | OnPolicy = getattr(recipe, lesson.stage)
     with ranks.together():
         module = make()
+        if recipe.gradient_checkpointing:
+            recompute_layers(module)
     spread = ranks.spread(module)
     optimizer = Optimizer(spread, optim_config(settings, lesson.steps), ranks)
     averages = Averages(optimizer, ema=settings.ema, start=settings.average_with_start, factors=first_factors(spread))

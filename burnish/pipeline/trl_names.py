@@ -31,7 +31,7 @@ TRAINED = {
     **dict.fromkeys(("packing", "padding_free"), "Remove it: rows are always packed, and none sees another."),
     **dict.fromkeys(("bf16", "fp16", "torch_dtype"), "Remove it, and say dtype at the top of the recipe."),
     "use_liger_kernel": "Remove it, and say kernels: liger at the top of the recipe.",
-    "seed": "Move it to the top of the recipe.",
+    **dict.fromkeys(("seed", "gradient_checkpointing"), "Move it to the top of the recipe."),
     "optim": "Remove it: it is AdamW.",
     "adam_epsilon": "Remove it: it is 1e-8.",
     "logging_steps": "Remove it: metrics.jsonl has every step.",

@@ -1,4 +1,4 @@
-"""Measures of what the heads make of hidden states: in chunks, and zeroed, where the loss is known. Judges nothing."""
+"""Measures of what zeroed heads make of hidden states: the loss is known. Judges nothing."""
 
 from __future__ import annotations
 
@@ -10,23 +10,7 @@ from torch import nn
 from burnish.models.forward import Trainable
 from burnish.proof.law import Measured
 from burnish.proof.step import one_step
-from burnish.proof.subject import Subject, Trial
-
-
-def chunks(trial: Trial) -> Measured:
-    """The step with all logits at once, and with 8 and 13 rows of them at a time.
-
-    With 1 to 3 rows the fp32 product that makes the hidden states' gradient sums a vocabulary of 49,152 less exactly:
-    1.7e-4 apart on SmolLM2-135M, where 8 rows are 2e-5 apart.
-    """
-    batch = trial.batch(trial.documents)
-    trial.module.chunk = batch.target_N.numel()
-    whole = trial.step(batch)
-    parts: list[dict[str, float]] = []
-    for rows in (8, 13):
-        trial.module.chunk = rows
-        parts.append(trial.step(batch).apart(whole))
-    return Measured.worst(parts)
+from burnish.proof.subject import Subject
 
 
 def zeroed_lm(subject: Subject) -> Measured:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from burnish.proof import adapters, batching, heads, ranks, references, sampling, storage
+from burnish.proof import adapters, batching, heads, memory, ranks, references, sampling, storage
 from burnish.proof.law import Law, Measured
 from burnish.proof.methods import ALL, FULL, LORA, METHODS, WAYS
 from burnish.proof.subject import Subject, Trial
@@ -24,6 +24,7 @@ def _laws() -> Iterator[Law]:
         yield _of_resuming(way)
     yield from _of_batches()
     yield from _of_ranks()
+    yield from _of_memory()
     yield from _of_heads()
     yield from _of_references()
     yield from _of_adapters()
@@ -132,14 +133,24 @@ def _of_ranks() -> Iterator[Law]:
     )
 
 
-def _of_heads() -> Iterator[Law]:
+def _of_memory() -> Iterator[Law]:
     yield Law(
         name="logits in chunks = at once",
         says="How many rows of logits exist at a time changes neither loss nor gradient.",
-        measure=_on(heads.chunks, "sft", FULL),
+        measure=_on(memory.chunks, "sft", FULL),
         tolerances=STEP,
         because=ROUNDING,
     )
+    yield Law(
+        name="layers computed again = kept",
+        says="What layers keep for the backward pass, or compute again in it (gradient_checkpointing), is the same.",
+        measure=_on(memory.computed_again, "sft", FULL),
+        tolerances={"loss": 0.0, "gradient": 0.0},
+        because=SAME_BITS,
+    )
+
+
+def _of_heads() -> Iterator[Law]:
     yield Law(
         name="zeroed LM head: ln V",
         says="A model that finds all V tokens equally likely has a loss of ln V.",

@@ -17,13 +17,14 @@ from burnish import __version__
 from burnish.errors import InconclusiveError, ModelError, Problem, VerdictError
 from burnish.records import durable
 from burnish.release.card import write_card
-from burnish.release.evidence import Evidence, read_object
+from burnish.release.evidence import Evidence, read_object, sampling_of
 from burnish.release.verify import CARD, EVIDENCE, verify, weights
 from burnish.types import Verdict
 
+GENERATION = "generation_config.json"
 CARRIED = (
     "config.json",
-    "generation_config.json",
+    GENERATION,
     "model*.safetensors",
     "model.safetensors.index.json",
     "tokenizer.json",
@@ -39,6 +40,7 @@ def build(
     out: Path,
     evidence: Evidence,
     *,
+    policy: str,
     name: str,
     version: str,
     license: str,
@@ -47,7 +49,8 @@ def build(
 ) -> dict[str, Any]:
     """Write the release of the sealed folder `model` to `out`, which is replaced only when all is written.
 
-    `evidence` is what `evidence.gather` says of the run; `waiver` is the reason to release on an inconclusive gate.
+    `evidence` is what `evidence.gather` says of the run, `policy` the stage that made the model; `waiver` is the reason
+    to release on an inconclusive gate.
     Returns its facts: name, version, verdict, digest, files, bytes. Raises VerdictError or InconclusiveError where the
     gate gives no leave, DataError where the policy's folder was changed, ModelError where a part of it is missing.
     """
@@ -57,6 +60,7 @@ def build(
     with durable.folder(out) as filling:
         for file in carried:
             shutil.copyfile(model / file, filling / file)
+        _draw_as_evaluated(filling, evidence)
         record = {
             "burnish": __version__,
             "name": name,
@@ -65,6 +69,7 @@ def build(
             "purpose": purpose,
             "waiver": waiver,
             "model": describe(filling),
+            "policy": policy,
             "weights": weights({file: files[file] for file in carried}),
             **evidence,
         }
@@ -80,9 +85,14 @@ def build(
 
 
 def permit(decision: dict[str, Any], waiver: str) -> None:
-    """Whether the gate lets this go out. Raises with the gate's own reasons where it does not."""
+    """Whether the gate lets this go out. Raises with the gate's own reasons where it does not. A waiver is for evidence
+    that does not suffice: it lets no figure pass that was not measured."""
     verdict = decision.get("verdict")
     reasons = [Problem("gate", str(reason).rstrip(".")) for reason in decision.get("reasons", ())]
+    missing = [str(each["figure"]) for each in decision.get("thresholds", ()) if each.get("missing")]
+    if verdict == Verdict.INCONCLUSIVE.value and missing:
+        found = f"the gate asks for figures that are not there ({', '.join(missing)}), so nothing was released"
+        raise InconclusiveError(Problem("release", found, "Correct gate.thresholds, or remove them there."), *reasons)
     if verdict == Verdict.PASS.value or (verdict == Verdict.INCONCLUSIVE.value and waiver):
         return
     if verdict == Verdict.INCONCLUSIVE.value:
@@ -109,6 +119,22 @@ def describe(model: Path) -> dict[str, Any]:
         "parameters": parameters,
         "dtypes": sorted(dtypes),
     }
+
+
+def _draw_as_evaluated(folder: Path, evidence: Evidence) -> None:
+    """Say in `generation_config.json` how the answers were drawn that the gate has judged: what serves such folders
+    goes by it where a request says nothing. How long an answer may be stays with whoever serves."""
+    sampling = sampling_of(evidence)
+    if not sampling:
+        return
+    drawn: dict[str, Any] = {"do_sample": bool(sampling["temperature"])}
+    if sampling["temperature"]:
+        drawn |= {"temperature": sampling["temperature"], "top_k": sampling.get("top_k") or 0}
+        drawn |= {name: sampling[name] for name in ("top_p", "min_p") if sampling.get(name)}
+    if sampling.get("repetition_penalty"):
+        drawn["repetition_penalty"] = sampling["repetition_penalty"]
+    path = folder / GENERATION
+    durable.write_json(path, (read_object(path) if path.is_file() else {}) | drawn)
 
 
 def _carried(model: Path, files: dict[str, str]) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -11,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from burnish.errors import plain
 from burnish.release import clauses
 from burnish.release.doubt import doubts
-from burnish.release.evidence import Evidence, facts_of
+from burnish.release.evidence import Evidence, facts_of, sampling_of
 from burnish.release.figures import read_figures, shown, spread
 
 LANGUAGES = {"en": "English", "es": "Spanish", "de": "German", "fr": "French", "it": "Italian", "pt": "Portuguese"}
@@ -27,6 +29,9 @@ TITLES = {
     "ppo": "PPO",
     "grpo": "GRPO and relatives",
 }
+WRITERS = {"base": "the base model", "sft": "the tuned model"}
+ON_HUB = r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?"
+"""A name on the Hub, which its pages link to. A path begins otherwise, but for one that has two parts."""
 SHOWN_SETTINGS = (
     "loss",
     "mean",
@@ -90,21 +95,28 @@ def write_card(evidence: Evidence) -> str:
 def _context(evidence: Evidence) -> dict[str, Any]:
     snapshot = evidence.get("snapshot", {})
     annotators = snapshot.get("annotators", [])
+    base, policy = evidence.get("recipe", {}).get("model", ""), evidence.get("policy", "")
     return {
         "it": evidence,
         "decision": evidence.get("decision", {}),
         "figures": read_figures(evidence.get("evaluation", {})),
         "doubts": doubts(evidence),
-        "base": evidence.get("recipe", {}).get("model", ""),
+        "base": base,
+        "on_hub": base.partition("@")[0] if re.fullmatch(ON_HUB, base) else "",
+        "policy": TITLES.get(policy, policy),
+        "made": facts_of(evidence, policy),
         "collect": facts_of(evidence, "collect"),
         "reward": facts_of(evidence, "reward"),
         "sft": facts_of(evidence, "sft"),
-        "ppo": facts_of(evidence, "ppo"),
+        "evaluated": facts_of(evidence, "evaluate"),
         "snapshot": snapshot,
         "languages": {LANGUAGES.get(code, code): n for code, n in snapshot.get("languages", {}).items()},
         "codes": list(snapshot.get("languages", {})),
         "kinds": sorted({str(one["kind"]) for one in annotators}),
         "annotators": annotators,
+        "writers": [WRITERS.get(name, name) for name in snapshot.get("models", {})],
+        "read": list(_read(evidence)),
+        "drawn": clauses.drawn(sampling_of(evidence)),
         "stages": [_stage(evidence, name) for name in TITLES if name in evidence["stages"]],
     }
 
@@ -116,10 +128,21 @@ def _stage(evidence: Evidence, name: str) -> dict[str, Any]:
     return {
         "title": TITLES[name],
         "seconds": record.get("seconds"),
+        "resumed": record.get("resumed", False),
         "key": record.get("key", ""),
         "clauses": clauses.clauses(name, record.get("facts", {})),
         "settings": {key: settings[key] for key in SHOWN_SETTINGS if settings.get(key) is not None} | adapter,
     }
+
+
+def _read(evidence: Evidence) -> Iterator[dict[str, str]]:
+    """What each stage read beside other stages, but for the base model: of paths, the last part."""
+    for stage, record in evidence["stages"].items():
+        for source in record.get("sources", ()):
+            if source["setting"] != "model":
+                setting, digest = source["setting"].partition(".")[2], source["digest"]
+                name = PurePath(source["name"]).name if digest else source["name"]
+                yield {"stage": stage, "setting": setting, "name": name, "digest": (digest or "")[:16]}
 
 
 def _quoted(value: object) -> str:

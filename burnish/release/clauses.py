@@ -64,6 +64,20 @@ def size(count_of_bytes: float) -> str:
     return f"{count_of_bytes / 1e9:.2f} GB" if count_of_bytes >= 1e9 else f"{count_of_bytes / 1e6:.1f} MB"
 
 
+def drawn(sampling: Mapping[str, Any]) -> str:
+    """A sentence on how answers were drawn, by the settings of `burnish.pipeline.settings.SamplingSettings`; "" where
+    nothing was recorded."""
+    if not sampling:
+        return ""
+    how = f"at temperature {number(sampling['temperature'])}" if sampling["temperature"] else "greedily"
+    cuts = [
+        f"{name} {number(sampling[name])}"
+        for name in ("top_p", "top_k", "min_p", "repetition_penalty")
+        if sampling.get(name) not in (None, 1.0)
+    ]
+    return f"Answers were drawn {', '.join([how, *cuts])}, and cut after {count(sampling['max_new_tokens'])} tokens."
+
+
 def _duels(rates: Mapping[str, Any]) -> str:
     return "; ".join(f"{name.replace('_vs_', ' against ')} {rate(found)}" for name, found in rates.items())
 

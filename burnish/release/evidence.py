@@ -59,6 +59,11 @@ def facts_of(evidence: Mapping[str, Any], stage: str) -> dict[str, Any]:
     return evidence.get("stages", {}).get(stage, {}).get("facts", {})
 
 
+def sampling_of(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """How the answers were drawn that the evaluation is of; {} where there is none."""
+    return evidence.get("stages", {}).get("evaluate", {}).get("settings", {}).get("sampling") or {}
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises DataError naming the line where it stops being one."""
     try:

@@ -3,11 +3,12 @@
 A threshold passes where even the bad end of the 95% interval satisfies it, fails where not even the good end does, and
 is inconclusive between. So is one whose figure is missing, rests on too few cases, or is what a reward model says that
 may be guessing: a gate never says yes or no to what was not measured. One failure fails the whole; else one doubt
-leaves it inconclusive.
+leaves it inconclusive. A reason lets a doubt pass (`burnish.release.bundle.permit`), but no figure that is missing.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -42,9 +43,12 @@ class Judgement:
     figure: str
     verdict: Verdict
     reason: str
+    missing: bool = False
+    """Nothing was measured that has this name."""
 
-    def as_json(self) -> dict[str, str]:
-        return {"figure": self.figure, "verdict": self.verdict.value, "reason": self.reason}
+    def as_json(self) -> dict[str, Any]:
+        missing = {"missing": True} if self.missing else {}
+        return {"figure": self.figure, "verdict": self.verdict.value, "reason": self.reason, **missing}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,12 @@ class Decision:
         }
 
 
+def models_of(figure: str) -> tuple[str, ...]:
+    """The models that a figure is of: ("ppo",), or of two the later one first (`burnish.evals.report`)."""
+    key = re.sub(r"_length_(matched|controlled)$", "", figure.partition(".")[2])
+    return tuple(re.split(r"-|_vs_", key))
+
+
 def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold], doubtful: Collection[str] = ()) -> Decision:
     """Judge evaluation.json's value (burnish.evals.report). No threshold at all is inconclusive: nothing was asked.
 
@@ -88,7 +98,8 @@ def decide(evaluation: Mapping[str, Any], thresholds: Sequence[Threshold], doubt
 def _judge(evaluation: Mapping[str, Any], threshold: Threshold, doubtful: Collection[str]) -> Judgement:
     figure, absent = _find(evaluation, threshold.figure)
     if figure is None:
-        return Judgement(figure=threshold.figure, verdict=Verdict.INCONCLUSIVE, reason=f"{threshold.figure}: {absent}")
+        said = f"{threshold.figure}: {absent}"
+        return Judgement(figure=threshold.figure, verdict=Verdict.INCONCLUSIVE, reason=said, missing=True)
     guessed = threshold.figure.partition(".")[0] in doubtful
     verdict = _by_interval(figure["low"], figure["high"], threshold)
     verdict = Verdict.INCONCLUSIVE if guessed or figure["too_few"] else verdict

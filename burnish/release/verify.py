@@ -1,17 +1,21 @@
 """Whether a release is what it says: every byte, and that its evidence is about these very weights. Loads no model.
 
-What it proves is integrity, not origin: who can write the folder can seal another one. (Signatures are not here.)
+What it proves is integrity, not origin: who can write the folder can seal another one. Its digest, told another way, is
+proof of origin; signatures are not here.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
-from burnish.errors import DataError, ModelError, Problem, VerdictError
+from burnish.errors import ConfigError, DataError, ModelError, Problem, VerdictError
 from burnish.records import durable
+from burnish.release.doubt import doubtful
 from burnish.release.evidence import read_object
+from burnish.release.gate import Threshold, decide
 from burnish.types import Verdict
 
 EVIDENCE = "evidence.json"
@@ -41,12 +45,21 @@ def verify(folder: Path) -> dict[str, Any]:
     }
 
 
-def verify_any(folder: Path) -> dict[str, Any]:
-    """A release as `verify` has it; another sealed folder's files and digest, after checking every byte. Raises as it
-    does."""
+def verify_any(folder: Path, digest: str | None = None) -> dict[str, Any]:
+    """A release as `verify` has it; another sealed folder's files and digest, after checking every byte.
+
+    `digest`: what its digest should be, as somebody who is trusted has said it, or its first 16 digits and more. Raises
+    as `verify` does, ConfigError for what is no digest, and VerdictError for a folder with another one.
+    """
+    if digest is not None and not re.fullmatch(r"[0-9a-f]{16,64}", digest.lower()):
+        raise ConfigError(Problem("--digest", f"{digest!r} is no digest", "Give 16 to 64 hexadecimal digits."))
     if (folder / EVIDENCE).is_file():
-        return verify(folder)
-    return {"folder": str(folder), "files": durable.verify(folder), "digest": durable.digest_folder(folder)}
+        found = verify(folder)
+    else:
+        found = {"folder": str(folder), "files": durable.verify(folder), "digest": durable.digest_folder(folder)}
+    if digest is not None and not found["digest"].startswith(digest.lower()):
+        raise VerdictError(Problem(str(folder), f"its digest is {found['digest']}: it is not what was asked for"))
+    return found
 
 
 def weights(files: dict[str, str]) -> dict[str, str]:
@@ -82,11 +95,24 @@ def _check_parts(folder: Path, files: dict[str, str]) -> None:
 def _check_evidence(folder: Path, evidence: dict[str, Any], files: dict[str, str]) -> None:
     where = str(folder / EVIDENCE)
     lacking = [key for key in ("name", "version", "waiver", "decision") if key not in evidence]
+    lacking += [] if isinstance(evidence.get("decision", {}), dict) else ["decision"]
     if lacking:
         raise VerdictError(Problem(where, f"no evidence of a release: {', '.join(lacking)} missing"))
     if evidence.get("weights") != weights(files):
         raise VerdictError(Problem(where, "the evidence was gathered on other weights than these"))
-    verdict = evidence["decision"].get("verdict")
+    verdict = _verdict(evidence)
+    if verdict is None or verdict != evidence["decision"].get("verdict"):
+        raise VerdictError(Problem(where, "the verdict is not the one that thresholds and evaluation come to"))
     waived = verdict == Verdict.INCONCLUSIVE.value and bool(evidence["waiver"])
     if verdict != Verdict.PASS.value and not waived:
         raise VerdictError(Problem(where, f'the gate said "{verdict}": this should not have been released'))
+
+
+def _verdict(evidence: dict[str, Any]) -> str | None:
+    """What the gate says of the evidence, decided anew; None where the evidence cannot be judged."""
+    try:
+        asked = evidence["stages"]["gate"]["settings"]["thresholds"]
+        thresholds = [Threshold.model_validate(each) for each in asked]
+        return decide(evidence["evaluation"], thresholds, doubtful(evidence)).verdict.value
+    except (LookupError, TypeError, AttributeError, ValueError):
+        return None

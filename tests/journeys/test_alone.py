@@ -184,7 +184,7 @@ def test_grpo_alone_learns_its_reward_first(place: Path) -> None:
 
 
 def test_ppo_alone_with_an_adapted_critic_of_its_own_survives_a_kill(place: Path) -> None:
-    """The first run is left alone. The second is killed when its policy has a checkpoint, and continued."""
+    """The first run is left alone. The second is killed once its policy has a checkpoint; it goes on in less memory."""
     whole, killed = place / "reinforced", place / "killed"
     command = ("ppo", "--model", place / "model", "--data", place / "prompts.jsonl")
     without = burnish(*command, "--out", whole)
@@ -208,8 +208,9 @@ def test_ppo_alone_with_an_adapted_critic_of_its_own_survives_a_kill(place: Path
             time.sleep(0.0005)
         working.kill()
     assert not (killed / "ppo" / "model").exists(), "killed too late"
-    again = burnish(*command, "--out", killed, *words, "--json")
+    again = burnish(*command, "--out", killed, *words, "--set", "gradient_checkpointing=true", "--json")
     assert again.returncode == 0, again.stderr
+    assert json.loads((killed / "ppo" / "stage.json").read_text())["resumed"]
     for name in ("model/model.safetensors", "adapter/adapter_model.safetensors", "samples.jsonl"):
         assert (killed / "ppo" / name).read_bytes() == (whole / "ppo" / name).read_bytes(), name
     losses = [

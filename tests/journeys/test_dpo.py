@@ -33,7 +33,7 @@ evaluate:
   rubric: shop.yaml
   sampling: {temperature: 0.0, max_new_tokens: 8}
 gate: {thresholds: [{figure: ended_with_eos.dpo, at_least: 0}]}
-release: {name: tiny-dpo, purpose: Nothing but a test.}
+release: {name: tiny-dpo, license: mit, purpose: Nothing but a test.}
 """
 ANSWERS = ("Yes.", "I will look that up for you.", "No idea!")
 

@@ -110,7 +110,7 @@ def test_a_killed_run_goes_on_with_shards(place: Path, alone: Path) -> None:
     assert code != 0
     assert "bug" not in said
     assert not (run / "sft" / "stage.json").exists()
-    code, said = two(command(place, "killed", "parallel=fsdp"))
+    code, said = two(command(place, "killed", "parallel=fsdp", "gradient_checkpointing=true"))
     assert code == 0, said
     assert json.loads((run / "sft" / "stage.json").read_text())["resumed"]
     assert apart(alone, run) < 1e-2

@@ -182,10 +182,10 @@ def test_more_layers_than_the_model_has_is_said_before_anything_is_trained(tmp_p
 
 def test_a_verdict_of_no_is_exit_4_with_a_report_and_no_release(demo: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(demo.parent, tmp_path / "copy") / "run"
-    strict = "gate.thresholds=[{figure: words.ppo, at_least: 1000}]"
+    strict = "gate.thresholds=[{figure: words.grpo, at_least: 1000}]"
     found = burnish("run", copy.parent / "recipe.yaml", "--out", copy, "--set", strict)
     assert found.returncode == 4
-    assert "words.ppo should be at least 1000" in found.stderr
+    assert "words.grpo should be at least 1000" in found.stderr
     assert "report.html" in found.stderr
     assert not (copy / "release.json").exists()
 

@@ -121,8 +121,8 @@ evaluate:
   rubric: shop.yaml
   texts: [story.txt]
   sampling: {temperature: 0.0, max_new_tokens: 8}
-gate: {thresholds: [{figure: ended_with_eos.ppo, at_least: 0}]}
-release: {name: tiny-support, purpose: Nothing but a test.}
+gate: {thresholds: [{figure: ended_with_eos.grpo, at_least: 0}]}
+release: {name: tiny-support, license: mit, purpose: Nothing but a test.}
 """
 ADAPTERS = {
     "\nsft:\n": "\nsft:\n  lora: {rank: 4, alpha: 8, dropout: 0.1}\n",

@@ -17,7 +17,7 @@ from burnish import batches
 from burnish.batches import Batch
 from burnish.losses import preference
 from burnish.models import attention as attentions
-from burnish.models import blocks, forward, load
+from burnish.models import blocks, forward, layers, load
 from burnish.models.attention import Rule, TreeAttention, attention, near, shared_heads
 from burnish.models.forward import Trainable
 from burnish.models.lora import LoraLinear
@@ -137,6 +137,14 @@ def everything_twice(patch: Patch) -> None:
 def chunks_lose_their_first_row(patch: Patch) -> None:
     logprobs = forward.target_logprobs
     patch.setattr(forward, "target_logprobs", lambda *given: F.pad(logprobs(*given)[1:], (1, 0)))
+
+
+def gradients_end_at_a_layer(patch: Patch) -> None:
+    """What is computed again begins with a tensor that nothing was computed from."""
+    checkpoint = layers.checkpoint
+    patch.setattr(
+        layers, "checkpoint", lambda layer, state, *rest, **named: checkpoint(layer, state.detach(), *rest, **named)
+    )
 
 
 def prompts_are_counted(patch: Patch) -> None:
@@ -284,6 +292,7 @@ BUGS: dict[str, list[Callable[[Patch], None]]] = {
     "tree attention = dense attention": [causal_over_the_whole_pack],
     "each token passes once": [everything_twice],
     "logits in chunks = at once": [chunks_lose_their_first_row],
+    "layers computed again = kept": [gradients_end_at_a_layer],
     "zeroed LM head: ln V": [prompts_are_counted, chunks_lose_their_first_row],
     "zeroed score head: ln 2": [pairs_are_summed],
     "sampler = scorer, fp32": [temperature_is_forgotten, windows_in_pack_indices],

@@ -10,7 +10,7 @@ from bugs import mean_of_means
 
 from burnish.batches import Batch
 from burnish.losses import preference
-from burnish.proof import batching, heads
+from burnish.proof import batching, memory
 from burnish.proof.laws import STEP, _of_method
 from burnish.proof.material import read_rows
 from burnish.proof.methods import ALL, LORA, VARIANTS, WAYS
@@ -33,8 +33,14 @@ def test_the_laws_hold_for_every_loss(name: str, way: str, subject: Subject) -> 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", [name for name, method in ALL.items() if "lm" in method.heads])
 def test_every_loss_makes_the_same_step_of_logits_in_chunks(name: str, way: str, subject: Subject) -> None:
-    found = heads.chunks(subject.trial(name, way)).values
+    found = memory.chunks(subject.trial(name, way)).values
     assert {what: value for what, value in found.items() if not value <= STEP[what]} == {}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", ALL)
+def test_every_loss_makes_the_same_step_of_layers_computed_again(name: str, way: str, subject: Subject) -> None:
+    assert memory.computed_again(subject.trial(name, way)).values == {"loss": 0.0, "gradient": 0.0}
 
 
 def test_no_two_variants_are_one(subject: Subject) -> None:

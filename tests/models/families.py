@@ -18,6 +18,7 @@ from transformers import (
     DeepseekV3Config,
     Gemma2Config,
     Gemma3TextConfig,
+    Glm4MoeConfig,
     GPT2Config,
     GPTNeoXConfig,
     GptOssConfig,
@@ -33,6 +34,7 @@ from transformers import (
     PretrainedConfig,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     SmolLM3Config,
     StableLmConfig,
     Starcoder2Config,
@@ -79,6 +81,7 @@ LATENT: dict[str, Any] = {
     "n_shared_experts": 1,
     "first_k_dense_replace": 1,
 }
+EXPERTS: dict[str, Any] = {**GROUPED, "moe_intermediate_size": 16, "num_experts_per_tok": 2, "head_dim": 8}
 OLDER: dict[str, Any] = {**VOCABULARY, "initializer_range": 0.2}
 
 
@@ -119,6 +122,10 @@ FAMILIES: dict[str, Family] = {
     "deepseek_v3": Family(config=DeepseekV3Config(**LATENT, n_group=2, topk_group=1)),
     "smollm3": Family(config=SmolLM3Config(**{**GROUPED, "pad_token_id": 0}, no_rope_layers=[1, 0])),
     "mixtral": Family(config=MixtralConfig(**GROUPED, num_local_experts=4, sliding_window=LONG_WINDOW)),
+    "qwen3_moe": Family(config=Qwen3MoeConfig(**EXPERTS, num_experts=4, mlp_only_layers=[0])),
+    "glm4_moe": Family(
+        config=Glm4MoeConfig(**EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1)
+    ),
     "gpt_neox": Family(config=GPTNeoXConfig(**SMALL)),
     "starcoder2": Family(config=Starcoder2Config(**GROUPED, sliding_window=WINDOW)),
     "gpt2": Family(config=GPT2Config(**OLDER, n_embd=32, n_layer=2, n_head=4)),

@@ -12,7 +12,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, Glm4MoeConfig, PretrainedConfig, Qwen3MoeConfig
+from transformers import AutoModelForCausalLM
 
 from burnish.batches import Document, pack
 from burnish.chat.tokenizer import Tokenizer
@@ -26,19 +26,12 @@ from burnish.models.tiny import write_random, write_tiny
 from burnish.records import durable
 from burnish.records.adapters import CONFIG, FILE
 
-from .families import FAMILIES, GROUPED
+from .families import FAMILIES
 
 # peft 0.21 asks transformers for a name that it has deprecated; peft's own warnings, of missing keys say, stay errors.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 IDS = [5, 6, 7, 3, 4, 258]
 BATCH = pack([Document(row="a", ids=IDS, weights=[1.0] * len(IDS))])
-EXPERTS: dict[str, Any] = {**GROUPED, "moe_intermediate_size": 16, "num_experts_per_tok": 2, "head_dim": 8}
-CONFIGS: dict[str, PretrainedConfig] = {
-    **{name: family.config for name, family in FAMILIES.items()},
-    "glm4_moe": Glm4MoeConfig(**EXPERTS, n_routed_experts=4, n_shared_experts=1, first_k_dense_replace=1),
-    "qwen3_moe": Qwen3MoeConfig(**EXPERTS, num_experts=4, mlp_only_layers=[0]),
-}
-"""Also of families whose dense layers have the names of experts."""
 
 
 def trained(
@@ -91,9 +84,9 @@ def whole(base: Path) -> Any:
     return AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager")
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_peft_loads_our_adapter_and_merges_it_alike(name: str, tmp_path: Path) -> None:
-    base = write_random(tmp_path / "base", CONFIGS[name])
+    base = write_random(tmp_path / "base", FAMILIES[name].config)
     module, plain = trained(base), logprobs(whole(base))
     theirs: Any = PeftModel.from_pretrained(whole(base), saved(module, tmp_path / "a", base))
     torch.testing.assert_close(logprobs(theirs), said(module).logprobs_N, rtol=0, atol=1e-5)
@@ -110,7 +103,7 @@ def test_peft_loads_our_adapter_and_merges_it_alike(name: str, tmp_path: Path) -
 @pytest.mark.parametrize("targets", [("down_proj",), ("gate_proj",), ("q_proj", "up_proj")])
 def test_peft_loads_layers_that_share_their_names_with_experts(targets: tuple[str, ...], tmp_path: Path) -> None:
     """Alone, without the layer that peft would fuse them with, and after a training with dropout."""
-    base = write_random(tmp_path / "base", CONFIGS["qwen3_moe"])
+    base = write_random(tmp_path / "base", FAMILIES["qwen3_moe"].config)
     module = trained(base, targets=targets, dropout=0.1)
     theirs = PeftModel.from_pretrained(whole(base), saved(module, tmp_path / "a", base))
     torch.testing.assert_close(logprobs(theirs), said(module).logprobs_N, rtol=0, atol=1e-5)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig, PretrainedConfig
 
@@ -23,6 +24,7 @@ from burnish.models.forward import Layout
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.tiny import write_random
+from burnish.models.weights import FILE
 from burnish.rollout import cache, prefill
 from burnish.rollout.engine import Engine
 from burnish.types import Sampling
@@ -118,6 +120,22 @@ def test_the_page_says_what_is_tested() -> None:
     rows = re.findall(r"^\| ([\w, ]+) \| (tree|rows) \|", page.read_text(), re.MULTILINE)
     listed = {name: layout for names, layout in rows for name in re.findall(r"\w+", names) if name in FAMILIES}
     assert listed == {name: family.layout.value for name, family in FAMILIES.items()}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_files_have_the_names_that_transformers_writes_and_both_of_its_forms_are_read(
+    name: str, tmp_path: Path
+) -> None:
+    """Files have each expert's matrices by themselves, memory has them stacked; some programs write the latter."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(FAMILIES[name].config)
+    for form, original in (("filed", True), ("stacked", False)):
+        model.save_pretrained(tmp_path / form, save_original_format=original)
+        module = load_trainable(tmp_path / form, dtype=torch.float32)
+        load.save_weights(module, tmp_path / "ours.safetensors", dtype=torch.float32)
+        ours, theirs = load_file(tmp_path / "ours.safetensors"), load_file(tmp_path / "filed" / FILE)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[each], theirs[each]) for each in ours)
 
 
 def unlike(path: Path, slots: int = 3) -> float:

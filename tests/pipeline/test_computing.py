@@ -148,15 +148,21 @@ def test_each_process_of_a_machine_takes_a_gpu_of_its_own(monkeypatch: pytest.Mo
     assert arithmetic.device().type == "cpu"
 
 
-def test_device_and_kernels_are_in_no_key_and_the_format_is(tmp_path: Path) -> None:
+def test_device_kernels_and_what_layers_keep_are_in_no_key_and_the_format_is(tmp_path: Path) -> None:
     stage = next(each for each in GRAPH if each.name == "sft")
     recipe = Recipe.model_validate({"name": "r", "model": "m", "sft": {}, "seed": 1})
     keys = [
         stage_key(each, stage, contents(each, tmp_path, stage), {})
-        for changed in ({}, {"device": "cpu"}, {"kernels": "liger"}, {"dtype": "float32"})
+        for changed in (
+            {},
+            {"device": "cpu"},
+            {"kernels": "liger"},
+            {"gradient_checkpointing": True},
+            {"dtype": "float32"},
+        )
         for each in [recipe.model_copy(update=changed)]
     ]
-    assert keys[0] == keys[1] == keys[2] != keys[3]
+    assert keys[0] == keys[1] == keys[2] == keys[3] != keys[4]
 
 
 @pytest.mark.parametrize(("name", "value"), [("device", "tpu"), ("kernels", "unsloth")])

@@ -101,6 +101,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
 
 COMPARED = "{judge: {model: smollm2-135m, by: comparison, criteria: Kind.}}"
 PEOPLE = "collect: {prompts: rows.jsonl, by: people, "
+GATED = "evaluate: {cases: [rows.jsonl], rewards: [{length: {at_most: 9}}]}\ngate: {thresholds: "
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -111,7 +112,17 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         ("grpo: {}", "grpo needs a reward section"),
         ("rft: {}", "rft needs a reward section"),
         ("online_dpo: {}", "online_dpo needs a reward section"),
-        ("release: {name: x}", "release needs a gate section"),
+        ("release: {name: x, license: mit}", "release needs a gate section"),
+        ("release: {name: x}", "release.license"),
+        (f"{GATED}[{{figure: tone.ppo, at_least: 0.5}}]}}", "tone.ppo is of ppo, and there will be base, sft"),
+        (
+            f"{GATED}[{{figure: winrate.sft_vs_bas, at_least: 0.5}}]}}",
+            "is of bas, and there will be base, sft. Did you",
+        ),
+        (
+            f"{GATED}[{{figure: tone.base, at_most: 0.5}}]}}\nrelease: {{name: x, license: mit}}",
+            "no threshold asks anything of sft, whose weights go out",
+        ),
         ("gate: {thresholds: [{figure: tone.sft, at_least: 0.5}]}", "gate needs an evaluate section"),
         ("reward: {}", "nothing to learn from"),
         ("dpo: {}", "there is no collect section and no dpo.rankings"),

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from burnish.records import durable
 from burnish.release.evidence import gather
+from burnish.release.gate import Threshold, decide
 
 RECIPE = """name: tiny
 model: smollm2-135m
@@ -21,6 +22,10 @@ ppo: {kl_coef: 0.05}
 evaluate: {}
 gate: {}
 """
+
+
+BOUNDS = {"pass": 0.55, "inconclusive": 0.64, "fail": 0.7}
+"""What is asked of `winrate.ppo_vs_sft`, which is 0.59 to 0.69, by the verdict that it comes to."""
 
 
 def figure(value: float, n: int = 200) -> dict[str, Any]:
@@ -91,11 +96,18 @@ def write_run(run: Path, verdict: str = "pass", kind: str = "simulated") -> dict
         "evaluate": {"cases": 200, "models": ["base", "sft", "ppo"]},
         "gate": {"verdict": verdict},
     }
+    asked = {"figure": "winrate.ppo_vs_sft", "at_least": BOUNDS[verdict]}
+    settings: dict[str, dict[str, Any]] = {
+        "evaluate": {"sampling": {"temperature": 0.7, "top_p": 0.9, "top_k": None, "max_new_tokens": 48}},
+        "gate": {"thresholds": [asked]},
+    }
+    sources = {"sft": [{"setting": "sft.data", "name": "../data/x.jsonl", "digest": "d" * 64}]}
     for stage, said in facts.items():
         stage_record = {"stage": stage, "key": "k" * 64, "output": "o" * 64, "inputs": {}, "facts": said, "seconds": 65}
-        durable.write_json(run / stage / "stage.json", stage_record | {"settings": {"lr": 0.001, "data": "x.jsonl"}})
+        stage_record["settings"] = settings.get(stage, {"lr": 0.001, "data": "x.jsonl"})
+        durable.write_json(run / stage / "stage.json", stage_record | {"sources": sources.get(stage, [])})
     durable.write_json(run / "evaluate" / "evaluation.json", EVALUATION)
-    decision = {"verdict": verdict, "reasons": ["winrate.ppo_vs_sft should be at least 0.55 and is 0.640"]}
+    decision = decide(EVALUATION, [Threshold.model_validate(asked)]).as_json()
     durable.write_json(run / "gate" / "decision.json", decision)
     return gather(run)
 

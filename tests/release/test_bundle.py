@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from evidence_of import changed, write_run
+from evidence_of import EVALUATION, changed, write_run
+from transformers import GenerationConfig
 
 from burnish.errors import DataError, InconclusiveError, ModelError, VerdictError
 from burnish.records import durable
 from burnish.release.bundle import build
 from burnish.release.evidence import gather
+from burnish.release.gate import Threshold, decide
 
-NAMED = {"name": "tiny", "version": "1.0.0", "license": "apache-2.0"}
+NAMED = {"policy": "ppo", "name": "tiny", "version": "1.0.0", "license": "apache-2.0"}
 
 
 def test_a_release_holds_the_model_its_card_and_its_evidence_and_no_heads(tmp_path: Path) -> None:
@@ -23,13 +26,14 @@ def test_a_release_holds_the_model_its_card_and_its_evidence_and_no_heads(tmp_pa
         "chat_template.jinja",
         "config.json",
         "evidence.json",
+        "generation_config.json",
         "manifest.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
     ]
     assert facts["verdict"] == "pass"
-    assert facts["files"] == 7
+    assert facts["files"] == 8
     assert facts["digest"] == durable.digest_folder(tmp_path / "release")
     weights = (tmp_path / "release" / "model.safetensors").read_bytes()
     assert weights == (tmp_path / "ppo" / "model" / "model.safetensors").read_bytes()
@@ -59,7 +63,7 @@ def test_a_no_from_the_gate_is_a_no_even_with_a_waiver(tmp_path: Path) -> None:
     with pytest.raises(VerdictError, match="the gate said no") as caught:
         build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED, waiver="we like it")
     assert caught.value.exit_code == 4
-    assert "should be at least 0.55" in str(caught.value)
+    assert "should be at least 0.7" in str(caught.value)
     assert not (tmp_path / "release").exists()
 
 
@@ -70,6 +74,48 @@ def test_an_inconclusive_gate_needs_a_reason_which_the_card_prints(tmp_path: Pat
     assert caught.value.exit_code == 5
     build(tmp_path / "ppo" / "model", tmp_path / "release", evidence, **NAMED, waiver="a pilot with ten testers")
     assert "for this reason: a pilot with ten testers" in (tmp_path / "release" / "README.md").read_text()
+
+
+def test_a_figure_that_is_missing_lets_nothing_out_whatever_the_reason(tmp_path: Path) -> None:
+    """A misspelt threshold would be a doubt for ever, which a standing waiver lets pass."""
+    evidence = write_run(tmp_path)
+    asked = [Threshold(figure="refusals.ppo", at_least=0.9), Threshold(figure="winrate.ppo_vs_sft", at_least=0.5)]
+    decision = decide(EVALUATION, asked).as_json()
+    assert [each.get("missing", False) for each in decision["thresholds"]] == [True, False]
+    with pytest.raises(InconclusiveError, match=r"figures that are not there \(refusals\.ppo\)"):
+        build(tmp_path / "ppo" / "model", tmp_path / "release", evidence | {"decision": decision}, **NAMED, waiver="x")
+    assert not (tmp_path / "release").exists()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "said"),
+    [
+        ({"temperature": 0.0, "max_new_tokens": 64}, {"do_sample": False}),
+        (
+            {"temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.1, "max_new_tokens": 64},
+            {"do_sample": True, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.1},
+        ),
+        (
+            {"temperature": 0, "repetition_penalty": 1.2, "max_new_tokens": 64},
+            {"do_sample": False, "repetition_penalty": 1.2},
+        ),
+    ],
+)
+def test_who_serves_it_is_told_how_the_judged_answers_were_drawn(
+    sampling: dict[str, object], said: dict[str, object], tmp_path: Path
+) -> None:
+    """Beside where an answer ends, which the policy's own file says. transformers takes it without a warning."""
+    evidence = write_run(tmp_path)
+    evidence["stages"]["evaluate"]["settings"]["sampling"] = sampling
+    with durable.folder(tmp_path / "model") as filling:
+        for path in (tmp_path / "ppo" / "model").iterdir():
+            if path.name != durable.MANIFEST:
+                shutil.copyfile(path, filling / path.name)
+        durable.write_json(filling / "generation_config.json", {"eos_token_id": 2, "pad_token_id": 2})
+    build(tmp_path / "model", tmp_path / "release", evidence, **NAMED)
+    found = json.loads((tmp_path / "release" / "generation_config.json").read_bytes())
+    assert found == {"eos_token_id": 2, "pad_token_id": 2, **said}
+    assert GenerationConfig.from_pretrained(tmp_path / "release").do_sample is said["do_sample"]
 
 
 def test_without_a_decision_nothing_is_released(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from burnish.release.clauses import clauses, duration, number, rate
 
 def record(evidence: dict[str, Any], **more: Any) -> dict[str, Any]:
     model = {"architecture": "LlamaForCausalLM", "context": 128, "parameters": 134_515_008, "dtypes": ["BF16"]}
-    named = {"name": "tiny", "version": "1.0.0", "license": "apache-2.0", "purpose": "", "waiver": ""}
+    named = {"policy": "ppo", "name": "tiny", "version": "1.0.0", "license": "apache-2.0", "purpose": "", "waiver": ""}
     return {"burnish": "0.1.0", "model": model, "weights": {}, **named, **evidence, **more}
 
 
@@ -37,8 +37,49 @@ def test_the_head_is_yaml_that_the_hub_reads(evidence: dict[str, Any]) -> None:
     found = head(write_card(record(evidence, license="mit", name='a "quoted": name')))
     assert found["license"] == "mit"
     assert found["language"] == ["en", "es"]
-    assert found["base_model"] == "smollm2-135m"
+    assert "base_model" not in found, "an alias of ours means nothing to the Hub"
     assert found["model_name"] == 'a "quoted": name'
+
+
+@pytest.mark.parametrize(
+    ("model", "linked"),
+    [
+        ("Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-0.5B-Instruct"),
+        ("Qwen/Qwen3-0.6B@a1b2c3", "Qwen/Qwen3-0.6B"),
+        ("../../models/llama", None),
+        ("/home/ana/models/llama", None),
+        ("smollm2.gguf", None),
+    ],
+)
+def test_the_hub_is_told_of_a_base_model_that_it_has(model: str, linked: str | None, evidence: dict[str, Any]) -> None:
+    evidence["recipe"]["model"] = model
+    assert head(write_card(record(evidence))).get("base_model") == linked
+
+
+def test_the_card_says_whose_weights_what_data_and_how_answers_were_drawn(evidence: dict[str, Any]) -> None:
+    evidence["environment"] = {"processor": "one", "gpus": ["NVIDIA H200", "NVIDIA H200"]}
+    evidence["stages"]["ppo"]["resumed"] = True
+    evidence["snapshot"]["models"] = {"sft": 8, "http://127.0.0.1:8000/v1#qwen": 4}
+    card = write_card(record(evidence))
+    assert "| these weights | PPO |" in card
+    assert f"| sft | `data` | x.jsonl | `{'d' * 16}` |" in card
+    assert "12 answers by the tuned model, http://127.0.0.1:8000/v1\\#qwen, 2 judgements." in card
+    assert "Answers were drawn at temperature 0.7, top_p 0.9, and cut after 48 tokens. Intervals" in card
+    assert "Machine: one, NVIDIA H200; NVIDIA H200." in card
+    assert card.count("1 min 05 s since it was last continued.") == 1
+    assert "97.0% of its training answers ended by themselves" in card
+    assert "training answers" not in write_card(record(evidence, policy="sft"))
+    assert "learned from" not in card
+    evidence["stages"]["evaluate"]["facts"]["learned_cases"] = 7
+    assert "**7 of 200 cases are prompts that models of this run learned from.**" in write_card(record(evidence))
+
+
+def test_a_purpose_without_conversations_is_not_called_unknown(evidence: dict[str, Any]) -> None:
+    del evidence["stages"]["sft"]
+    assert "Intended use: not assessed." in write_card(record(evidence))
+    card = write_card(record(evidence, purpose="Answers customers."))
+    assert "Intended use" not in card
+    assert "Other uses, domains and languages: not assessed." in card
 
 
 def test_figures_come_with_interval_and_n(evidence: dict[str, Any]) -> None:

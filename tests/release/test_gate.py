@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from burnish.release.gate import Threshold, decide
+from burnish.release.gate import Threshold, decide, models_of
 from burnish.types import Verdict
 
 
@@ -104,3 +104,17 @@ def test_reasons_carry_the_numbers():
 def test_thresholds_are_strict(bad: dict):
     with pytest.raises(ValidationError):
         Threshold.model_validate(bad)
+
+
+@pytest.mark.parametrize(
+    ("figure", "models"),
+    [
+        ("tone.ppo", ("ppo",)),
+        ("tone.ppo-sft", ("ppo", "sft")),
+        ("winrate.online_dpo_vs_base", ("online_dpo", "base")),
+        ("winrate.ppo_vs_sft_length_controlled", ("ppo", "sft")),
+        ("winrate.online_dpo_vs_sft_length_matched", ("online_dpo", "sft")),
+    ],
+)
+def test_a_figure_says_of_which_models_it_is(figure: str, models: tuple[str, ...]) -> None:
+    assert models_of(figure) == models

@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 from evidence_of import changed, reseal, write_run
 
-from burnish.errors import BurnishError, DataError, ModelError, VerdictError
+from burnish.errors import BurnishError, ConfigError, DataError, ModelError, VerdictError
 from burnish.records import durable
 from burnish.release.bundle import build
-from burnish.release.verify import verify
+from burnish.release.verify import verify, verify_any
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
-    build(run / "ppo" / "model", run / "release", write_run(run), name="tiny", version="1.2.0", license="mit")
+    named = {"policy": "ppo", "name": "tiny", "version": "1.2.0", "license": "mit"}
+    build(run / "ppo" / "model", run / "release", write_run(run), **named)
     return run / "release"
 
 
@@ -105,14 +106,50 @@ def test_other_weights_under_the_same_evidence_are_refused(release: Path) -> Non
 @pytest.mark.parametrize(
     ("verdict", "waiver", "allowed"), [("fail", "x", False), ("inconclusive", "", False), ("inconclusive", "x", True)]
 )
-def test_evidence_must_give_leave(release: Path, verdict: str, waiver: str, allowed: bool) -> None:
-    changed(release / "evidence.json", decision={"verdict": verdict, "reasons": []}, waiver=waiver)
+def test_evidence_must_give_leave(release: Path, tmp_path: Path, verdict: str, waiver: str, allowed: bool) -> None:
+    evidence = write_run(tmp_path / "run", verdict)
+    changed(release / "evidence.json", **evidence, waiver=waiver)
     reseal(release)
     if allowed:
         assert verify(release)["waiver"] == waiver
     else:
         with pytest.raises(VerdictError, match="should not have been released"):
             verify(release)
+
+
+def test_a_verdict_that_the_evidence_does_not_come_to_is_refused(release: Path, tmp_path: Path) -> None:
+    """Who writes "pass" over a "fail" and seals it anew would have to make figures too."""
+    (tmp_path / "run").mkdir()
+    failed = write_run(tmp_path / "run", "fail")
+    changed(release / "evidence.json", **{**failed, "decision": {**failed["decision"], "verdict": "pass"}})
+    reseal(release)
+    with pytest.raises(VerdictError, match="not the one that thresholds and evaluation come to"):
+        verify(release)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"decision": []}, {"decision": "pass"}, {"stages": []}, {"evaluation": 3}, {"stages": {"gate": {"settings": 1}}}],
+)
+def test_evidence_of_another_shape_is_refused_in_words(release: Path, wrong: dict[str, object]) -> None:
+    changed(release / "evidence.json", **wrong)
+    reseal(release)
+    with pytest.raises(VerdictError):
+        verify(release)
+
+
+def test_a_digest_that_was_told_another_way_is_proof_of_origin(release: Path) -> None:
+    digest = verify(release)["digest"]
+    for told in (digest, digest[:16], digest.upper()):
+        assert verify_any(release, told)["digest"] == digest
+    changed(release / "evidence.json", purpose="another one")
+    reseal(release)
+    verify(release)
+    with pytest.raises(VerdictError, match="not what was asked for"):
+        verify_any(release, digest)
+    for none in (digest[:15], "g" * 16, "", "0x" + digest[:20]):
+        with pytest.raises(ConfigError, match="is no digest"):
+            verify_any(release, none)
 
 
 def test_all_missing_parts_are_told_at_once(release: Path) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import Gemma2Config, MixtralConfig, Qwen2Config, Qwen3Config
+from transformers import Gemma2Config, MixtralConfig, Qwen2Config, Qwen3Config, Qwen3MoeConfig
 
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, DataError, MachineError, ModelError
@@ -243,11 +243,14 @@ SHAPE: dict[str, Any] = {
         Qwen3Config(**SHAPE, tie_word_embeddings=True),
         # The cap of its attention is another in vLLM's kernel for CPUs.
         Gemma2Config(**SHAPE, query_pre_attn_scalar=32, final_logit_softcapping=5.0, attn_logit_softcapping=None),
+        MixtralConfig(**SHAPE, num_local_experts=4, num_experts_per_tok=2),
+        Qwen3MoeConfig(**SHAPE, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=64, mlp_only_layers=[0]),
     ],
     ids=lambda config: config.model_type,
 )
 def test_other_families_take_their_weights(tmp_path: Path, config: Any) -> None:
-    """A head of its own, norms of heads, a soft cap of logits: by names that vLLM reads, at the start and after."""
+    """A head of its own, norms of heads, a soft cap of logits, experts: by names that vLLM reads, at the start and
+    after."""
     policy = Policy(write_random(tmp_path / "model", config))
     agree(policy)
     policy.updated(learn_adapter)
