@@ -40,6 +40,7 @@ class Tokenizer:
         self.special = {t.content: id for id, t in self._markup.get_added_tokens_decoder().items() if t.special}
         self._never = frozenset(self.special.values()) - {self.special.get(names.get("unk_token", ""), -1)}
         self.vocab_size = 1 + max(self._markup.get_vocab().values())
+        self.begin = self._find_begin()
         self.template = _template_source(files, config, where)
         self.chat = Template(self.template, names, where)
         self.end_id = self._find_end(where)
@@ -48,6 +49,8 @@ class Tokenizer:
     """Special tokens and their ids."""
     vocab_size: int
     """One more than the largest id."""
+    begin: list[int]
+    """What it puts before a text that is no conversation: the token that begins one (`<bos>`), or nothing."""
     template: str
     """The chat template's source."""
     end_id: int
@@ -105,6 +108,10 @@ class Tokenizer:
     def shown(self, ids: Sequence[int]) -> str:
         """Text of ids with special tokens written out: for people who want to see what a model reads."""
         return self._markup.decode(list(ids), skip_special_tokens=False)
+
+    def _find_begin(self) -> list[int]:
+        whole, text = (self._markup.encode("a", add_special_tokens=special).ids for special in (True, False))
+        return next((whole[:n] for n in range(len(whole)) if whole[n : n + len(text)] == text), [])
 
     def _find_end(self, where: str) -> int:
         specials = set(self.special.values())

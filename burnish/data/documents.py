@@ -23,6 +23,8 @@ def example_document(renderer: Renderer, example: Example) -> Document:
 def text_documents(tokenizer: Tokenizer, texts: Sequence[Text], length: int, source: str) -> list[Document]:
     """Texts cut to pieces of `length` tokens, of which all but the first are learned; a last piece of one is none.
 
+    Where the tokenizer begins a text with a token, every piece has it: Gemma predicts nothing without it.
+
     Raises DataError, naming `source`, where no text has two tokens.
     """
     found = [piece for text in texts for piece in _pieces(tokenizer, text, length)]
@@ -32,10 +34,15 @@ def text_documents(tokenizer: Tokenizer, texts: Sequence[Text], length: int, sou
 
 
 def _pieces(tokenizer: Tokenizer, text: Text, length: int) -> list[Document]:
-    ids = tokenizer.encode(text.content)
-    pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
+    ids, begin = tokenizer.encode(text.content), tokenizer.begin
+    room = max(2, length - len(begin))
+    pieces = [ids[start : start + room] for start in range(0, len(ids), room)]
     return [
-        Document(row=f"{text.id}#{number}", ids=piece, weights=[0.0] + [1.0] * (len(piece) - 1))
+        Document(
+            row=f"{text.id}#{number}",
+            ids=[*begin, *piece],
+            weights=[0.0] * (len(begin) + 1) + [1.0] * (len(piece) - 1),
+        )
         for number, piece in enumerate(pieces)
         if len(piece) > 1
     ]

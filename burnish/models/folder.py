@@ -5,8 +5,9 @@ loads no values.
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -30,10 +31,13 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ModelError, Problem, nearest
 from burnish.models import weights
 from burnish.models.attention import NAME, register
-from burnish.models.quiet import quiet
+from burnish.models.quiet import quiet, warn_once
 from burnish.records import durable
 
+_log = logging.getLogger(__name__)
 CONFIG = "config.json"
+_DECODERS = ("language_model.model.", "model.language_model.")
+"""Where models of several senses have their decoder of text, in older and in newer files."""
 LAYERS = 1024
 """More decoder layers than any model has: a larger number in a configuration is damage."""
 
@@ -56,33 +60,44 @@ def read(path: Path) -> Folder:
         durable.verify(path)
     config = read_config(path)
     files = weights.weight_files(path)
-    return Folder(path=path, config=config, files=files, entries=weights.read_headers(files))
+    entries = weights.read_headers(files)
+    if any(name.startswith(_DECODERS) for name in entries) and not any("lm_head." in name for name in entries):
+        config.tie_word_embeddings = True  # what is around a decoder of text may say so, and not the decoder's own part
+    return Folder(path=path, config=config, files=files, entries=entries)
 
 
 def read_config(path: Path) -> PretrainedConfig:
-    """The architecture's configuration. Raises ModelError where it needs code that is not transformers' own."""
+    """The architecture's configuration; of a model that also sees or hears, that of its decoder of text. Code that lies
+    there is never run. Raises ModelError where transformers has no architecture of its own for it."""
     stated = read_json(path / CONFIG)
-    code = sorted(file.name for file in path.glob("*.py"))
-    if "auto_map" in stated or code:
-        found = f"brings its own code ({', '.join(code) or 'auto_map'}): not run, architecture not supported"
-        raise ModelError(
-            Problem(str(path / CONFIG), found, "Use a model whose architecture transformers has built in.")
-        )
-    kind = str(stated.get("model_type"))
-    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    kind, inner = str(stated.get("model_type")), stated.get("text_config")
+    decoder = inner if isinstance(inner, dict) and inner.get("model_type") in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES else {}
+    code = sorted(file.name for file in path.glob("*.py")) or ["auto_map"] * ("auto_map" in stated)
+    if kind not in (CONFIG_MAPPING if decoder else MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        if code:
+            found = f"brings its own code ({', '.join(code)}): not run, architecture not supported"
+            mend = "Use a model whose architecture transformers has built in."
+            raise ModelError(Problem(str(path / CONFIG), found, mend))
         found = f"model_type {kind!r} is no decoder that transformers has built in"
         raise ModelError(Problem(str(path / CONFIG), found, _near(kind)))
-    if any(part.get("quantization_config") for part in (stated, stated.get("text_config")) if isinstance(part, dict)):
+    if code:
+        warn_once(
+            _log,
+            f"{path}: its own code ({', '.join(code)}) is not run: transformers has the architecture {kind} built in",
+        )
+    if any(part.get("quantization_config") for part in (stated, inner) if isinstance(part, dict)):
         mend = "Use a copy of it in bfloat16, or the model that it was quantised from. To save memory, set lora."
         raise ModelError(Problem(str(path / CONFIG), "its weights are quantised (quantization_config)", mend))
-    layers = stated.get("num_hidden_layers", 1)
+    layers = (decoder or stated).get("num_hidden_layers", 1)
     if type(layers) is not int or not 1 <= layers <= LAYERS:
         raise ModelError(
             Problem(str(path / CONFIG), f"num_hidden_layers is {layers!r}, not a number from 1 to {LAYERS}")
         )
+    own = {name: value for name, value in stated.items() if name != "auto_map"}
     try:
         with quiet():
-            return CONFIG_MAPPING[kind].from_dict(stated)
+            config = CONFIG_MAPPING[kind].from_dict(own)
+            return config.get_text_config() if decoder else config
     except (ValueError, TypeError, KeyError, ArithmeticError, AttributeError, StrictDataclassError) as error:
         raise ModelError(Problem(str(path / CONFIG), f"not a configuration of {kind} ({error})")) from error
 
@@ -124,7 +139,7 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
     """
     wanted, names = _as_filed(folder, model)
     shapes = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    optional = tied_names(model) | (set(head_tensors(model)) if headless else set())
+    optional = _named_in_files(model, tied_names(model) | (set(head_tensors(model)) if headless else set()))
     problems = [
         Problem(f"{folder.path}: {name}", f"missing; {list(shape)} is wanted")
         for name, shape in shapes.items()
@@ -140,7 +155,12 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
             problems.append(
                 Problem(f"{entry.file}: {file_name}", f"holds {entry.dtype}, floating-point weights are wanted")
             )
-        if name not in shapes and not cut and not _left_out(file_name, model):
+        if (
+            name not in shapes
+            and not cut
+            and not _left_out(file_name, model)
+            and not _of_another_sense(file_name, folder)
+        ):
             problems.append(Problem(f"{entry.file}: {file_name}", "not a tensor of this architecture"))
     if problems:
         raise ModelError(*problems)
@@ -151,6 +171,14 @@ def filed(model: PreTrainedModel, tensors: Mapping[str, Tensor]) -> dict[str, Te
     """Tensors of the model under the names, and in the parts, that its family has in files and other programs read:
     every expert's matrices by themselves where transformers stacks them in memory."""
     return revert_weight_conversion(model, dict(tensors))
+
+
+def in_fp32(model: PreTrainedModel) -> Callable[[str], bool]:
+    """Which tensors are fp32 beside weights in bfloat16, in memory and in files: the correction by which a router
+    chooses experts, for one, which is no weight and would choose others if it were rounded."""
+    names = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+    pattern = re.compile(rf"(^|\.)({'|'.join(map(re.escape, sorted(names)))})($|\.)") if names else None
+    return lambda name: pattern is not None and pattern.search(name) is not None
 
 
 def head_name(model: PreTrainedModel) -> str:
@@ -213,10 +241,25 @@ def _as_filed(folder: Folder, model: PreTrainedModel) -> tuple[dict[str, Tensor]
     return max(readings, key=lambda reading: len(reading[0].keys() & reading[1].values()))
 
 
+def _named_in_files(model: PreTrainedModel, names: set[str]) -> set[str]:
+    """Names of the model's tensors, in memory and in files."""
+    state: dict[str, Tensor] = model.state_dict()
+    return names | filed(model, {name: state[name] for name in names if name in state}).keys()
+
+
 def _own_name(file_name: str, wanted: Mapping[str, Tensor], model: PreTrainedModel) -> str:
-    """Files of bare backbones (GPT-2's own) leave out the backbone's name."""
-    longer = f"{backbone_name(model)}.{file_name}"
-    return longer if file_name not in wanted and longer in wanted else file_name
+    """Files of bare backbones (GPT-2's own) leave out the backbone's name; those of a model of several senses have it
+    where the decoder of text is."""
+    backbone = backbone_name(model)
+    names = [file_name, f"{backbone}.{file_name}"]
+    names += [file_name.replace(prefix, f"{backbone}.", 1) for prefix in _DECODERS if file_name.startswith(prefix)]
+    names += [file_name.removeprefix("language_model.")]
+    return next((name for name in names if name in wanted), file_name)
+
+
+def _of_another_sense(file_name: str, folder: Folder) -> bool:
+    """A tensor of what sees or hears beside a decoder of text: it is left out."""
+    return any(name.startswith(_DECODERS) for name in folder.entries) and not file_name.startswith(_DECODERS)
 
 
 def _left_out(file_name: str, model: PreTrainedModel) -> bool:

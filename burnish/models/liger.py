@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
 from inspect import signature
 from types import FunctionType, MethodType
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from burnish.models.norms import RMSNorm, scale_of
+from burnish.models.quiet import warn_once
 
 _log = logging.getLogger(__name__)
 _TOLERANCE, _TOLERANCE_HALF = 1e-5, 2e-2
@@ -52,7 +53,9 @@ def fuse(backbone: nn.Module) -> None:
         if not any(forward for _, forward in forwards):
             left.append(kind)
     if left:
-        _tell(f"{type(backbone).__name__}: Liger's kernels fit none of its {', '.join(left)}: torch computes these")
+        warn_once(
+            _log, f"{type(backbone).__name__}: Liger's kernels fit none of its {', '.join(left)}: torch computes these"
+        )
 
 
 def _norm(part: nn.Module, liger: Any, dtype: torch.dtype) -> Forward | None:
@@ -153,7 +156,7 @@ def _agree(kernel: Forward, own: Forward, given: Sequence[Tensor], dtype: torch.
         try:
             ours = _results_and_gradients(kernel, cast)
         except Exception as error:  # noqa: BLE001 (a compiler and a driver: each raises what it likes)
-            _tell(f"a kernel of Liger's does not run on {given[0].device} in {numbers}: {str(error)[:300]}")
+            warn_once(_log, f"a kernel of Liger's does not run on {given[0].device} in {numbers}: {str(error)[:300]}")
             return False
         tolerance = _TOLERANCE if numbers is torch.float32 else _TOLERANCE_HALF
         if not all(_close(a, b, tolerance) for a, b in zip(ours, theirs, strict=True)):
@@ -179,9 +182,3 @@ def _results_and_gradients(function: Forward, given: Sequence[Tensor]) -> list[T
 def _drawn(like: Tensor, *shape: int, seed: int = 0) -> Tensor:
     """Normal numbers in fp32, where `like` is."""
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(like.device)
-
-
-@cache
-def _tell(said: str) -> None:
-    """Once a process."""
-    _log.warning("%s", said)

@@ -102,11 +102,16 @@ def save_plain(module: Trainable, folder: Path, tokenizer: Tokenizer, *, dtype: 
 
 
 def save_weights(module: Trainable, file: Path, *, dtype: torch.dtype) -> None:
-    """Write the tensors of that model, as files of its family have them. Until they are written the CPU holds all."""
+    """Write the tensors of that model, as files of its family have them. Until they are written the CPU holds all, and
+    those of stacked experts twice."""
     config = _config(module)
     shell = folders.shell(config)
     prefix = folders.backbone_name(shell)
-    tensors = {f"{prefix}.{name}": _as(each, dtype) for name, each in merged_state(module.backbone)}
+    exact = folders.in_fp32(shell)
+    tensors = {
+        f"{prefix}.{name}": _as(each, torch.float32 if exact(name) else dtype)
+        for name, each in merged_state(module.backbone)
+    }
     if module.lm is not None:
         head = folders.head_name(shell)
         own = {f"{head}.{name}": _as(tensor, dtype) for name, tensor in module.lm.state_dict().items()}
@@ -156,7 +161,7 @@ def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers:
     config = found.config if layers is None else cut(found.config, layers)
     shell = folders.shell(config)
     names = folders.compare(found, shell, cut=layers is not None, headless=headless)
-    tensors, warnings = weights.read_tensors(found.files, names, dtype)
+    tensors, warnings = weights.read_tensors(found.files, names, dtype, folders.in_fp32(shell))
     for warning in warnings:
         _log.warning(warning)
     if headless:

@@ -27,6 +27,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError, Problem, nearest
 from burnish.models import folder, weights
 from burnish.models.adapter import base_digest, write_merged
@@ -47,9 +48,8 @@ MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db5
 CACHE_FORMAT = 1
 """Goes up when the same file would be unpacked differently."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+_HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 _HUB_FILES = [
-    "*.safetensors",
-    "*.safetensors.index.json",
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -210,6 +210,9 @@ def _hub(name: str, progress: Progress) -> Path:
     try:
         with quiet():
             path = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
+            folder.read_config(path)  # what is refused is refused before its weights are fetched
+            Tokenizer.load(path)
+            path = Path(snapshot_download(repository, revision=path.name, allow_patterns=_HUB_WEIGHTS))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

@@ -12,7 +12,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,10 +111,13 @@ def read_header(file: Path) -> dict[str, Entry]:
 
 
 def read_tensors(
-    files: list[Path], names: Mapping[str, str], dtype: torch.dtype
+    files: list[Path],
+    names: Mapping[str, str],
+    dtype: torch.dtype,
+    in_fp32: Callable[[str], bool] = lambda name: False,
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The named tensors (name in the file -> name to give it) in memory of our own, floating ones as `dtype`, and
-    warnings about matrices that are all zero.
+    """The named tensors (name in the file -> name to give it) in memory of our own, floating ones as `dtype` or, by the
+    name that is given, in fp32, and warnings about matrices that are all zero.
 
     Raises ModelError naming each tensor that holds NaN or infinity, with the count.
     """
@@ -124,8 +127,10 @@ def read_tensors(
     for file in files:
         for file_name, stored in load_file(file).items():
             if file_name in names:
-                tensor = stored.to(dtype=dtype if stored.is_floating_point() else stored.dtype, copy=True)
-                tensors[names[file_name]] = tensor
+                name = names[file_name]
+                wanted = torch.float32 if in_fp32(name) else dtype
+                tensor = stored.to(dtype=wanted if stored.is_floating_point() else stored.dtype, copy=True)
+                tensors[name] = tensor
                 bad, zero = _judge(tensor)
                 if bad:
                     where = f"{file}: {file_name}"

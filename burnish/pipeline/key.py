@@ -27,7 +27,7 @@ from burnish.records.files import located
 
 IMMATERIAL = {"save_every", "spike", "store", "cache_gib"}
 """Settings, of a section or of one within it, that cannot change a result but for rounding."""
-MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1"}
+MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1, begun", "texts": "begun"}
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
 Contents = Mapping[Keys, Any]

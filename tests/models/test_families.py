@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,22 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GPT2Config, OPTConfig, PretrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    Mistral3Config,
+    Mistral3ForConditionalGeneration,
+    MistralConfig,
+    OPTConfig,
+    PixtralVisionConfig,
+    PretrainedConfig,
+)
 
 from burnish.batches import Document, pack
 from burnish.errors import DataError, ModelError
@@ -23,13 +37,14 @@ from burnish.models.folder import backbone_name
 from burnish.models.forward import Layout
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
-from burnish.models.tiny import write_random
+from burnish.models.tiny import tiny_tokenizer, write_random
 from burnish.models.weights import FILE
+from burnish.records import durable
 from burnish.rollout import cache, prefill
 from burnish.rollout.engine import Engine
 from burnish.types import Sampling
 
-from .families import FAMILIES, OLDER, write
+from .families import FAMILIES, GROUPED, MIXED, OLDER, SMALL, write
 
 TREE = [name for name, family in FAMILIES.items() if family.layout is Layout.TREE]
 DOCUMENTS = [
@@ -136,6 +151,89 @@ def test_files_have_the_names_that_transformers_writes_and_both_of_its_forms_are
         ours, theirs = load_file(tmp_path / "ours.safetensors"), load_file(tmp_path / "filed" / FILE)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[each], theirs[each]) for each in ours)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_model_that_was_saved_without_its_lm_head_is_read_again(name: str, folder: Folder, tmp_path: Path) -> None:
+    """As reward models are. GPT-NeoX has another name for its head in files than in memory."""
+    module = load_trainable(folder(name), dtype=torch.float32, lm=False, score=True)
+    with durable.folder(tmp_path / "reward") as filling:
+        load.save_trainable(module, filling, tiny_tokenizer(), dtype=torch.float32)
+    again = load_trainable(tmp_path / "reward", dtype=torch.float32, lm=False, score=True)
+    ours, theirs = again.state_dict(), module.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[each], theirs[each]) for each in ours)
+
+
+def test_tied_embeddings_of_a_family_with_another_name_for_its_head(tmp_path: Path) -> None:
+    config = GPTNeoXConfig(**SMALL, tie_word_embeddings=True)
+    module = load_trainable(write_random(tmp_path / "model", config), dtype=torch.float32)
+    assert module.lm is not None
+    assert module.lm.weight is module.backbone.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("name", ["deepseek_v3", "glm4_moe"])
+def test_what_a_router_chooses_experts_by_is_not_rounded(name: str, folder: Folder, tmp_path: Path) -> None:
+    correction = "e_score_correction_bias"
+    module = load_trainable(folder(name), dtype=torch.float32)
+    precise = {each: t for each, t in module.backbone.named_buffers() if each.endswith(correction)}
+    for each in precise.values():
+        each.copy_(torch.linspace(0.1, 0.2, len(each)))
+    load.save_weights(module, tmp_path / FILE, dtype=torch.bfloat16)
+    for each in folder(name).iterdir():
+        if each.name not in (FILE, durable.MANIFEST):
+            shutil.copyfile(each, tmp_path / each.name)
+    again = load_trainable(tmp_path, dtype=torch.bfloat16)
+    found = {each: t for each, t in again.backbone.named_buffers() if each.endswith(correction)}
+    assert len(found) == len(precise) > 0
+    assert all(torch.equal(found[each], precise[each]) for each in found)
+    assert next(again.backbone.parameters()).dtype is torch.bfloat16
+
+
+SEEING: dict[str, Any] = {
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "image_size": 28,
+    "patch_size": 14,
+}
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("name", ["gemma3", "mistral3"])
+def test_of_a_model_that_sees_the_decoder_of_text_is_taken(name: str, older: bool, tmp_path: Path) -> None:
+    """By its own configuration, out of files that have it under either name; what sees is left out. What is saved is a
+    model of text."""
+    torch.manual_seed(0)
+    if name == "gemma3":
+        text = Gemma3TextConfig(**MIXED, query_pre_attn_scalar=20)
+        config: Any = Gemma3Config(text_config=text, vision_config=SEEING, mm_tokens_per_image=1)
+        model: Any = Gemma3ForConditionalGeneration(config).eval()
+    else:
+        config = Mistral3Config(
+            text_config=MistralConfig(**GROUPED), vision_config=PixtralVisionConfig(**SEEING, head_dim=8)
+        )
+        model = Mistral3ForConditionalGeneration(config).eval()
+    model.save_pretrained(tmp_path / "seeing")
+    stored = load_file(tmp_path / "seeing" / FILE)
+    kinds = (("language_model.model.", "model.language_model."), ("language_model.lm_head.", "lm_head."))
+    for before, after in kinds:
+        old, new = (after, before) if older else (before, after)
+        stored = {new + each.removeprefix(old) if each.startswith(old) else each: t for each, t in stored.items()}
+    assert any(each.startswith(kinds[0][not older]) for each in stored)
+    save_file(stored, tmp_path / "seeing" / FILE, {"format": "pt"})
+    module = load_trainable(tmp_path / "seeing", dtype=torch.float32)
+    ids = list(DOCUMENTS[1].ids)
+    wanted_NV = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].log_softmax(-1)
+    wanted_N = wanted_NV[range(len(ids) - 1), ids[1:]]
+    found_N = module(pack([Document(row="a", ids=ids, weights=[0.0, *[1.0] * (len(ids) - 1)])])).logprobs_N
+    torch.testing.assert_close(found_N, wanted_N, rtol=0, atol=LOGPROB)
+    with durable.folder(tmp_path / "text") as filling:
+        load.save_trainable(module, filling, tiny_tokenizer(), dtype=torch.float32)
+    plain: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "text").eval()
+    assert "vision_config" not in plain.config.to_dict()
+    torch.testing.assert_close(plain(input_ids=torch.tensor([ids])).logits[0].log_softmax(-1), wanted_NV)
 
 
 def unlike(path: Path, slots: int = 3) -> float:

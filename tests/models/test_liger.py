@@ -20,13 +20,14 @@ from transformers.models.llama import modeling_llama
 
 from burnish.batches import pack
 from burnish.errors import ConfigError, MachineError
-from burnish.models import arithmetic, liger
+from burnish.models import arithmetic
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
 from burnish.models.layers import twin
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.probe import one_at_a_time
+from burnish.models.quiet import warn_once
 from burnish.models.tiny import write_random
 
 from .families import GROUPED, write
@@ -48,7 +49,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     place = torch.device("cuda", 0) if torch.cuda.is_available() and not INTERPRETED else torch.device("cpu")
     monkeypatch.setitem(arithmetic._chosen, "device", place)
     monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
-    liger._tell.cache_clear()
+    warn_once.cache_clear()
 
 
 @pytest.fixture

@@ -200,8 +200,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "no model.safetensors here"),
     "no configuration": (lambda f: (f / "config.json").unlink(), "no config.json here"),
     "configuration not JSON": (lambda f: (f / "config.json").write_text("{'a': 1}"), "config.json: not JSON"),
-    "auto_map": (config_with(auto_map={"AutoModel": "modeling_x.Y"}), "brings its own code .*not run"),
-    "code beside": (lambda f: (f / "modeling_x.py").write_text("raise SystemExit"), r"modeling_x\.py.*not run"),
+    "auto_map": (
+        config_with(auto_map={"AutoModel": "modeling_x.Y"}, model_type="own"),
+        r"brings its own code \(auto_map\): not run",
+    ),
+    "code beside": (
+        lambda f: (config_with(model_type="own")(f), (f / "modeling_x.py").write_text("raise SystemExit")),
+        r"modeling_x\.py.*not run",
+    ),
     "unknown architecture": (config_with(model_type="lama"), 'model_type .lama.*Did you mean "llama"'),
     "text as a size": (config_with(hidden_size="many"), "not a configuration of llama"),
     "a billion layers": (config_with(num_hidden_layers=10**9), "num_hidden_layers is 1000000000"),
@@ -258,6 +264,18 @@ def test_bad_folders_are_refused_by_name(tiny: Path, tmp_path: Path, kind: str) 
         load_trainable(folder, dtype=torch.float32)
     assert caught.value.exit_code == 2
     assert "Traceback" not in str(caught.value)
+
+
+def test_code_of_its_own_is_not_run_and_not_needed_where_transformers_has_the_architecture(
+    tiny: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As Phi-3's folders are. What is saved names no code, which would not lie there."""
+    folder = _spoilt(tiny, tmp_path / "model", config_with(auto_map={"AutoConfig": "configuration_x.X"}))
+    (folder / "configuration_x.py").write_text("raise SystemExit")
+    module = load_trainable(folder, dtype=torch.float32)
+    assert "its own code (configuration_x.py) is not run: transformers has the architecture llama" in caplog.text
+    again = saved(module, tmp_path / "again", tiny)
+    assert "auto_map" not in json.loads((again / "config.json").read_text())
 
 
 def test_overlapping_tensors_are_refused(tiny: Path, tmp_path: Path) -> None:

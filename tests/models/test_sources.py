@@ -139,15 +139,39 @@ def test_a_model_of_the_hub_may_be_held_to_a_revision(
     name: str, repository: str, revision: str | None, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, str | None]] = []
+    weights: list[bool] = []
 
     def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
-        assert not any("bin" in each or "py" in each for each in allow_patterns)
+        assert not any("bin" in each or "py" in each or each.startswith("*") for each in allow_patterns)
         asked.append((repository, revision))
+        weights.append(any("safetensors" in each for each in allow_patterns))
         return str(tiny)
 
     monkeypatch.setattr(sources, "snapshot_download", fetched)
     assert resolve(name, tmp_path, Silent()) == tiny
-    assert asked == [(repository, revision)]
+    assert asked == [(repository, revision), (repository, tiny.name)], "weights of the commit that was looked at"
+    assert weights == [False, True]
+
+
+@pytest.mark.parametrize("file", ["config.json", "chat_template.jinja"])
+def test_what_is_refused_is_refused_before_its_weights_are_fetched(
+    file: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    for each in tiny.iterdir():
+        if each.suffix != ".safetensors" and each.name not in (file, "manifest.json"):
+            shutil.copyfile(each, small / each.name)
+    asked: list[list[str]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(allow_patterns)
+        return str(small)
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    with pytest.raises(ModelError):
+        resolve("owner/name", tmp_path, Silent())
+    assert len(asked) == 1
 
 
 def test_a_wheel_with_other_bytes_is_not_the_alias(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

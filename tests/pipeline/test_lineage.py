@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three runs: sft alone; collect and reward from its model; ppo from both."""
     monkeypatch.chdir(tmp_path)
     run(project(tmp_path / "tuned"), until="sft")
-    run(project(tmp_path / "judged"), "model=../tuned/run/sft/model", "sft=null", until="reward")
+    run(project(tmp_path / "judged"), "model=../tuned/run/sft/model", "sft=null", "gate=null", until="reward")
     (project(tmp_path / "policy") / "recipe.yaml").write_text(POLICY)
     (tmp_path / "policy" / "shop.yaml").write_text("{}")
     run(tmp_path / "policy")

@@ -101,7 +101,7 @@ def test_a_value_out_of_bounds_is_refused_at_its_line(tmp_path: Path, line: str,
 
 COMPARED = "{judge: {model: smollm2-135m, by: comparison, criteria: Kind.}}"
 PEOPLE = "collect: {prompts: rows.jsonl, by: people, "
-GATED = "evaluate: {cases: [rows.jsonl], rewards: [{length: {at_most: 9}}]}\ngate: {thresholds: "
+GATED = "evaluate: {cases: [rows.jsonl], rewards: [{length: {most: 9}}]}\ngate: {thresholds: "
 PANEL = "collect: {prompts: rows.jsonl, by: people}"
 
 
@@ -117,7 +117,7 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         (f"{GATED}[{{figure: tone.ppo, at_least: 0.5}}]}}", "tone.ppo is of ppo, and there will be base, sft"),
         (
             f"{GATED}[{{figure: winrate.sft_vs_bas, at_least: 0.5}}]}}",
-            "is of bas, and there will be base, sft. Did you",
+            "is of bas, and there will be base, sft",
         ),
         (
             f"{GATED}[{{figure: tone.base, at_most: 0.5}}]}}\nrelease: {{name: x, license: mit}}",
