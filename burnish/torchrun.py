@@ -11,11 +11,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from burnish.errors import BurnishError, MachineError, out_of_memory
-from burnish.models.arithmetic import settle
 from burnish.pipeline.training import follow
 from burnish.terminal import fail, flush
 from burnish.train.messages import join, leave, partings, shared
 
+_AGENT_STORE = "TORCHELASTIC_USE_AGENT_STORE"
+"""By this torchrun tells a process to meet the others in a store that it keeps itself. A program that a process starts
+(vLLM) would look for its own there, and wait."""
 TRAINING = (
     "run",
     "rounds",
@@ -47,6 +49,7 @@ def take_part(
         return code_of(argv) if first else 0
     try:
         join()
+        os.environ.pop(_AGENT_STORE, None)
         code = code_of(argv) if first else _following()
     except SystemExit as terminated:
         code = int(terminated.code or 0)
@@ -65,7 +68,6 @@ def take_part(
 def _following() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process: the first one decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    settle()
     with suppress(BurnishError):  # the first one has said it
         follow()
     return 0

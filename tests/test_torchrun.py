@@ -23,6 +23,7 @@ verb, rank = sys.argv[1], os.environ["RANK"]
 
 def code_of(argv):
     assert rank == "0" and argv == [verb], "the others have no command line of their own"
+    assert world() == 1 or "TORCHELASTIC_USE_AGENT_STORE" not in os.environ, "what this process starts meets nobody there"
     print(verb, world(), flush=True)
     return 0
 
@@ -41,7 +42,7 @@ def met(verb: str) -> str:
     both = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM, verb],
-            env={**os.environ, **place, "RANK": str(rank)},
+            env={**os.environ, **place, "RANK": str(rank), "TORCHELASTIC_USE_AGENT_STORE": "False"},
             stdout=subprocess.PIPE,
             text=True,
         )

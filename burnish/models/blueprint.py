@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from burnish.models import folder as folders
+from burnish.models.arithmetic import device
 from burnish.models.attention import NAME, register
 from burnish.models.critic import WithCritic
 from burnish.models.forward import Layout, Trainable
@@ -51,7 +52,7 @@ def built(plan: dict[str, Any]) -> Trainable:
     register()
     config = folders.CONFIG_MAPPING[plan["config"]["model_type"]].from_dict(plan["config"])
     heads = {name: name in plan["heads"] for name in ("lm", "value", "score")}
-    with quiet(), torch.random.fork_rng(devices=[]):
+    with quiet(), torch.random.fork_rng(devices=[]), device():  # weights are drawn, which a GPU does faster
         model: Any = AutoModelForCausalLM.from_config(config, attn_implementation=NAME)
         module = assembled(model, **heads)
     module.layout = Layout(plan["layout"])

@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.attention.flex_attention import AuxRequest, BlockMask, create_block_mask, flex_attention
 
 from burnish.batches import Batch, Document, pack
+from burnish.errors import out_of_memory
 from burnish.models.attention import Attend, DenseAttention, Rule, TreeAttention
 
 _log = logging.getLogger(__name__)
@@ -146,6 +148,7 @@ def compiled() -> Kernel:
     more than torch's limit, which is 8, it would compute every score of a pack in memory, so the limit is raised."""
     settings: Any = torch._dynamo.config  # pyright: ignore[reportPrivateUsage] (it has no public name)
     settings.recompile_limit = VARIANTS
+    settings.specialize_float = True  # a soft cap is the model's own; as an input no kernel could read it
     return torch.compile(flex_attention, dynamic=True)
 
 
@@ -158,16 +161,27 @@ def kernel_of(kind: Kind) -> Kernel | None:
 def works(kind: Kind) -> bool:
     """Whether the compiled kernel runs for layers of a kind and gives what `DenseAttention` gives, gradients too: tried
     once a process for each, on a small forest with every rule. Where it does not, a warning says so and attention goes
-    document by document. It does not for heads narrower than 16, which Triton's products of matrices do not take."""
+    document by document. It does not for heads narrower than 16, which Triton's products of matrices do not take.
+
+    A layer may be met within a checkpoint (`burnish.models.layers.recompute_layers`), which must not count what the
+    trial saves for its own gradients as the layer's.
+    """
     try:
-        difference = trial(kind, compiled())
-    except Exception as error:  # noqa: BLE001 (compilers, theirs and a driver: each raises what it likes)
+        with saved_tensors_hooks(_as_it_is, _as_it_is):
+            difference = trial(kind, compiled())
+    except Exception as error:  # compilers, theirs and a driver: each raises what it likes
+        if out_of_memory(error):  # that says nothing of the kernel
+            raise
         _log.warning("FlexAttention does not run on %s, so attention is slower: %s", kind, str(error)[:300])
         return False
     right = difference <= (_TOLERANCE if kind.dtype is torch.float32 else _TOLERANCE_HALF)
     if not right:
         _log.warning("FlexAttention is off by %.2g on %s, so attention is slower", difference, kind)
     return right
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 @torch.inference_mode(False)

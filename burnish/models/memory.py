@@ -1,4 +1,4 @@
-"""What burnish asks of the C library's allocator. Knows no model.
+"""What burnish asks of the C library's allocator, and of torch's on a GPU. Knows no model.
 
 glibc gives large freed blocks back to the kernel, so every intermediate tensor of a step is asked for anew and its
 pages are zeroed anew. What that costs stands in docs/decisions/0011-freed-memory-is-kept.md.
@@ -10,15 +10,20 @@ import ctypes
 from functools import cache
 from typing import Any
 
+import torch
+
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 _NEVER = 2**31 - 1
 _GROWTH = 1 << 28
 
 
 def give_back() -> None:
-    """Hand to the kernel the pages that lie free. For between two works: what is kept of the one is in pieces that the
-    other, whose tensors have other sizes, may not fit into, and so it grows. Harmless where there is nothing to give.
+    """Hand to the system what lies free, on a GPU too. For between two works: what is kept of the one is in pieces that
+    the other, whose tensors have other sizes, may not fit into, and so it grows; and another process on the GPU (vLLM)
+    has what is left. Harmless where there is nothing to give.
     """
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
     trim = getattr(_library(), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from burnish.batches import Batch, Document, pack
-from burnish.errors import ModelError
-from burnish.models.attention import NAME, DenseAttention, Rule
+from burnish.errors import ModelError, out_of_memory
+from burnish.models.attention import NAME, DenseAttention, Rule, TreeAttention
 from burnish.models.forward import Layout, Trainable
 from burnish.models.layers import decoder_layers
 from burnish.models.quiet import quiet
@@ -35,15 +35,20 @@ seen that must not be gives a hundredth and more; what is less is caught by comp
 
 
 def probe(module: Trainable) -> tuple[Layout, str]:
-    """The layout that is right for this architecture, and why where it is not TREE. Leaves the module as it was."""
+    """The layout that is right for this architecture, and why where it is not TREE. Leaves the module as it was.
+
+    Whether it hands attention on is asked with the attention that needs no compiler.
+    """
+    forests = [_forest(branch=5, document=7), _forest(branch=6, document=8)]
     with _still(module):
         try:
-            tree_TC = module.hidden(_forest(branch=5, document=7))
-            moved_TC = module.hidden(_forest(branch=6, document=8))
+            tree_TC, moved_TC = (module.hidden(forest, TreeAttention(forest)) for forest in forests)
         except (ModelError, TypeError, ValueError, RuntimeError) as error:
+            if out_of_memory(error):
+                raise
             return Layout.ROWS, _reason(f"it refuses trees ({str(error)[:200]})")
         with one_at_a_time(module):
-            rows_TC = module.hidden(_forest(branch=5, document=7))
+            rows_TC = module.hidden(forests[0])
     return judge(tree_TC, moved_TC, rows_TC, routed=routed(module))
 
 

@@ -19,6 +19,7 @@ from burnish.models.forward import Output, Trainable
 from burnish.models.layers import decoder_layers, train_last
 from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import without_adapter
+from burnish.models.memory import give_back
 from burnish.pipeline.payment import paid_by
 from burnish.pipeline.reinforcement import OnPolicy, Reinforced, Watch
 from burnish.pipeline.reward import load_critic
@@ -129,6 +130,8 @@ def _sampler(
         return
     longest = max(len(prompt.ids) for prompt in prompts) + settings.max_new_tokens
     context.progress.start(f"{context.folder.name}: vLLM starts", 1)
+    gc.collect()
+    give_back()  # it is another process, and has of the device what this one leaves
     beside = VllmEngine(module, tokenizer, longest=longest, cache_gib=settings.vllm.cache_gib)
     context.progress.finish()
     try:

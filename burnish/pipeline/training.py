@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from burnish.batches import Document
 from burnish.chat.tokenizer import Tokenizer
@@ -17,7 +17,7 @@ from burnish.data.order import draw
 from burnish.data.packing import require_fit
 from burnish.errors import DataError, Problem
 from burnish.models.adapter import save_adapter
-from burnish.models.arithmetic import choose
+from burnish.models.arithmetic import settle
 from burnish.models.blueprint import blueprint, built
 from burnish.models.folder import read_config, shell
 from burnish.models.forward import Trainable, longest_of
@@ -178,10 +178,15 @@ def follow() -> None:
         while (told := shared(None)[0]) is not None:
             recipe, lesson, plan = told
             settings = Recipe.model_validate_json(recipe)
-            choose(settings.device, settings.kernels)
-            _fit(settings, Lesson(**lesson), partial(built, plan), None, None, Quiet(), Silent(), "")
+            _fit(settings, Lesson(**lesson), partial(_followed, settings, plan), None, None, Quiet(), Silent(), "")
             gc.collect()
         leave()
+
+
+def _followed(recipe: Recipe, plan: dict[str, Any]) -> Trainable:
+    """What another rank trains of a lesson, where the recipe says."""
+    settle(recipe.device, recipe.kernels)
+    return built(plan)
 
 
 def _fit(

@@ -21,7 +21,11 @@ from burnish.errors import BurnishError, MachineError, Problem
 
 PATIENCE = timedelta(days=365)
 """Other ranks wait while the first one samples, evaluates, or waits for people. One that dies is noticed at once."""
-_GONE = re.compile(r"closed by peer|reset by peer|broken pipe|connection|socket|gloo|nccl", re.IGNORECASE)
+_GONE = re.compile(
+    r"closed by peer|reset by peer|broken pipe|connection|socket|gloo|nccl.*(remote process|abort|closed)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""nccl's other errors are of this machine's GPUs: nobody has gone."""
 
 
 def join(place: str = "env://", rank: int = -1, size: int = -1, patience: timedelta = PATIENCE) -> None:
@@ -111,7 +115,8 @@ def partings() -> Generator[None]:
     except RuntimeError as error:
         if isinstance(error, BurnishError) or not _GONE.search(str(error)):
             raise
-        found, mend = "another process of this job has ended", "See what it said; the same command continues."
+        told = str(error).partition("\n")[0][:200]
+        found, mend = f"another process of this job has ended ({told})", "See what it said; the same command continues."
         raise MachineError(Problem("ranks", found, mend)) from error
 
 

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import torch
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.utils.checkpoint import checkpoint
 
 from burnish.batches import Batch, Document, pack
 from burnish.models import flex
@@ -151,6 +152,25 @@ def test_each_kind_of_layer_is_tried_once_and_has_the_kernel_or_not(
     assert "does not run on cpu for 4:2 heads of width 8 in float32, so attention is slower: tl.dot" in warned[0]
     assert "width 16 and 8 in float32" in warned[1]
     assert "shared memory" in warned[2]
+
+
+def test_a_kernel_may_be_met_first_within_a_checkpoint(
+    forest: Batch, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Which counts what a layer saves, the first time and when it is computed again."""
+    works.cache_clear()
+    right = written_out()
+    monkeypatch.setattr(flex, "compiled", lambda: right)
+    q, k, v = (
+        torch.randn(1, heads, forest.tokens, 16, generator=torch.Generator().manual_seed(1)) for heads in (4, 2, 2)
+    )
+    gradients = []
+    for attend in (FlexAttention(forest, CPU, kernel_of), DenseAttention(forest)):
+        asked = q.clone().requires_grad_()
+        checkpoint(attend, 0, asked, k, v, RULES[0], use_reentrant=False).square().sum().backward()
+        gradients.append(asked.grad)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-4)
+    assert not caplog.records
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")

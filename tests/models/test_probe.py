@@ -99,8 +99,19 @@ def test_experts_may_round_and_not_leak() -> None:
         "deepseek_v2",
         "deepseek_v3",
         "mixtral",
+        "qwen3_moe",
+        "glm4_moe",
         "llama4",
     }
+
+
+def test_too_little_memory_says_nothing_of_an_architecture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def short(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr(Trainable, "hidden", short)
+    with pytest.raises(torch.OutOfMemoryError):
+        probe(build(FAMILIES["llama"].config))
 
 
 def test_near_ties_of_experts_are_seen() -> None:

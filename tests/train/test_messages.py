@@ -6,6 +6,11 @@ import socket
 import subprocess
 import sys
 
+import pytest
+
+from burnish.errors import MachineError
+from burnish.train.messages import partings
+
 PROGRAM = """
 import math, sys
 import torch
@@ -66,3 +71,24 @@ def test_two_processes() -> None:
         place = f"tcp://127.0.0.1:{free.getsockname()[1]}"
     others = [subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), place]) for rank in range(2)]
     assert [other.wait(120) for other in others] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("said", "gone"),
+    [
+        ("NCCL error in: ProcessGroupNCCL.cpp:4, remote process exited or there was a network error", True),
+        ("[Rank 0]: NCCL communicator was aborted on rank 0.", True),
+        ("[../gloo/transport/tcp/pair.cc:598] Connection closed by peer [127.0.0.1]:1", True),
+        (
+            "NCCL error in: NCCLUtils.cpp:77, invalid usage (run with NCCL_DEBUG=WARN)\nncclInvalidUsage: two ranks",
+            False,
+        ),
+        ("NCCL error: unhandled system error\nError while creating shared memory segment /dev/shm/nccl-x", False),
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_only_a_process_that_went_away_is_told_as_one(said: str, gone: bool) -> None:
+    with pytest.raises(MachineError if gone else RuntimeError) as caught, partings():
+        raise RuntimeError(said)
+    assert said.partition("\n")[0][:60] in str(caught.value)
+    assert isinstance(caught.value, MachineError) is gone

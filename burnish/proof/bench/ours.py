@@ -20,7 +20,7 @@ from burnish.models.load import load_trainable, pick_dtype
 from burnish.models.lora import adapt
 from burnish.proof.bench import floor
 from burnish.proof.bench.job import SEED, Job, read_job
-from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, turns
+from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, settled, turns
 from burnish.proof.bench.works import WORKS, Work
 from burnish.train.feeds import DatasetFeed, Feed
 from burnish.train.loop import FitConfig, fit
@@ -37,7 +37,7 @@ class TurnLog:
         self._made = made
 
     def log(self, *, step: int, seconds: float, tokens: int, loss: float, **metrics: float) -> None:
-        self._turns.done(self._made(step, seconds, loss, metrics))
+        self._turns.done(self._made(step, seconds + settled(), loss, metrics))
 
     def rewind(self, step: int) -> None:
         pass

@@ -32,7 +32,7 @@ from transformers import (
 
 from burnish.proof.bench.job import SEED, Item, Job, read_job
 from burnish.proof.bench.settings import AUTOCAST, FP32, MICRO_ROWS, TRL, Setting
-from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, turns
+from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb, settled, turns
 from burnish.proof.bench.works import BETA, WORKS
 from burnish.train.optim import OptimConfig
 
@@ -53,6 +53,7 @@ class Clock(TrainerCallback):
         self._began = time.perf_counter()
 
     def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        settled()
         self._seconds = time.perf_counter() - self._began
 
     def on_log(self, *args: Any, logs: dict[str, Any], **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import sys
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,15 @@ class Step:
     def rate(self) -> float:
         """Useful tokens a second."""
         return self.tokens / self.seconds
+
+
+def settled() -> float:
+    """Wait until a GPU has done all that it was given, and say for how many seconds. A side that waits for its turn
+    would do the rest of its step meanwhile, and nobody would have timed it."""
+    began = time.perf_counter()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
 
 
 class Ended(Exception):
