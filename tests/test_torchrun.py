@@ -23,7 +23,7 @@ verb, rank = sys.argv[1], os.environ["RANK"]
 
 def code_of(argv):
     assert rank == "0" and argv == [verb], "the others have no command line of their own"
-    assert world() == 1 or "TORCHELASTIC_USE_AGENT_STORE" not in os.environ, "what this process starts meets nobody there"
+    assert world() == 1 or "TORCHELASTIC_USE_AGENT_STORE" not in os.environ, "what it starts would meet nobody there"
     print(verb, world(), flush=True)
     return 0
 

@@ -38,6 +38,8 @@ def gather(run: Path) -> Evidence:
             stages[name] = record
     if not stages:
         raise DataError(Problem(str(run), "holds no finished stage", "Run: burnish run RECIPE --out FOLDER"))
+    for section in (recipe.get("collect"), stages.get("collect", {}).get("settings")):
+        _keep_address(section or {})
     return {
         "recipe": recipe,
         "environment": _object_if_there(run / "env.json"),
@@ -46,6 +48,12 @@ def gather(run: Path) -> Evidence:
         "evaluation": _object_if_there(run / "evaluate" / "evaluation.json") if "evaluate" in stages else {},
         "decision": _object_if_there(run / "gate" / "decision.json") if "gate" in stages else {},
     }
+
+
+def _keep_address(section: dict[str, Any]) -> None:
+    """Of the address of a preference database its kind alone goes out: no host, and nobody's name."""
+    if "://" in str(section.get("store")):
+        section["store"] = section["store"].partition("://")[0]
 
 
 def rests_on(record: Mapping[str, Any], stages: Mapping[str, Any]) -> bool:

@@ -53,10 +53,11 @@ def verify_any(folder: Path, digest: str | None = None) -> dict[str, Any]:
     """
     if digest is not None and not re.fullmatch(r"[0-9a-f]{16,64}", digest.lower()):
         raise ConfigError(Problem("--digest", f"{digest!r} is no digest", "Give 16 to 64 hexadecimal digits."))
+    found: dict[str, Any] = {"folder": str(folder)}
     if (folder / EVIDENCE).is_file():
         found = verify(folder)
     else:
-        found = {"folder": str(folder), "files": durable.verify(folder), "digest": durable.digest_folder(folder)}
+        found |= {"files": durable.verify(folder), "digest": durable.digest_folder(folder)}
     if digest is not None and not found["digest"].startswith(digest.lower()):
         raise VerdictError(Problem(str(folder), f"its digest is {found['digest']}: it is not what was asked for"))
     return found

@@ -32,6 +32,10 @@ class Receiver:
             # 0.32 does not pack it anew: tokens would be drawn from older weights' head.
             if isinstance(layer, head):
                 layer.quant_method.process_weights_after_loading(layer)
+            # Experts are packed there when they are first read, and read as packed ever after: new ones are not.
+            kernel = getattr(getattr(layer, "quant_method", None), "moe_kernel", None)
+            if kernel is not None and layer.w13_weight.device.type == "cpu":
+                kernel.fused_experts.process_weights_after_loading(layer)
 
 
 def _end_with(trainer: Any) -> None:

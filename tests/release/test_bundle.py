@@ -182,3 +182,16 @@ def test_a_stage_that_the_recipe_no_longer_has_counts_for_nothing(tmp_path: Path
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("collect: {k: 4}\n", ""))
     assert gather(tmp_path)["snapshot"] == {}
+
+
+def test_where_judgements_are_kept_stays_in_the_house(tmp_path: Path) -> None:
+    write_run(tmp_path)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        recipe.read_text().replace("collect: {k: 4}", "collect: {store: postgresql://ana@db.house/prefs}")
+    )
+    changed(tmp_path / "collect" / "stage.json", settings={"store": "postgresql://ana@db.house/prefs", "k": 4})
+    build(tmp_path / "ppo" / "model", tmp_path / "release", gather(tmp_path), **NAMED)
+    record = json.loads((tmp_path / "release" / "evidence.json").read_bytes())
+    assert record["recipe"]["collect"]["store"] == record["stages"]["collect"]["settings"]["store"] == "postgresql"
+    assert not any(b"db.house" in each.read_bytes() for each in (tmp_path / "release").iterdir())
