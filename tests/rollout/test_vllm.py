@@ -303,12 +303,10 @@ def test_what_keeps_it_from_starting_is_told(tmp_path: Path) -> None:
     others = active_children()
     folder = write_tiny(tmp_path / "model", width=128)
     module = load_trainable(folder, dtype=torch.float32)
-    with pytest.raises(MachineError, match=r"it did not start .*Set cache_gib higher where it says so"):
+    with pytest.raises(
+        MachineError, match=r"it did not start .*Set cache_gib higher where it says so.*or leave vllm out"
+    ):
         VllmEngine(module, Tokenizer.load(folder), longest=2048, cache_gib=1e-6)
-    folder = write_tiny(tmp_path / "narrow")
-    module = load_trainable(folder, dtype=torch.float32)
-    with pytest.raises(MachineError, match="or leave vllm out"):  # it has no attention for heads of 8
-        VllmEngine(module, Tokenizer.load(folder), longest=64, cache_gib=0.1)
     assert active_children() == others
 
 
