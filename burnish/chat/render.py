@@ -65,10 +65,12 @@ class Renderer:
         would add it again."""
         end = self._end_of(ids)
         said = list(ids[:end])
-        text = self.tokenizer.decode(said)
-        if self._lead_ids and said[: len(self._lead_ids)] == self._lead_ids:
+        text, lead = self.tokenizer.decode(said), self.tokenizer.chat.lead
+        if lead.isspace():
+            text = text if self._spaced(lead) else text.removeprefix(lead)
+        elif self._lead_ids and said[: len(self._lead_ids)] == self._lead_ids:
             rest = self.tokenizer.decode(said[len(self._lead_ids) :])
-            text = rest if self.tokenizer.chat.begun(rest)[0] == self.tokenizer.chat.lead else text
+            text = rest if self.tokenizer.chat.begun(rest)[0] == lead else text
         return text, Stop.LENGTH if end is None else Stop.EOS
 
     def _end_of(self, ids: Sequence[int]) -> int | None:
@@ -90,7 +92,7 @@ class Renderer:
                 led = False
             else:
                 speaks = isinstance(after, Slot) and messages[after.number].role == "assistant"
-                led = speaks and piece.endswith(chat.opened + chat.lead)
+                led = speaks and piece.endswith((chat.opened + chat.lead, chat.opened.rstrip() + chat.lead))
                 ids = self._read(piece.removesuffix(chat.lead) if led else piece)
                 ends = len(self.tokenizer.until_end(ids)) if spoken else 0
                 _add(made, ids[:ends], 1.0)
@@ -101,7 +103,13 @@ class Renderer:
     def _said(self, text: str) -> list[int]:
         """An answer where the template writes the lead before it, or asks for it."""
         lead, text = self.tokenizer.chat.begun(text)
+        if lead.isspace():  # a model says it in one token with what comes after it
+            return self.tokenizer.encode(text if self._spaced(lead) else lead + text)
         return self._read(lead) + self.tokenizer.encode(text)
+
+    def _spaced(self, lead: str) -> bool:
+        """Whether the tokenizer puts the lead before each text, and leaves it out when it reads back."""
+        return lead == " " and self.tokenizer.spaces
 
     def _read(self, text: str) -> list[int]:
         if text not in self._markup:

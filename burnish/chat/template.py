@@ -130,13 +130,14 @@ class Template:
         """What the request opens, and what leads an answer that is `shown` after it."""
         if asked.startswith(shown):
             return asked.removeprefix(shown), ""
-        if not shown.startswith(asked):
+        common = asked if shown.startswith(asked) else asked.rstrip()
+        lead = shown.removeprefix(common)
+        closing = _CLOSING.search(lead)
+        opened = re.search(rf"<{re.escape(closing[1])}>\s*\Z", asked) if closing else None
+        if not shown.startswith(common) or (common != asked and not opened):
             raise ModelError(
                 Problem(self.where, "the chat template asks for an answer in one way and shows it in another")
             )
-        lead = shown.removeprefix(asked)
-        closing = _CLOSING.search(lead)
-        opened = re.search(rf"<{re.escape(closing[1])}>\s*\Z", asked) if closing else None
         return opened[0] if opened else "", lead
 
     def _following(self) -> str:

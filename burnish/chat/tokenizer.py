@@ -118,6 +118,11 @@ class Tokenizer:
         """Text of ids with special tokens written out: for people who want to see what a model reads."""
         return self._markup.decode(list(ids), skip_special_tokens=False)
 
+    @property
+    def spaces(self) -> bool:
+        """Whether a space is put before each text that is read (SentencePiece's old habit)."""
+        return self._text.encode("a", add_special_tokens=False).tokens[0][0] in "\u2581\u0120"
+
     def until_end(self, ids: list[int]) -> list[int]:
         """Of ids that a template writes after an answer, those that end it: up to `end_id`, or, where a turn within a
         conversation ends otherwise than the last, up to the first special token."""

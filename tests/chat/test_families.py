@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer as Vocabulary
+from tokenizers import decoders, models, pre_tokenizers
 
 from burnish.chat.render import Renderer
-from burnish.chat.tokenizer import CONFIG, TEMPLATE, Tokenizer
+from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
 from burnish.errors import DataError, ModelError
 from burnish.types import Message, Stop
 
@@ -31,6 +33,8 @@ EMPTY_THOUGHT = (
     "{% for m in messages %}" + TURN + "{% if loop.last and m.role == 'assistant' %}<think>\n\n</think>\n\n{% endif %}"
     "{{ m.content }}<|im_end|>\n{% endfor %}"
 )
+GLUED = EMPTY_THOUGHT.replace("<think>\n\n</think>\n\n", "<think></think>") + ASK.replace("%s", "<think>\n")
+"""The request begins a thought in another line than that in which the template shows it."""
 OPENED = EMPTY_THOUGHT + ASK.replace("%s", "<think>\n")
 EMPTY_THOUGHT += ASK.replace("%s", "")
 UNSHOWN = "{% for m in messages %}" + TURN + "{{ m.content }}<|im_end|>{% endfor %}" + ASK.replace("%s", "<think>\n")
@@ -40,6 +44,10 @@ UNENDED = (
     "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
 )
 """An answer is followed by the next turn, or by nothing."""
+SPACED = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}[A] {{ m.content }}<|im_end|>"
+    "{% else %}[Q] {{ m.content }}{% endif %}{% endfor %}{% if add_generation_prompt %}[A]{% endif %}"
+)
 TWO_ENDS = (
     "{% for m in messages %}" + TURN + "{{ m.content }}"
     "{% if loop.last and m.role == 'assistant' %}<|endoftext|>{% else %}<|im_end|>{% endif %}{% endfor %}"
@@ -94,6 +102,7 @@ def test_what_the_system_says_beside_the_last_question_is_asked_and_learned_alik
         (EMPTY_THOUGHT, "", "<think>\n\n</think>\n\nA", THOUGHT),
         (OPENED, "<think>\n", "\n</think>\n\nA", "hm\n</think>\n\nA"),
         (UNSHOWN, "<think>\n", "A", "hm\n</think>\n\nA"),
+        (GLUED, "<think>\n", "</think>A", "hm\n</think>\n\nA"),
     ],
 )
 def test_a_thought_is_said_once(made: Made, template: str, opened: str, plain: str, thought: str) -> None:
@@ -108,7 +117,7 @@ def test_what_the_request_opened_is_not_opened_again_in_the_same_line(made: Made
     assert shown(made(OPENED), ASKED, "<think>hm</think>A")[1] == "hm</think>A<|im_end|>"
 
 
-@pytest.mark.parametrize("template", [EMPTY_THOUGHT, OPENED, UNSHOWN, UNENDED, BRACKETS])
+@pytest.mark.parametrize("template", [EMPTY_THOUGHT, GLUED, OPENED, UNSHOWN, UNENDED, BRACKETS, SPACED])
 @pytest.mark.parametrize(
     "text", [SAID, THOUGHT, "hm\n</think>\n\nA", "<think>\n\n</think>\n\na </think> b", "</think>", ""]
 )
@@ -166,3 +175,22 @@ def test_an_answer_ends_at_any_token_that_ends_answers(made: Made) -> None:
         assert renderer.parse([*said, end, 65]) == (SAID, Stop.EOS)
         assert renderer.closed([*said, end]) == [*said, end]
     assert renderer.closed(said) == [*said, 258]
+
+
+def worded(words: list[str], template: str) -> Renderer:
+    """For a tokenizer that puts a space before each text, as SentencePiece did."""
+    vocabulary = Vocabulary(models.WordLevel({word: id for id, word in enumerate(["?", *words])}, unk_token="?"))
+    vocabulary.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    vocabulary.decoder = decoders.Metaspace(prepend_scheme="always")
+    vocabulary.add_special_tokens(["<|im_end|>", "[A]", "[Q]"])
+    return Renderer(Tokenizer({VOCABULARY: vocabulary.to_str().encode(), TEMPLATE: template.encode()}, "worded"))
+
+
+def test_a_space_before_an_answer_is_read_with_it_and_once(made: Made) -> None:
+    renderer = made(SPACED)
+    assert renderer.answer(SAID) == [*renderer.tokenizer.encode(" A"), 258]
+    assert renderer.parse(renderer.answer(SAID)) == (SAID, Stop.EOS)
+    spacing = worded(["\u2581yes"], SPACED)
+    assert spacing.answer("yes") == [1, 2]
+    assert spacing.parse([1, 2]) == ("yes", Stop.EOS)
+    assert spacing.example(answered([*answered(ASKED, "yes"), *ASKED], "yes")).ids.count(1) == 2
