@@ -121,7 +121,7 @@ class Tokenizer:
     @property
     def spaces(self) -> bool:
         """Whether a space is put before each text that is read (SentencePiece's old habit)."""
-        return self._text.encode("a", add_special_tokens=False).tokens[0][0] in "\u2581\u0120"
+        return "".join(self._text.encode("a", add_special_tokens=False).tokens).startswith(("\u2581", "\u0120"))
 
     def until_end(self, ids: list[int]) -> list[int]:
         """Of ids that a template writes after an answer, those that end it: up to `end_id`, or, where a turn within a

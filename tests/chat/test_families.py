@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer as Vocabulary
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
@@ -180,8 +180,9 @@ def test_an_answer_ends_at_any_token_that_ends_answers(made: Made) -> None:
 def worded(words: list[str], template: str) -> Renderer:
     """For a tokenizer that puts a space before each text, as SentencePiece did."""
     vocabulary = Vocabulary(models.WordLevel({word: id for id, word in enumerate(["?", *words])}, unk_token="?"))
-    vocabulary.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
-    vocabulary.decoder = decoders.Metaspace(prepend_scheme="always")
+    vocabulary.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    vocabulary.pre_tokenizer = pre_tokenizers.Split("\u2581", "merged_with_next")
+    vocabulary.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Strip(" ", 1, 0)])
     vocabulary.add_special_tokens(["<|im_end|>", "[A]", "[Q]"])
     return Renderer(Tokenizer({VOCABULARY: vocabulary.to_str().encode(), TEMPLATE: template.encode()}, "worded"))
 
@@ -190,7 +191,7 @@ def test_a_space_before_an_answer_is_read_with_it_and_once(made: Made) -> None:
     renderer = made(SPACED)
     assert renderer.answer(SAID) == [*renderer.tokenizer.encode(" A"), 258]
     assert renderer.parse(renderer.answer(SAID)) == (SAID, Stop.EOS)
-    spacing = worded(["\u2581yes"], SPACED)
-    assert spacing.answer("yes") == [1, 2]
-    assert spacing.parse([1, 2]) == ("yes", Stop.EOS)
+    spacing = worded(["\u2581yes", "\u2581a"], SPACED)
+    assert spacing.answer("yes") == [1, 3]
+    assert spacing.parse([1, 3]) == ("yes", Stop.EOS)
     assert spacing.example(answered([*answered(ASKED, "yes"), *ASKED], "yes")).ids.count(1) == 2

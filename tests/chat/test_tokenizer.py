@@ -62,11 +62,17 @@ def test_the_templates_own_file_is_taken_before_the_configuration(
         assert ("different chat templates: the latter is taken" in caplog.text) == warned
 
 
-def test_what_is_saved_has_the_date_that_was_trained_on(tokenizer: Tokenizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_is_saved_has_the_date_that_was_trained_on(tokenizer: Tokenizer, tmp_path: Path, beside: bool) -> None:
     for name in ("base", "saved"):
         (tmp_path / name).mkdir()
     tokenizer.save(tmp_path / "base")
-    (tmp_path / "base" / TEMPLATE).write_text("{{ strftime_now('%d %B %Y') }}" + tokenizer.template)
+    template = "{{ strftime_now('%d %B %Y') }}" + tokenizer.template
+    if beside:
+        (tmp_path / "base" / TEMPLATE).write_text(template)
+    else:
+        (tmp_path / "base" / TEMPLATE).unlink()
+        (tmp_path / "base" / CONFIG).write_text(json.dumps({"chat_template": template}))
     read = Tokenizer.load(tmp_path / "base")
     read.save(tmp_path / "saved")
     theirs = AutoTokenizer.from_pretrained(tmp_path / "saved")
