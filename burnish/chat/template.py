@@ -75,7 +75,7 @@ class Template:
     def render(self, roles: Sequence[Role], *, ask: bool) -> list[str | Slot]:
         """The template's text and slots, in order. Raises ModelError, or DataError where the template refuses the
         order of the roles, or cannot show all turns in it."""
-        return self._cut(roles, ask, DataError)
+        return self._cut(roles, ask, DataError) if roles else [self._unasked()]
 
     def begun(self, content: str) -> tuple[str, str]:
         """How an answer goes on from the request: template text, and what of the content is to be said after it.
@@ -112,6 +112,13 @@ class Template:
         if lost := _lost(roles, [piece.number for piece in pieces if isinstance(piece, Slot)]):
             raise fault(Problem(self.where, f"the chat template {lost} of {', '.join(roles)} without saying so"))
         return [piece for piece in pieces if piece]
+
+    def _unasked(self) -> str:
+        """What stands before an answer that nothing was said before. Templates look at the first message, so that it
+        is taken from one that shows the answer."""
+        [before, *_] = _MARK.split(self._text(("assistant",), False))
+        before = before.removesuffix(self.lead)
+        return before if before.endswith(self.opened) else before + self.opened
 
     def _probe(self) -> tuple[str, str, Slot, str, str]:
         roles: tuple[Role, ...] = ("user", "assistant")
@@ -154,9 +161,8 @@ class Template:
         return result["text"]
 
     def _failure(self, roles: tuple[Role, ...], kind: str, message: str) -> ModelError | DataError:
-        if kind == "refused" or not roles:
-            turns = f"the turns {', '.join(roles)}" if roles else "an answer that nothing was said before"
-            return DataError(Problem(self.where, f"the chat template refuses {turns}: {message}"))
+        if kind == "refused":
+            return DataError(Problem(self.where, f"the chat template refuses the turns {', '.join(roles)}: {message}"))
         said = {
             "security": "the chat template reaches for what a template may not, and was stopped",
             "syntax": "the chat template is not Jinja that burnish knows",

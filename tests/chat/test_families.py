@@ -163,9 +163,19 @@ def test_turns_within_a_conversation_may_end_otherwise_than_the_last(made: Made)
     assert learned(made(TWO_ENDS), turns) == "1<|im_end|>2<|endoftext|>"
 
 
-def test_a_conversation_of_an_answer_alone_is_the_rows_fault_where_the_template_needs_more(made: Made) -> None:
-    with pytest.raises(DataError, match="refuses an answer that nothing was said before"):
-        made(BRACKETS).example(answered([], SAID))
+@pytest.mark.parametrize(
+    ("template", "wanted"),
+    [
+        (BRACKETS, " A<|im_end|>"),
+        (OPENED, "<|im_start|>assistant\n<think>\n\n</think>\n\nA<|im_end|>\n"),
+        (UNSHOWN, "<|im_start|>assistant\n<think>\nA<|im_end|>"),
+        ("{% if messages[0].role != 'system' %}[Q]{% endif %}" + SPACED, "[Q][A] A<|im_end|>"),
+    ],
+)
+def test_an_answer_alone_follows_what_the_template_writes_before_it(made: Made, template: str, wanted: str) -> None:
+    renderer = made(template)
+    ids = renderer.example(answered([], SAID)).ids
+    assert renderer.tokenizer.shown(ids) == wanted
 
 
 def test_an_answer_ends_at_any_token_that_ends_answers(made: Made) -> None:
