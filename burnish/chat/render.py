@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from burnish.chat.template import Slot
 from burnish.chat.tokenizer import Tokenizer
@@ -32,67 +33,83 @@ class Renderer:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
         self._markup: dict[str, list[int]] = {}
-        self._lead = tokenizer.chat.lead
-        self._lead_ids = self._read(self._lead)
-        self._tail_ids = self._until_end(self._read(tokenizer.chat.tail))
+        self._lead_ids = self._read(tokenizer.chat.lead)
 
     def example(self, messages: Sequence[Message]) -> Rendered:
-        """A conversation to learn from. Raises DataError when it does not end with an assistant's turn."""
+        """A conversation to learn from: the prompt, in which the assistant's turns are learned too, and the answer.
+        Raises DataError when it does not end with an assistant's turn."""
         if not messages or messages[-1].role != "assistant":
             raise DataError(Problem("", "the conversation does not end with an assistant's turn: nothing to learn"))
-        made = Rendered(ids=[], weights=[])
-        pieces = self.tokenizer.chat.render([message.role for message in messages], ask=False)
-        spoken = False
-        for number, piece in enumerate(pieces):
-            if isinstance(piece, Slot):
-                spoken = messages[piece.number].role == "assistant"
-                _add(made, self.tokenizer.encode(piece.fill(messages[piece.number].content)), float(spoken))
-            else:
-                after = pieces[number + 1] if number + 1 < len(pieces) else None
-                leads = isinstance(after, Slot) and messages[after.number].role == "assistant"
-                self._add_markup(made, piece, ends=spoken, leads=leads)
-                spoken = False
+        made = self._asked(messages[:-1])
+        _add(made, self.answer(messages[-1].content), 1.0)
+        tail, ending = self._read(self.tokenizer.chat.tail), self.tokenizer.ending
+        _add(made, tail[len(ending) :] if tail[: len(ending)] == ending else [], 0.0)
         return made
 
     def prompt(self, messages: Sequence[Message]) -> list[int]:
         """Ids up to where the assistant's answer begins. Raises DataError when it is not the assistant's turn."""
         if not messages or messages[-1].role == "assistant":
             raise DataError(Problem("", "a prompt ends with what was said to the assistant, not with its answer"))
-        ids: list[int] = []
-        for piece in self.tokenizer.chat.render([message.role for message in messages], ask=True):
-            if isinstance(piece, Slot):
-                ids += self.tokenizer.encode(piece.fill(messages[piece.number].content))
-            else:
-                ids += self._read(piece)
-        return ids
+        return self._asked(messages).ids
 
     def answer(self, text: str) -> list[int]:
         """Ids that follow a prompt when the assistant says `text` and ends its turn."""
-        return self._lead_ids + self.tokenizer.encode(self.tokenizer.chat.slot.fill(text)) + self._tail_ids
+        return self._said(self.tokenizer.chat.slot.fill(text)) + self.tokenizer.ending
 
     def closed(self, ids: Sequence[int]) -> list[int]:
         """A sampled answer's ids with the end marker, which one that the budget cut lacks."""
-        return list(ids) if self.tokenizer.end_id in ids else [*ids, *self._tail_ids]
+        return list(ids) if self._end_of(ids) is not None else [*ids, *self.tokenizer.ending]
 
     def parse(self, ids: Sequence[int]) -> tuple[str, Stop]:
-        """What was said before the end marker, and whether there was one."""
-        ended = self.tokenizer.end_id in ids
-        said = list(ids[: list(ids).index(self.tokenizer.end_id)] if ended else ids)
-        if self._lead_ids and said[: len(self._lead_ids)] == self._lead_ids:
-            said = said[len(self._lead_ids) :]
-        return self.tokenizer.decode(said), Stop.EOS if ended else Stop.LENGTH
+        """What was said before the end marker, and whether there was one. The lead is no part of it, where `answer`
+        would add it again."""
+        end = self._end_of(ids)
+        said = list(ids[:end])
+        text, lead = self.tokenizer.decode(said), self.tokenizer.chat.lead
+        if lead.isspace():
+            text = text if self._spaced(lead) else text.removeprefix(lead)
+        elif self._lead_ids and said[: len(self._lead_ids)] == self._lead_ids:
+            rest = self.tokenizer.decode(said[len(self._lead_ids) :])
+            text = rest if self.tokenizer.chat.begun(rest)[0] == lead else text
+        return text, Stop.LENGTH if end is None else Stop.EOS
 
-    def _add_markup(self, made: Rendered, text: str, *, ends: bool, leads: bool) -> None:
-        """Template text: its beginning ends what the assistant said, its last part may lead what it says next."""
-        lead = self._lead if leads and self._lead and text.endswith(self._lead) else ""
-        ids = self._read(text.removesuffix(lead))
-        learned = len(self._until_end(ids)) if ends else 0
-        _add(made, ids[:learned], 1.0)
-        _add(made, ids[learned:], 0.0)
-        _add(made, self._read(lead), 1.0)
+    def _end_of(self, ids: Sequence[int]) -> int | None:
+        """Where the first token stands that ends an answer."""
+        return next((number for number, id in enumerate(ids) if id in self.tokenizer.end_ids), None)
 
-    def _until_end(self, ids: list[int]) -> list[int]:
-        return ids[: ids.index(self.tokenizer.end_id) + 1]
+    def _asked(self, messages: Sequence[Message]) -> Rendered:
+        """What stands before an answer."""
+        made = Rendered(ids=[], weights=[])
+        chat = self.tokenizer.chat
+        pieces = chat.render([message.role for message in messages], ask=True)
+        spoken = led = False
+        for piece, after in zip_longest(pieces, pieces[1:]):
+            if isinstance(piece, Slot):
+                message = messages[piece.number]
+                spoken = message.role == "assistant"
+                text = piece.fill(message.content)
+                _add(made, self._said(text) if led else self.tokenizer.encode(text), float(spoken))
+                led = False
+            else:
+                speaks = isinstance(after, Slot) and messages[after.number].role == "assistant"
+                led = speaks and piece.endswith((chat.opened + chat.lead, chat.opened.rstrip() + chat.lead))
+                ids = self._read(piece.removesuffix(chat.lead) if led else piece)
+                ends = len(self.tokenizer.until_end(ids)) if spoken else 0
+                _add(made, ids[:ends], 1.0)
+                _add(made, ids[ends:], 0.0)
+                spoken = False
+        return made
+
+    def _said(self, text: str) -> list[int]:
+        """An answer where the template writes the lead before it, or asks for it."""
+        lead, text = self.tokenizer.chat.begun(text)
+        if lead.isspace():  # a model says it in one token with what comes after it
+            return self.tokenizer.encode(text if self._spaced(lead) else lead + text)
+        return self._read(lead) + self.tokenizer.encode(text)
+
+    def _spaced(self, lead: str) -> bool:
+        """Whether the tokenizer puts the lead before each text, and leaves it out when it reads back."""
+        return lead == " " and self.tokenizer.spaces
 
     def _read(self, text: str) -> list[int]:
         if text not in self._markup:

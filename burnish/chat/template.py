@@ -25,6 +25,8 @@ WALL_SECONDS = 60
 """The CPU limit of the child is what stops a template; this only bounds a machine that is not running it at all."""
 SOURCE_CHARACTERS = 1 << 18
 _MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
+_CLOSING = re.compile(r"</([\w:.-]+)>")
+_CLOCK = re.compile(r"""\bstrftime_now\(\s*(["'])([a-zA-Z%.,:/ -]*)\1\s*\)""")
 _TURNS_AHEAD = 8
 """Conversations of up to so many turns are rendered in the first child, so that most uses need one child only."""
 
@@ -56,18 +58,48 @@ class Template:
         self._names = dict(names)
         self._rendered: dict[Key, dict[str, str]] = {}
         self._fetch(_ahead())
-        self.lead, self.slot, self.tail = self._probe()
+        self.opened, self.lead, self.slot, self.tail, self.following = self._probe()
 
+    opened: str
+    """The end of the request for an answer, where it begins a thought that the template does not show again, or that
+    `lead` closes (`<think>\\n`); mostly empty."""
     lead: str
     """Template text between the request for an answer and the answer itself; mostly empty."""
     slot: Slot
     """Where a final answer goes."""
     tail: str
-    """Template text after a final answer; the marker that ends the turn stands in it."""
+    """Template text after a final answer; mostly the marker that ends the turn stands in it."""
+    following: str
+    """Template text between an answer and what a user says to it; empty where the template allows none."""
 
     def render(self, roles: Sequence[Role], *, ask: bool) -> list[str | Slot]:
         """The template's text and slots, in order. Raises ModelError, or DataError where the template refuses the
-        order of the roles."""
+        order of the roles, or cannot show all turns in it."""
+        return self._cut(roles, ask, DataError) if roles else [self._unasked()]
+
+    def begun(self, content: str) -> tuple[str, str]:
+        """How an answer goes on from the request: template text, and what of the content is to be said after it.
+
+        The text is the lead. A content that brings its own thought (it holds the tag that the lead closes) takes the
+        place of the lead's, which is empty; and what the request has opened is not opened again. So the ids of an
+        answer that was sampled are those of its text. Where the tags are special tokens no content can bring them.
+        """
+        closing = _CLOSING.search(self.lead)
+        if self.lead and not (closing and closing[0] in content):
+            return self.lead, content
+        tag = self.opened.rstrip()
+        if tag and content.startswith(tag):
+            return "", content.removeprefix(tag).removeprefix(self.opened[len(tag) :])
+        opening = f"<{closing[1]}>" if closing else ""
+        if opening and opening in self.lead and content.startswith(opening):
+            return self.lead.partition(opening)[0], content
+        return "", content
+
+    def texts(self) -> list[str]:
+        """What the template was seen to write, for those who ask which tokens that takes."""
+        return [_MARK.sub("", result["text"]) for result in self._rendered.values() if "text" in result]
+
+    def _cut(self, roles: Sequence[Role], ask: bool, fault: type[ModelError | DataError]) -> list[str | Slot]:
         text = self._text(tuple(roles), ask)
         pieces: list[str | Slot] = []
         end = 0
@@ -77,30 +109,48 @@ class Template:
             pieces.append(Slot(number=int(number), trim_left=not left, trim_right=not right))
             end = found.end()
         pieces.append(text[end:])
-        self._check_slots(roles, [piece.number for piece in pieces if isinstance(piece, Slot)])
+        if lost := _lost(roles, [piece.number for piece in pieces if isinstance(piece, Slot)]):
+            raise fault(Problem(self.where, f"the chat template {lost} of {', '.join(roles)} without saying so"))
         return [piece for piece in pieces if piece]
 
-    def _check_slots(self, roles: Sequence[Role], found: list[int]) -> None:
-        if found != list(range(len(roles))):
-            lost = [f"{n + 1} ({role})" for n, role in enumerate(roles) if n not in found]
-            what = f"leaves out turn {', '.join(lost)}" if lost else "repeats or reorders the turns"
-            raise ModelError(Problem(self.where, f"the chat template {what} of {len(roles)} without saying so"))
+    def _unasked(self) -> str:
+        """What stands before an answer that nothing was said before. Templates look at the first message, so that it
+        is taken from one that shows the answer."""
+        [before, *_] = _MARK.split(self._text(("assistant",), False))
+        before = before.removesuffix(self.lead)
+        return before if before.endswith(self.opened) else before + self.opened
 
-    def _probe(self) -> tuple[str, Slot, str]:
+    def _probe(self) -> tuple[str, str, Slot, str, str]:
         roles: tuple[Role, ...] = ("user", "assistant")
         asked = self._text(("user",), True)
         whole = self._text(roles, False)
-        slot = [piece for piece in self.render(roles, ask=False) if isinstance(piece, Slot)][-1]
+        slot = [piece for piece in self._cut(roles, False, ModelError) if isinstance(piece, Slot)][-1]
         answer = [found for found in _MARK.finditer(whole) if found.group(2) == "1"][-1]
-        if asked == self._text(("user",), False):
+        opened, lead = self._request(asked, whole[: answer.start()])
+        if asked == self._text(("user",), False) and (opened + lead).strip():
             raise ModelError(Problem(self.where, "the chat template ignores add_generation_prompt: it cannot ask"))
-        if not whole[: answer.start()].startswith(asked):
+        if "error" not in self._rendered[("system", "user"), True]:
+            self._cut(("system", "user"), True, ModelError)
+        return opened, lead, slot, whole[answer.end() :], self._following()
+
+    def _request(self, asked: str, shown: str) -> tuple[str, str]:
+        """What the request opens, and what leads an answer that is `shown` after it."""
+        if asked.startswith(shown):
+            return asked.removeprefix(shown), ""
+        common = asked if shown.startswith(asked) else asked.rstrip()
+        lead = shown.removeprefix(common)
+        closing = _CLOSING.search(lead)
+        opened = re.search(rf"<{re.escape(closing[1])}>\s*\Z", asked) if closing else None
+        if not shown.startswith(common) or (common != asked and not opened):
             raise ModelError(
                 Problem(self.where, "the chat template asks for an answer in one way and shows it in another")
             )
-        if "error" not in self._rendered[("system", "user"), True]:
-            self.render(("system", "user"), ask=True)
-        return whole[len(asked) : answer.start()], slot, whole[answer.end() :]
+        return opened[0] if opened else "", lead
+
+    def _following(self) -> str:
+        text = self._rendered[("user", "assistant", "user"), True].get("text", "")
+        marks = {found.group(2): found for found in _MARK.finditer(text)}
+        return text[marks["1"].end() : marks["2"].start()] if {"1", "2"} <= marks.keys() else ""
 
     def _text(self, roles: tuple[Role, ...], ask: bool) -> str:
         if (roles, ask) not in self._rendered:
@@ -131,11 +181,25 @@ class Template:
             self._rendered[key] = result
 
 
+def pinned(source: str) -> str:
+    """A template with the date in place of each question for it, so that other programs, which have a clock, render
+    what was trained on. A call whose format is not written out at its place is left as it is."""
+    return _CLOCK.sub(lambda call: f"{call[1]}{sandbox.TODAY.strftime(call[2])}{call[1]}", source)
+
+
+def _lost(roles: Sequence[Role], found: list[int]) -> str:
+    """What became of the turns whose contents were not found in their order; empty where they were."""
+    if found == list(range(len(roles))):
+        return ""
+    lost = [f"{n + 1} ({role})" for n, role in enumerate(roles) if n not in found]
+    return f"leaves out turn {', '.join(lost)}" if lost else "repeats or reorders the turns"
+
+
 def _ahead() -> list[Key]:
     openings: tuple[tuple[Role, ...], ...] = ((), ("system",))
     turns: tuple[Role, ...] = ("user", "assistant") * (_TURNS_AHEAD // 2)
-    keys: list[Key] = [((*opening, *turns[:n]), n % 2 == 1) for opening in openings for n in range(1, _TURNS_AHEAD + 1)]
-    return [(("user",), False), *keys]
+    keys: list[Key] = [((*opening, *turns[:n]), True) for opening in openings for n in range(1, _TURNS_AHEAD, 2)]
+    return [(turns[:1], False), (turns[:2], False), *keys]
 
 
 def _ask_child(request: dict[str, Any], count: int) -> list[dict[str, str]]:

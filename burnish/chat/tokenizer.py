@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
-from burnish.chat.template import Template
+from burnish.chat.template import Template, pinned
 from burnish.errors import DataError, ModelError, Problem
 
 VOCABULARY = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 TEMPLATE = "chat_template.jinja"
-_READ = (VOCABULARY, CONFIG, TEMPLATE, "special_tokens_map.json")
+GENERATION = "generation_config.json"
+_KEPT = (VOCABULARY, CONFIG, TEMPLATE, "special_tokens_map.json")
 _NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 FILE_BYTES = 256 << 20
+_log = logging.getLogger(__name__)
 
 
 class Tokenizer:
@@ -30,7 +33,7 @@ class Tokenizer:
 
     def __init__(self, files: Mapping[str, bytes], where: str) -> None:
         """`files` are a model folder's tokenizer files by name. Raises ModelError."""
-        self._files = dict(files)
+        self._files = {name: files[name] for name in _KEPT if name in files}
         config = _parse(files.get(CONFIG, b"{}"), f"{where}/{CONFIG}")
         names = _special_names(_parse(files.get("special_tokens_map.json", b"{}"), where) | config)
         self._markup = _read_vocabulary(files, where)
@@ -43,7 +46,11 @@ class Tokenizer:
         self.begin = self._find_begin()
         self.template = _template_source(files, config, where)
         self.chat = Template(self.template, names, where)
-        self.end_id = self._find_end(where)
+        self.ending = self._find_ending(names, where)
+        self.end_id = self.ending[-1]
+        stated = _parse(files.get(GENERATION, b"{}"), f"{where}/{GENERATION}")
+        also = [self.special.get(names.get("eos_token", ""), self.end_id), *self._stated_ends(stated, where)]
+        self.end_ids = frozenset([self.end_id, *also])
 
     special: dict[str, int]
     """Special tokens and their ids."""
@@ -52,15 +59,20 @@ class Tokenizer:
     begin: list[int]
     """What it puts before a text that is no conversation: the token that begins one (`<bos>`), or nothing."""
     template: str
-    """The chat template's source."""
+    """The chat template's source, with the date in place of questions for it (`burnish.chat.template.pinned`)."""
+    ending: list[int]
+    """Ids that end an answer: `end_id` with what a template writes before it."""
     end_id: int
-    """The token that ends an assistant's turn (`<|im_end|>` in ChatML)."""
+    """The token that ends an assistant's turn (`<|im_end|>` in ChatML), as it is learned."""
+    end_ids: frozenset[int]
+    """All tokens that end what a model says: `end_id`, the files' `eos_token`, and those of `generation_config.json`. A
+    model that was published may give another than its template writes."""
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
         """Read a model folder's tokenizer. Raises ModelError."""
         files: dict[str, bytes] = {}
-        for name in _READ:
+        for name in (*_KEPT, GENERATION):
             path = folder / name
             if path.is_file():
                 if path.stat().st_size > FILE_BYTES:
@@ -69,11 +81,11 @@ class Tokenizer:
         return cls(files, str(folder))
 
     def save(self, folder: Path) -> None:
-        """Write the tokenizer's files into a folder that is being filled (`records.durable.folder` seals it)."""
+        """Write the tokenizer's files into a folder that is being filled (`records.durable.folder` seals it). The
+        template is a file of its own, which other programs take before what the configuration says."""
         for name, data in self._files.items():
             (folder / name).write_bytes(data)
-        if TEMPLATE not in self._files:
-            (folder / TEMPLATE).write_text(self.template, encoding="utf-8")
+        (folder / TEMPLATE).write_text(self.template, encoding="utf-8")
 
     @property
     def fingerprint(self) -> str:
@@ -113,12 +125,45 @@ class Tokenizer:
         whole, text = (self._markup.encode("a", add_special_tokens=special).ids for special in (True, False))
         return next((whole[:n] for n in range(len(whole)) if whole[n : n + len(text)] == text), [])
 
-    def _find_end(self, where: str) -> int:
-        specials = set(self.special.values())
-        for id in self.encode_markup(self.chat.tail):
-            if id in specials:
-                return id
+    @property
+    def spaces(self) -> bool:
+        """Whether a space is put before each text that is read (SentencePiece's old habit)."""
+        return "".join(self._text.encode("a", add_special_tokens=False).tokens).startswith(("\u2581", "\u0120"))
+
+    def until_end(self, ids: list[int]) -> list[int]:
+        """Of ids that a template writes after an answer, those that end it: up to `end_id`, or, where a turn within a
+        conversation ends otherwise than the last, up to the first special token."""
+        return _until(ids, {self.end_id}) or _until(ids, self.special.values())
+
+    @property
+    def rows(self) -> int:
+        """One more than the largest id that can occur: a special token does where the template writes it, or it ends
+        an answer."""
+        written = {id for text in self.chat.texts() for id in self.encode_markup(text)}
+        return 1 + max((set(self.vocabulary.values()) - self._never) | written | self.end_ids)
+
+    def _find_ending(self, names: Mapping[str, str], where: str) -> list[int]:
+        """Where a template writes no end after the last answer, what begins the next turn is what a model gives."""
+        tail = self.encode_markup(self.chat.tail)
+        for ids in (tail, self.encode_markup(self.chat.following)):
+            if ending := _until(ids, self.special.values()):
+                return ending
+        if names.get("eos_token") in self.special:
+            return [*tail, self.special[names["eos_token"]]]
         raise ModelError(Problem(where, "the chat template ends an assistant's turn without a special token"))
+
+    def _stated_ends(self, stated: Mapping[str, Any], where: str) -> list[int]:
+        """What `generation_config.json` says; an id that the vocabulary lacks is left out, as nobody can say it."""
+        found = stated.get("eos_token_id")
+        listed: list[Any] = found if isinstance(found, list) else [] if found is None else [found]
+        if any(type(id) is not int for id in listed):
+            raise ModelError(Problem(f"{where}/{GENERATION}", f"eos_token_id is {found!r}, not a token's id or a list"))
+        return [id for id in listed if 0 <= id < self.vocab_size]
+
+
+def _until(ids: list[int], ends: Container[int]) -> list[int]:
+    """Up to the first of the ends, included; empty where there is none."""
+    return next((ids[: number + 1] for number, id in enumerate(ids) if id in ends), [])
 
 
 def _parse(data: bytes, where: str) -> dict[str, Any]:
@@ -180,12 +225,12 @@ def _template_source(files: Mapping[str, bytes], config: Mapping[str, Any], wher
     own = config.get("chat_template")
     if isinstance(own, list):
         own = {entry["name"]: entry["template"] for entry in own if isinstance(entry, dict)}.get("default")
-    beside = files[TEMPLATE].decode(errors="replace") if TEMPLATE in files else None
-    if isinstance(own, str) and beside is not None and own != beside:
-        digests = " and ".join(hashlib.sha256(text.encode()).hexdigest()[:12] for text in (own, beside))
-        raise ModelError(Problem(where, f"{CONFIG} and {TEMPLATE} hold different chat templates ({digests})"))
+    own = pinned(own) if isinstance(own, str) else None
+    beside = pinned(files[TEMPLATE].decode(errors="replace")) if TEMPLATE in files else None
+    if own is not None and beside is not None and own != beside:
+        _log.warning("%s: %s and %s hold different chat templates: the latter is taken", where, CONFIG, TEMPLATE)
     source = beside if beside is not None else own
-    if not isinstance(source, str):
+    if source is None:
         raise ModelError(
             Problem(where, "no chat template", f"Use the model's instruct version, or put a {TEMPLATE} there.")
         )

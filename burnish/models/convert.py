@@ -64,7 +64,7 @@ def _write(model: PreTrainedModel, folder: Path) -> None:
     tied = folders.tied_names(model)
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items() if name not in tied}
     weights.write(folder / weights.FILE, folders.filed(folders.shell(config), tensors))
-    folders.write_config(folder, config, dtype=torch.float32, end_id=Tokenizer.load(folder).end_id)
+    folders.write_config(folder, config, dtype=torch.float32, tokenizer=Tokenizer.load(folder))
 
 
 def _mend_tokenizer(path: Path, kind: str) -> None:

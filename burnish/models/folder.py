@@ -27,7 +27,7 @@ from transformers import (
 from transformers.core_model_loading import revert_weight_conversion
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-from burnish.chat.tokenizer import Tokenizer
+from burnish.chat.tokenizer import GENERATION, Tokenizer
 from burnish.errors import ModelError, Problem, nearest
 from burnish.models import weights
 from burnish.models.attention import NAME, register
@@ -205,9 +205,9 @@ def check(path: Path) -> None:
     compare(folder, model)
     embedding: Any = model.get_input_embeddings()
     rows = embedding.weight.shape[0]
-    vocabulary = Tokenizer.load(path).vocab_size
-    if vocabulary > rows:
-        raise ModelError(Problem(str(path), f"the tokenizer knows {vocabulary:,} tokens, the model only {rows:,}"))
+    needed = Tokenizer.load(path).rows
+    if needed > rows:
+        raise ModelError(Problem(str(path), f"the tokenizer knows {needed:,} tokens, the model only {rows:,}"))
 
 
 def tied_names(model: PreTrainedModel) -> set[str]:
@@ -215,14 +215,18 @@ def tied_names(model: PreTrainedModel) -> set[str]:
     return set(getattr(model, "_tied_weights_keys", None) or ()) if model.config.tie_word_embeddings else set()
 
 
-def write_config(path: Path, config: PretrainedConfig, *, dtype: torch.dtype, end_id: int) -> None:
-    """Write `config.json`, and `generation_config.json`, which tells other programs where an answer ends."""
+def write_config(path: Path, config: PretrainedConfig, *, dtype: torch.dtype, tokenizer: Tokenizer) -> None:
+    """Write `config.json`, and `generation_config.json`, which tells other programs where an answer ends: at any of
+    several tokens, the learned one first."""
     stated = config.to_diff_dict()
     stated.pop("_model_name_or_path", None)
     stated["architectures"] = [architecture(config).__name__]
     stated["dtype"] = str(dtype).removeprefix("torch.")
     durable.write_json(path / CONFIG, stated)
-    durable.write_json(path / "generation_config.json", {"eos_token_id": end_id, "pad_token_id": end_id})
+    end_id = tokenizer.end_id
+    ends = [end_id, *sorted(tokenizer.end_ids - {end_id})]
+    said = {"eos_token_id": ends if len(ends) > 1 else end_id, "pad_token_id": end_id}
+    durable.write_json(path / GENERATION, said)
 
 
 def architecture(config: PretrainedConfig) -> Any:

@@ -97,7 +97,7 @@ def save_trainable(module: Trainable, folder_being_filled: Path, tokenizer: Toke
 def save_plain(module: Trainable, folder: Path, tokenizer: Tokenizer, *, dtype: torch.dtype) -> None:
     """Write what transformers knows of it: the model without value and score heads, an adapter added to its weights."""
     save_weights(module, folder / weights.FILE, dtype=dtype)
-    folders.write_config(folder, _config(module), dtype=dtype, end_id=tokenizer.end_id)
+    folders.write_config(folder, _config(module), dtype=dtype, tokenizer=tokenizer)
     tokenizer.save(folder)
 
 

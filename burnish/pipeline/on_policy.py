@@ -126,7 +126,7 @@ def _sampler(
     """What draws the policy's answers, until the end of training. Raises MachineError where vLLM is asked for and does
     not start."""
     if settings.vllm is None:
-        yield Engine(module, end_id=tokenizer.end_id)
+        yield Engine(module, end_ids=tokenizer.end_ids)
         return
     longest = max(len(prompt.ids) for prompt in prompts) + settings.max_new_tokens
     context.progress.start(f"{context.folder.name}: vLLM starts", 1)

@@ -29,7 +29,7 @@ def speaker(model: Path, dtype: DType, progress: Progress = Silent()) -> ChatGen
     if (model / MANIFEST).is_file():
         verify(model)
     tokenizer = Tokenizer.load(model)
-    engine = Engine(load_trainable(model, dtype=pick_dtype(dtype)), end_id=tokenizer.end_id)
+    engine = Engine(load_trainable(model, dtype=pick_dtype(dtype)), end_ids=tokenizer.end_ids)
     return ChatGenerator(engine, Renderer(tokenizer), progress)
 
 

@@ -119,7 +119,7 @@ class _Alike:
 
 
 def _engine(subject: Subject, module: Trainable, slots: int) -> Engine:
-    return Engine(module, end_id=subject.tokenizer.end_id, slots=slots)
+    return Engine(module, end_ids=subject.tokenizer.end_ids, slots=slots)
 
 
 def _config(subject: Subject) -> RolloutConfig:

@@ -15,7 +15,7 @@ Suffixes: A sequences, C hidden width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -73,8 +73,8 @@ class _Answer:
 class Engine:
     """Samples from a trainable's LM head. It holds no copy of the weights: an update in place is used at once."""
 
-    def __init__(self, module: Trainable, *, end_id: int, slots: int = 512) -> None:
-        """Args: end_id ends an answer; slots, how many are written at once at most.
+    def __init__(self, module: Trainable, *, end_ids: Collection[int], slots: int = 512) -> None:
+        """Args: end_ids, any of which ends an answer; slots, how many are written at once at most.
 
         Raises: ModelError for a module that predicts no tokens.
         """
@@ -82,7 +82,7 @@ class Engine:
             raise ModelError(Problem("model", "it has no LM head, so it cannot answer"))
         self.version = 0
         """Which weights these are, as whoever moves them says: it stands beside every answer."""
-        self.end_id = end_id
+        self.end_ids = frozenset(end_ids)
         self.slots = slots
         self.forwarded = 0
         """Tokens that went through the backbone so far, prompts and answers."""
@@ -156,9 +156,9 @@ class Engine:
             answer.extend(token, logprob)
 
     def _end(self, answers: Sequence[_Answer], budget: int, stopped: Callable[[Sequence[int]], bool]) -> None:
-        """Say of each that is at its end how it ended: by the end token before all, by the budget after all."""
+        """Say of each that is at its end how it ended: by an end token before all, by the budget after all."""
         for answer in answers:
-            if answer.ids[-1] == self.end_id:
+            if answer.ids[-1] in self.end_ids:
                 answer.stop = Stop.EOS
             elif stopped(answer.ids):
                 answer.stop = Stop.STRING

@@ -68,7 +68,7 @@ class VllmEngine:
         self._given = 0
         """The version that vLLM has."""
         self._module = module
-        self._end_id = tokenizer.end_id
+        self._end_ids = tokenizer.end_ids
         self._dtype = next(module.parameters()).dtype
         for name, value in ENVIRONMENT.items():
             os.environ.setdefault(name, value)
@@ -165,8 +165,8 @@ class VllmEngine:
             seed=seed % 2**63,
             stop=list(sampling.stop),
             include_stop_str_in_output=True,
-            stop_token_ids=[self._end_id],
-            ignore_eos=True,  # the end token is ours to name
+            stop_token_ids=sorted(self._end_ids),
+            ignore_eos=True,  # the end tokens are ours to name
             logprobs=0,
             detokenize=bool(sampling.stop),
         )
@@ -178,7 +178,7 @@ class VllmEngine:
         if not all(map(math.isfinite, logprobs)):
             raise ModelError(Problem("model", "its logits are not finite, so no token can be drawn"))
         kept = next((count for count in range(1, len(ids) + 1) if stopped and stopped(ids[:count])), None)
-        if ids[-1] == self._end_id and kept in (None, len(ids)):
+        if ids[-1] in self._end_ids and kept in (None, len(ids)):
             stop = Stop.EOS
         elif kept is not None or said.finish_reason == "stop":
             stop = Stop.STRING

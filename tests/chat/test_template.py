@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from burnish.chat.template import Slot, Template
+from burnish.chat.template import Slot, Template, pinned
 from burnish.errors import BurnishError, DataError, ModelError
 from burnish.models.tiny import CHATML
 
@@ -59,6 +59,32 @@ def test_published_idioms_are_understood() -> None:
     assert made(source).render(["user"], ask=True)[0] == "<s>[user]"
 
 
+def test_what_nobody_passes_may_be_asked_about() -> None:
+    asks = (
+        "{% if xml_tools or python_tools %}x{% endif %}{% if available_tools and documents %}x{% endif %}"
+        "{% if 'citations' in controls %}x{% endif %}{% for each in builtin_tools %}x{% endfor %}"
+        "{% if builtin_tools | length or reasoning_effort == 'high' %}x{% endif %}"
+    )
+    assert made(asks + GOOD).render(["user"], ask=True)[0] == "[user]"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{{ strftime_now('%d %b %Y') }}",
+        "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y') }}{% else %}26 Jul 2024{% endif %}",
+        "{% set f = '%d %b %Y' %}{{ strftime_now(f) }}",
+    ],
+)
+def test_the_date_is_always_the_same(written: str) -> None:
+    assert made(written + GOOD).render(["user"], ask=True)[0] == "26 Jul 2024[user]"
+
+
+def test_a_date_is_written_in_place_of_questions_for_it() -> None:
+    assert pinned('{{ a + strftime_now( "%B %d, %Y" ) }}') == '{{ a + "July 26, 2024" }}'
+    assert pinned(twice := "{{ strftime_now(f) }}{{ my_strftime_now('%d') }}") == twice
+
+
 HOSTILE = {
     "globals of a function": "{{ lipsum.__globals__['os'].system('true') }}",
     "class of a value": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
@@ -75,6 +101,8 @@ HOSTILE = {
     "nested loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
     "recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
     "much output": "{% for i in range(99999) %}{{ 'A' * 1000 }}{% endfor %}",
+    "method of the clock": "{{ strftime_now.__self__.__class__.__mro__ }}",
+    "huge dates": "{% for i in range(9) %}{{ strftime_now('%999999999Y' * 10**6) | length }}{% endfor %}{{ 1 // 0 }}",
     "deep nesting": "{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}",
 }
 
@@ -90,11 +118,13 @@ def test_hostile_templates_are_stopped_and_named(kind: str) -> None:
 
 
 USELESS = {
-    "misspelt variable": ("{% for m in mesages %}{% endfor %}", "nothing defines"),
-    "misspelt condition": (GOOD + "{% if mesages %}{% endif %}", "nothing defines"),
+    "misspelt variable": (GOOD + "{{ bos_tokn }}", "nothing defines"),
+    "misspelt in a sum": (GOOD + "{% set x = '<' ~ bos_tokn %}", "nothing defines"),
+    "misspelt loop": (GOOD.replace("in messages", "in mesages"), r"leaves out turn 1 \(user\), 2 \(assistant\)"),
     "misspelt field": ("{% for m in messages %}{{ m.contents }}{% endfor %}", "nothing defines"),
     "unknown tag": (GOOD + "{% fortunes %}", "line 1: Encountered unknown tag 'fortunes'"),
     "cannot ask": (TURNS, "ignores add_generation_prompt"),
+    "ends all without an answer": ("{% for m in messages %}{{ m.content }}/{% endfor %}[end]", "ignores add_gen"),
     "asks otherwise": (TURNS + "{% if add_generation_prompt %}[bot]{% endif %}", "in one way and shows it in another"),
     "drops the user": (GOOD.replace("in messages", "in messages if m.role != 'user'"), r"leaves out turn 1 \(user\)"),
     "drops the system": (

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
-from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
+from burnish.chat.tokenizer import CONFIG, GENERATION, TEMPLATE, VOCABULARY, Tokenizer
 from burnish.errors import DataError, ModelError
 
 
@@ -49,6 +50,70 @@ def test_fingerprint_changes_with_the_template(tokenizer: Tokenizer, tmp_path: P
     assert Tokenizer.load(tmp_path).fingerprint != tokenizer.fingerprint
 
 
+def test_the_templates_own_file_is_taken_before_the_configuration(
+    tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tokenizer.save(tmp_path)
+    config = json.loads((tmp_path / CONFIG).read_text())
+    for other, warned in (("other", True), (tokenizer.template, False)):
+        caplog.clear()
+        (tmp_path / CONFIG).write_text(json.dumps(config | {"chat_template": other}))
+        assert Tokenizer.load(tmp_path).template == tokenizer.template
+        assert ("different chat templates: the latter is taken" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_is_saved_has_the_date_that_was_trained_on(tokenizer: Tokenizer, tmp_path: Path, beside: bool) -> None:
+    for name in ("base", "saved"):
+        (tmp_path / name).mkdir()
+    tokenizer.save(tmp_path / "base")
+    template = "{{ strftime_now('%d %B %Y') }}" + tokenizer.template
+    if beside:
+        (tmp_path / "base" / TEMPLATE).write_text(template)
+    else:
+        (tmp_path / "base" / TEMPLATE).unlink()
+        (tmp_path / "base" / CONFIG).write_text(json.dumps({"chat_template": template}))
+    read = Tokenizer.load(tmp_path / "base")
+    read.save(tmp_path / "saved")
+    theirs = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    assert theirs.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False).startswith("26 July 2024<")
+    assert Tokenizer.load(tmp_path / "saved").fingerprint == read.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("stated", "ends"),
+    [(None, {258}), (257, {257, 258}), ([256, 258], {256, 258}), ([258, 259, -1, 10**9], {258}), ([], {258})],
+)
+def test_ends_are_all_that_the_folder_says(
+    tokenizer: Tokenizer, tmp_path: Path, stated: object, ends: set[int]
+) -> None:
+    tokenizer.save(tmp_path)
+    (tmp_path / GENERATION).write_text(json.dumps({"eos_token_id": stated}))
+    read = Tokenizer.load(tmp_path)
+    assert (read.end_id, read.end_ids) == (258, ends)
+
+
+def test_the_end_of_text_of_the_tokenizers_files_is_an_end(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    for eos, ends in (("<|endoftext|>", {256, 258}), ("no token", {258}), (None, {258})):
+        (tmp_path / CONFIG).write_text(json.dumps({"eos_token": eos}))
+        assert Tokenizer.load(tmp_path).end_ids == ends
+
+
+def test_rows_are_those_of_tokens_that_can_occur(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path)
+    stored = json.loads((tmp_path / VOCABULARY).read_text())
+    new = {**stored["added_tokens"][-1], "id": 259, "content": "<image>"}
+    (tmp_path / VOCABULARY).write_text(json.dumps(stored | {"added_tokens": [*stored["added_tokens"], new]}))
+    read = Tokenizer.load(tmp_path)
+    assert (read.vocab_size, read.rows) == (260, 259)
+    (tmp_path / TEMPLATE).write_text("<image>" + tokenizer.template)
+    assert Tokenizer.load(tmp_path).rows == 260
+    (tmp_path / TEMPLATE).write_text(tokenizer.template)
+    (tmp_path / GENERATION).write_text('{"eos_token_id": 259}')
+    assert Tokenizer.load(tmp_path).rows == 260
+
+
 def test_a_token_that_only_the_configuration_calls_special_is_special(tokenizer: Tokenizer, tmp_path: Path) -> None:
     tokenizer.save(tmp_path)
     stored = json.loads((tmp_path / VOCABULARY).read_text())
@@ -78,7 +143,9 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "too deep": (_write(VOCABULARY, "[" * 200_000), "not JSON"),
     "not a tokenizer": (_write(VOCABULARY, '{"model": {"type": "Nonsense"}}'), "not a tokenizer"),
     "configuration is a list": (_write(CONFIG, "[]"), "not a JSON object"),
-    "two templates": (_write(CONFIG, '{"chat_template": "other"}'), "different chat templates"),
+    "ends that are no ids": (_write(GENERATION, '{"eos_token_id": [258, "</s>"]}'), "eos_token_id is .*not a token's"),
+    "an end that is a truth value": (_write(GENERATION, '{"eos_token_id": true}'), "eos_token_id is True"),
+    "no ends": (_write(GENERATION, "[]"), "generation_config.json: not a JSON object"),
 }
 
 

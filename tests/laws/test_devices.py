@@ -123,7 +123,7 @@ def test_a_critic_of_its_own(here: Trainable, there: str) -> None:
 
 def test_answers_are_the_same(here: Trainable, there: str) -> None:
     prompts, sampling = [[1, 2, 3, 4] * 3, [1, 2, 3], [7]], Sampling(temperature=1.0, max_new_tokens=6, seed=1)
-    wanted, found = (Engine(each, end_id=0).generate(prompts, sampling, n=2) for each in (here, moved(here, there)))
+    wanted, found = (Engine(each, end_ids=[0]).generate(prompts, sampling, n=2) for each in (here, moved(here, there)))
     assert [[answer.ids for answer in row] for row in found] == [[answer.ids for answer in row] for row in wanted]
 
 

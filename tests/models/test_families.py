@@ -239,7 +239,7 @@ def test_of_a_model_that_sees_the_decoder_of_text_is_taken(name: str, older: boo
 def unlike(path: Path, slots: int = 3) -> float:
     """How far the log-probabilities of sampled answers are from those that the architecture gives the same tokens."""
     module = load_trainable(path, dtype=torch.float32)
-    rows = Engine(module, end_id=-1, slots=slots).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
+    rows = Engine(module, end_ids=(), slots=slots).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
     model = whole(path)
     with torch.no_grad():
         differences = [
@@ -259,7 +259,7 @@ def test_answers_are_sampled_from_the_architectures_own_distribution(name: str, 
 def test_bfloat16_runs_through_every_kind_of_rule(name: str, folder: Folder) -> None:
     """The scorer computes attention in fp32 and the engine in bfloat16; what is left out shows as 0.1 and more."""
     module = load_trainable(folder(name), dtype=torch.bfloat16)
-    rows = Engine(module, end_id=-1, slots=3).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
+    rows = Engine(module, end_ids=(), slots=3).generate(PROMPTS, Sampling(max_new_tokens=7, seed=2), 2)
     answers = [[answer.ids for answer in row] for row in rows]
     documents = [Document(row="", ids=ids, branches=row) for ids, row in zip(PROMPTS, answers, strict=True)]
     sampled_N = torch.tensor([logprob for row in rows for answer in row for logprob in answer.logprobs])
@@ -416,7 +416,7 @@ def test_rotations_that_depend_on_the_pack_have_a_longest_document(folder: Folde
     with pytest.raises(DataError, match="b: longer than 16 tokens"):
         module(pack([Document(row="a", ids=[1]), Document(row="b", ids=list(range(9)), branches=[[1], [2] * 8])]))
     with pytest.raises(DataError, match="the model's context is 16"):
-        Engine(module, end_id=-1).generate([tuple(range(10))], Sampling(max_new_tokens=7))
+        Engine(module, end_ids=()).generate([tuple(range(10))], Sampling(max_new_tokens=7))
 
 
 @pytest.mark.parametrize(

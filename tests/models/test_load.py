@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from burnish.batches import Document, pack
-from burnish.chat.tokenizer import Tokenizer
+from burnish.chat.tokenizer import GENERATION, Tokenizer
 from burnish.errors import BurnishError, ConfigError, DataError, ModelError
 from burnish.models import weights
 from burnish.models.forward import Output, Trainable
@@ -54,6 +54,13 @@ def test_transformers_loads_what_we_save(module: Trainable, tiny: Path, tmp_path
     torch.testing.assert_close(outputs(module).logprobs_N[2:], wanted, rtol=0, atol=1e-5)
     assert theirs.generation_config.eos_token_id == 258
     assert AutoTokenizer.from_pretrained(folder)("hi")["input_ids"] == Tokenizer.load(folder).encode("hi")
+
+
+def test_all_ends_are_saved_and_the_learned_one_stands_first(module: Trainable, tiny: Path, tmp_path: Path) -> None:
+    base = _spoilt(tiny, tmp_path / "base", lambda f: (f / GENERATION).write_text('{"eos_token_id": [256, 257, 258]}'))
+    folder = saved(module, tmp_path / "m", base)
+    assert json.loads((folder / GENERATION).read_text()) == {"eos_token_id": [258, 256, 257], "pad_token_id": 258}
+    assert Tokenizer.load(folder).end_ids == {256, 257, 258}
 
 
 def test_tied_weights_are_one_tensor_in_memory_and_on_disk(module: Trainable, tiny: Path, tmp_path: Path) -> None:

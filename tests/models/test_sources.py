@@ -98,6 +98,20 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(tiny: Path, tmp_path: 
         resolve("m", tmp_path, Silent())
 
 
+def test_a_special_token_beyond_the_embedding_is_no_fault_where_nothing_writes_it(tiny: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny, tmp_path / "m")
+    (tmp_path / "m" / durable.MANIFEST).unlink()
+    path = tmp_path / "m" / "tokenizer.json"
+    stored = json.loads(path.read_text())
+    stored["added_tokens"].append({**stored["added_tokens"][-1], "id": 259, "content": "<image>"})
+    path.write_text(json.dumps(stored))
+    assert resolve("m", tmp_path, Silent()) == tmp_path / "m"
+    template = tmp_path / "m" / "chat_template.jinja"
+    template.write_text("<image>" + template.read_text())
+    with pytest.raises(ModelError, match="the tokenizer knows 260 tokens, the model only 259"):
+        resolve("m", tmp_path, Silent())
+
+
 def test_a_run_is_no_model_and_its_models_are_named(tiny: Path, tmp_path: Path) -> None:
     for stage in ("sft", "dpo"):
         shutil.copytree(tiny, tmp_path / "run" / stage / "model")

@@ -26,7 +26,7 @@ ASKED = [
 def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Renderer, Tokenizer]:
     folder: Path = write_tiny(tmp_path_factory.mktemp("models") / "tiny")
     tokenizer = Tokenizer.load(folder)
-    engine = Engine(load_trainable(folder, dtype=torch.float32), end_id=tokenizer.end_id, slots=4)
+    engine = Engine(load_trainable(folder, dtype=torch.float32), end_ids=tokenizer.end_ids, slots=4)
     return engine, Renderer(tokenizer), tokenizer
 
 

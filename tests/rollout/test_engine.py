@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,8 +72,8 @@ def module() -> Trainable:
     return Trainable(model.model, lm=model.lm_head)
 
 
-def engine(module: Trainable, slots: int = 64, end_id: int = END) -> Engine:
-    return Engine(module, end_id=end_id, slots=slots)
+def engine(module: Trainable, slots: int = 64, end_ids: Collection[int] = (END,)) -> Engine:
+    return Engine(module, end_ids=end_ids, slots=slots)
 
 
 def ids(rows: Sequence[Sequence[Sampled]]) -> list[list[tuple[int, ...]]]:
@@ -107,7 +107,7 @@ def test_greedy_is_transformers_greedy(layout: Layout) -> None:
     reference = whole("sdpa").eval()
     register()
     model = whole(NAME if layout is Layout.TREE else "sdpa")
-    rows = engine(Trainable(model.model, lm=model.lm_head, layout=layout), 3, end_id=-1).generate(
+    rows = engine(Trainable(model.model, lm=model.lm_head, layout=layout), 3, end_ids=()).generate(
         PROMPTS, Sampling(temperature=0, max_new_tokens=12)
     )
     for prompt, row in zip(PROMPTS, rows, strict=True):
@@ -141,7 +141,7 @@ def test_greedy_logprobs_are_the_models_at_temperature_1(module: Trainable) -> N
 
 
 def test_shared_prefixes_pass_the_backbone_once(module: Trainable) -> None:
-    used = engine(module, end_id=-1)
+    used = engine(module, end_ids=())
     used.generate(PROMPTS, Sampling(max_new_tokens=3), n=4)
     distinct = {prompt[: k + 1] for prompt in PROMPTS for k in range(len(prompt))}
     # The first token of an answer comes from the prompt's pass, the last one is never passed.
@@ -161,7 +161,7 @@ def test_answers_end_with_the_end_token_or_with_the_budget(module: Trainable) ->
 
 def test_the_budget_does_not_change_what_fits_it(module: Trainable) -> None:
     short, long = (
-        ids(engine(module, end_id=-1).generate(PROMPTS, Sampling(max_new_tokens=budget))) for budget in (1, 9)
+        ids(engine(module, end_ids=()).generate(PROMPTS, Sampling(max_new_tokens=budget))) for budget in (1, 9)
     )
     assert short == [[row[0][:1]] for row in long]
 
@@ -190,7 +190,7 @@ def test_frequencies_are_the_softmax(module: Trainable) -> None:
 
 
 def test_weights_changed_in_place_are_used_at_once(module: Trainable) -> None:
-    used = engine(module, end_id=-1)
+    used = engine(module, end_ids=())
     greedy = Sampling(temperature=0, max_new_tokens=6)
     before = ids(used.generate(PROMPTS, greedy))
     with torch.no_grad():
@@ -198,7 +198,16 @@ def test_weights_changed_in_place_are_used_at_once(module: Trainable) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)), alpha=0.2)
     after = ids(used.generate(PROMPTS, greedy))
     assert after != before
-    assert after == ids(engine(module, end_id=-1).generate(PROMPTS, greedy))
+    assert after == ids(engine(module, end_ids=()).generate(PROMPTS, greedy))
+
+
+def test_an_answer_ends_at_the_first_of_several_ends(module: Trainable) -> None:
+    sampling = Sampling(max_new_tokens=40, seed=5)
+    [[free]] = engine(module, end_ids=()).generate(PROMPTS[:1], sampling)
+    ends = {free.ids[9], free.ids[4]}
+    first = next(place for place, token in enumerate(free.ids) if token in ends)
+    [[ended]] = engine(module, end_ids=ends).generate(PROMPTS[:1], sampling)
+    assert (ended.ids, ended.stop) == (free.ids[: first + 1], Stop.EOS)
 
 
 def test_answers_may_end_with_their_first_token_before_a_step_has_made_room(
@@ -247,7 +256,7 @@ def test_every_option_depends_on_the_answer_alone(module: Trainable, slots: int)
 def test_repetition_penalty_is_over_prompt_and_answer_as_transformers_has_it(module: Trainable, penalty: float) -> None:
     reference = whole("sdpa").eval()
     sampling = Sampling(temperature=0, repetition_penalty=penalty, max_new_tokens=15)
-    rows = engine(module, 3, end_id=-1).generate(PROMPTS, sampling)
+    rows = engine(module, 3, end_ids=()).generate(PROMPTS, sampling)
     for prompt, row in zip(PROMPTS, rows, strict=True):
         given = torch.tensor([prompt])
         wanted: Any = reference.generate(

@@ -54,7 +54,7 @@ class Policy:
         adapt(self.module, LoraConfig(rank=2, alpha=8), seed=1)
         tokenizer = Tokenizer.load(folder)
         self.end_id = tokenizer.end_id
-        self.own = Engine(self.module, end_id=self.end_id)
+        self.own = Engine(self.module, end_ids=[self.end_id])
         self.vllm = VllmEngine(self.module, tokenizer, longest=128, cache_gib=0.25)
 
     def updated(self, change: Callable[[str, torch.Tensor], None]) -> None:

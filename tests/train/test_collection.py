@@ -138,7 +138,7 @@ def test_sampled_and_scored_agree_where_stop_strings_cut(tmp_path: Path) -> None
     """Of a model: ids end with the token that completed the string, and both say the same of each."""
     folder = write_tiny(tmp_path / "tiny")
     module, tokenizer = load_trainable(folder, dtype=torch.float32), Tokenizer.load(folder)
-    renderer, engine = Renderer(tokenizer), Engine(module, end_id=tokenizer.end_id)
+    renderer, engine = Renderer(tokenizer), Engine(module, end_ids=tokenizer.end_ids)
     prompts = [RolloutPrompt(prompt=Prompt(id=text, messages=()), ids=tuple(tokenizer.encode(text))) for text in "ab"]
     free = engine.generate([prompts[0].ids], Sampling(max_new_tokens=30, seed=draw(0, "rollout", 0)))[0][0]
     [string, *_] = [each for each in renderer.parse(free.ids)[0] if each.isascii()]

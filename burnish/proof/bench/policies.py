@@ -103,7 +103,7 @@ def learn(job: Job, told: Turns) -> None:
     tokenizer = Tokenizer.load(folder)
     dtype = pick_dtype("auto")
     module = load_trainable(folder, dtype=dtype, value=ppo)
-    sampler = Kept(Engine(module, end_id=tokenizer.end_id))
+    sampler = Kept(Engine(module, end_ids=tokenizer.end_ids))
     reference = Timed(load_trainable(folder, dtype=dtype).requires_grad_(False))
     advantages: Advantages = PerToken(kl=KlInReward(KL)) if ppo else PerAnswer(baseline="standardised")
     objective: Objective = (

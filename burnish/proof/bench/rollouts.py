@@ -27,7 +27,7 @@ def answer(job: Job, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory and what the floor is made of."""
     settle()
     module = load_trainable(Path(job.model), dtype=pick_dtype("auto"))
-    engine = Engine(module, end_id=Tokenizer.load(Path(job.model)).end_id)
+    engine = Engine(module, end_ids=Tokenizer.load(Path(job.model)).end_ids)
     made = sampled(engine, job, told)
     peak = peak_mb()
     rates = Rates(module, job)
