@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import safe_open
 
 from burnish import __version__
+from burnish.chat.tokenizer import GENERATION
 from burnish.errors import InconclusiveError, ModelError, Problem, VerdictError
 from burnish.records import durable
 from burnish.release.card import write_card
@@ -21,7 +22,6 @@ from burnish.release.evidence import Evidence, read_object, sampling_of
 from burnish.release.verify import CARD, EVIDENCE, verify, weights
 from burnish.types import Verdict
 
-GENERATION = "generation_config.json"
 CARRIED = (
     "config.json",
     GENERATION,
