@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
@@ -10,8 +12,37 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, Problem
 from burnish.types import Example, Labelled, Ranking, Text
 
+Row, Made = TypeVar("Row"), TypeVar("Made")
 PIECE = 256
 """Tokens of a piece of text, where nobody says otherwise."""
+
+
+def of_rows(make: Callable[[Row], Made], rows: Iterable[Row], name: Callable[[Row], str]) -> list[Made]:
+    """What is made of each row. Raises DataError with the problems of all rows that a template refuses, say, under
+    their names: a template knows none."""
+    made: list[Made] = []
+    problems: list[Problem] = []
+    for row in rows:
+        try:
+            made.append(make(row))
+        except DataError as error:
+            problems += [
+                replace(each, where=name(row), found=": ".join(filter(None, (each.where, each.found))))
+                for each in error.problems
+            ]
+    if problems:
+        raise DataError(*problems)
+    return made
+
+
+def example_documents(renderer: Renderer, examples: Iterable[Example]) -> list[Document]:
+    """Each conversation as a root. Raises DataError with the problems of all."""
+    return of_rows(lambda each: example_document(renderer, each), examples, lambda each: each.id)
+
+
+def ranked_documents(renderer: Renderer, rankings: Iterable[Ranking]) -> list[Document]:
+    """Each ranking as a tree. Raises DataError with the problems of all."""
+    return of_rows(lambda each: ranked_document(renderer, each), rankings, lambda each: each.prompt.id)
 
 
 def example_document(renderer: Renderer, example: Example) -> Document:

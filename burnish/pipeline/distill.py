@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import example_document
+from burnish.data.documents import example_documents
 from burnish.errors import ModelError, Problem
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable, pick_dtype
@@ -60,7 +60,7 @@ def _with_given(context: Context, settings: Distill, renderer: Renderer, feed: F
     """The feed, with conversations that the policy did not say where the settings name some."""
     if settings.data is None:
         return feed
-    rows = [example_document(renderer, each) for each in read_examples(context.path(settings.data))]
+    rows = example_documents(renderer, read_examples(context.path(settings.data)))
     documents = fitting_positions(rows, settings, positions(tuned_model(context)), "distill.data")
     seed, micro_tokens = context.recipe.seed, settings.micro_tokens
     given = DatasetFeed(documents, per_step=settings.given, micro_tokens=micro_tokens, seed=seed, spread=world())

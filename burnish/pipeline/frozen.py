@@ -13,7 +13,7 @@ from torch import Tensor
 
 from burnish.batches import Batch
 from burnish.chat.render import Renderer
-from burnish.data.documents import ranked_document
+from burnish.data.documents import ranked_documents
 from burnish.models.forward import Trainable
 from burnish.pipeline.ranked import Side, scores_of
 from burnish.types import Progress, Prompt, Ranking
@@ -43,7 +43,8 @@ def asked_side(renderer: Renderer, prompts: Sequence[Prompt], answers: Sequence[
         for prompt, texts in zip(prompts, answers, strict=True)
     ]
     documents = [
-        replace(ranked_document(renderer, row), row=f"{row.prompt.id}#{number}") for number, row in enumerate(rows)
+        replace(document, row=f"{document.row}#{number}")
+        for number, document in enumerate(ranked_documents(renderer, rows))
     ]
     return Side(documents=documents, rows=rows)
 

@@ -18,7 +18,7 @@ import torch
 from burnish.batches import Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import labelled_document
+from burnish.data.documents import labelled_document, of_rows
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem
 from burnish.models.forward import Trainable
@@ -101,7 +101,9 @@ def _side(renderer: Renderer, rows: Sequence[Labelled], settings: Kto) -> _Side:
     by_prompt: dict[str, list[Labelled]] = {}
     for row in rows:
         by_prompt.setdefault(row.prompt.id, []).append(row)
-    documents = [labelled_document(renderer, answers) for answers in by_prompt.values()]
+    documents = of_rows(
+        lambda answers: labelled_document(renderer, answers), by_prompt.values(), lambda answers: answers[0].prompt.id
+    )
     kept = fitting(documents, settings, settings.data or "collect")
     return _Side(documents=kept, labels=[[each.desirable for each in by_prompt[d.row]] for d in kept])
 

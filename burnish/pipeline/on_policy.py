@@ -11,7 +11,7 @@ from pathlib import Path
 from burnish.batches import Batch, Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import PIECE, example_document, text_documents
+from burnish.data.documents import PIECE, example_documents, of_rows, text_documents
 from burnish.data.packing import require_fit
 from burnish.models.adapter import Trunk
 from burnish.models.critic import WithCritic
@@ -85,7 +85,8 @@ def improve(
         module = _with_critic(context, settings, policy, trunk)
     asked = training_prompts(context, settings)
     reward = paid_by(context, settings, asked, renderer, trunk)
-    prompts = [RolloutPrompt(prompt=prompt, ids=tuple(renderer.prompt(prompt.messages))) for prompt in asked]
+    read = of_rows(lambda prompt: tuple(renderer.prompt(prompt.messages)), asked, lambda prompt: prompt.id)
+    prompts = [RolloutPrompt(prompt=prompt, ids=ids) for prompt, ids in zip(asked, read, strict=True)]
     require_fit([_fullest(prompt, settings) for prompt in prompts], settings.micro_tokens)
     require_room({prompt.prompt.id: prompt.ids for prompt in prompts}, settings.max_new_tokens, module.context)
     reference = _reference(context, module, settings) if measures_kl or settings.watch else None
@@ -188,7 +189,7 @@ def _texts(path: Path, settings: OnPolicy, renderer: Renderer, most: int | None,
     """Conversations, or texts in pieces. `most`: what the model has positions for; `source`: the setting that names
     them."""
     if not holds_texts(path):
-        return [example_document(renderer, each) for each in read_examples(path)]
+        return example_documents(renderer, read_examples(path))
     length = settings.ptx_length or min(PIECE, settings.micro_tokens, most or PIECE)
     return text_documents(renderer.tokenizer, read_texts(path), length, source)
 

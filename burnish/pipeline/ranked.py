@@ -12,7 +12,7 @@ import numpy as np
 from burnish.batches import Batch, Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import ranked_document
+from burnish.data.documents import ranked_documents
 from burnish.data.order import draw
 from burnish.data.packing import best_fit
 from burnish.errors import DataError, Problem, plain
@@ -139,7 +139,7 @@ def _side(renderer: Renderer, rows: Sequence[Ranking], settings: Ranked, *, lear
     """The rows that have something to teach and fit, and how many did not fit. Raises DataError where none fits that
     should be learned."""
     useful = [row for row in rows if len(set(row.ranks)) > 1 or settings.learns_ties]
-    made = [_numbered(ranked_document(renderer, row), number) for number, row in enumerate(useful)]
+    made = [_numbered(document, number) for number, document in enumerate(ranked_documents(renderer, useful))]
     kept = [i for i, document in enumerate(made) if document.longest <= settings.max_length]
     if kept or (useful and learned):
         fitting(made, settings, "rankings")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.data.documents import example_document
+from burnish.data.documents import example_documents
 from burnish.errors import DataError, Problem
 from burnish.pipeline.recipe import Sft
 from burnish.pipeline.sources import conversations
@@ -48,7 +48,7 @@ def run(context: Context) -> Facts:
 
 
 def _documents(renderer: Renderer, examples: Sequence[Example]) -> list[Document]:
-    documents = [example_document(renderer, example) for example in examples]
+    documents = example_documents(renderer, examples)
     if not any(document.targets for document in documents):
         raise DataError(Problem("sft.data", "no token of the assistant's to learn in any conversation"))
     return [document for document in documents if document.targets]

@@ -1,16 +1,19 @@
-"""Texts as documents: pieces, and the token that begins one."""
+"""Texts as documents: pieces, and the token that begins one. Conversations: each row that is refused has its name."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+import pytest
 from tokenizers.processors import TemplateProcessing
 
-from burnish.chat.tokenizer import VOCABULARY, Tokenizer
-from burnish.data.documents import text_documents
+from burnish.chat.render import Renderer
+from burnish.chat.tokenizer import CONFIG, TEMPLATE, VOCABULARY, Tokenizer
+from burnish.data.documents import example_documents, ranked_documents, text_documents
+from burnish.errors import DataError
 from burnish.models.tiny import tiny_tokenizer
-from burnish.types import Text
+from burnish.types import Example, Message, Prompt, Ranking, Text
 
 TEXT = [Text(id="t", content="abcdefg")]
 
@@ -46,3 +49,27 @@ def test_every_piece_begins_as_the_tokenizer_begins_a_text(tmp_path: Path) -> No
 
 def test_a_token_that_ends_a_text_begins_none(tmp_path: Path) -> None:
     assert beginning(tmp_path, "$A <|endoftext|>").begin == []
+
+
+def refusing(folder: Path) -> Renderer:
+    """A template that knows no system turn, as Gemma 2's."""
+    tiny_tokenizer().save(folder)
+    source = (folder / TEMPLATE).read_text()
+    refusal = "{% if messages[0].role == 'system' %}{{ raise_exception('no system turns here') }}{% endif %}"
+    (folder / TEMPLATE).write_text(refusal + source)
+    (folder / CONFIG).write_text("{}")
+    return Renderer(Tokenizer.load(folder))
+
+
+def test_every_row_that_a_template_refuses_is_named(tmp_path: Path) -> None:
+    renderer, system = refusing(tmp_path), Message(role="system", content="Be kind.")
+    turns = (Message(role="user", content="Hello"), Message(role="assistant", content="Hi"))
+    rows = [Example(id=f"rows.jsonl:{line}", messages=(system, *turns) if line % 2 else turns) for line in range(1, 6)]
+    assert len(example_documents(renderer, rows[1::2])) == 2
+    with pytest.raises(DataError) as caught:
+        example_documents(renderer, rows)
+    assert [each.where for each in caught.value.problems] == ["rows.jsonl:1", "rows.jsonl:3", "rows.jsonl:5"]
+    assert all("refuses the turns system, user" in each.found for each in caught.value.problems)
+    prompt = Prompt(id="prompts.jsonl:7", messages=(system, turns[0]))
+    with pytest.raises(DataError, match=r"prompts\.jsonl:7: .*no system turns here"):
+        ranked_documents(renderer, [Ranking(prompt=prompt, completions=("a", "b"), ranks=(1, 2))])
