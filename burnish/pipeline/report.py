@@ -63,6 +63,7 @@ def _page(run: Path, evidence: Evidence) -> dict[str, Any]:
         "name": evidence["recipe"].get("name", run.name),
         "lead": story.lead(evidence),
         "doubts": doubt.doubts(evidence),
+        "flattery": doubt.flattery(evidence),
         "verdict": story.verdict(run, evidence),
         "tiles": story.tiles(evidence, found),
         "stages": [_stage_row(name, record) for name, record in stages.items()],

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from burnish.errors import plain
 from burnish.release import clauses
-from burnish.release.doubt import doubts
+from burnish.release.doubt import doubts, flattery
 from burnish.release.evidence import Evidence, facts_of, sampling_of
 from burnish.release.figures import read_figures, shown, spread
 
@@ -101,6 +101,7 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "decision": evidence.get("decision", {}),
         "figures": read_figures(evidence.get("evaluation", {})),
         "doubts": doubts(evidence),
+        "flattery": flattery(evidence),
         "base": base,
         "on_hub": base.partition("@")[0] if re.fullmatch(ON_HUB, base) else "",
         "policy": TITLES.get(policy, policy),
@@ -108,7 +109,6 @@ def _context(evidence: Evidence) -> dict[str, Any]:
         "collect": facts_of(evidence, "collect"),
         "reward": facts_of(evidence, "reward"),
         "sft": facts_of(evidence, "sft"),
-        "evaluated": facts_of(evidence, "evaluate"),
         "snapshot": snapshot,
         "languages": {LANGUAGES.get(code, code): n for code, n in snapshot.get("languages", {}).items()},
         "codes": list(snapshot.get("languages", {})),

@@ -36,6 +36,16 @@ def doubts(evidence: Evidence) -> list[str]:
     ]
 
 
+def flattery(evidence: Evidence) -> str:
+    """A sentence where cases are prompts that models of the run learned from; "" where none is."""
+    facts = facts_of(evidence, "evaluate")
+    learned = facts.get("learned_cases", 0)
+    if not learned:
+        return ""
+    of = f"{clauses.count(learned)} of {clauses.count(facts['cases'])} cases"
+    return f"{of} are prompts that models of this run learned from. What is measured on them flatters."
+
+
 def doubtful(evidence: Evidence) -> set[str]:
     """Suites of the evaluation that show what doubtful reward models say. Either model's doubt falls on both: each is
     there to be compared with the other."""

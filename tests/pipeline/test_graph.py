@@ -6,18 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from stand_ins import Killed, graph, outputs, project, ran, run, steps
 
 from burnish.errors import ConfigError, DataError, MachineError
-from burnish.pipeline.graph import GRAPH, check
+from burnish.pipeline.graph import GRAPH, Step, check, execute
 from burnish.pipeline.key import contents, stage_key
 from burnish.pipeline.recipe import STAGES, Sft
 from burnish.pipeline.recipe_file import load_recipe
 from burnish.pipeline.status import status
 from burnish.records.durable import verify
+from burnish.types import Silent
 
 ALL = ["sft", "collect", "reward", "evaluate", "gate"]
 
@@ -89,6 +91,25 @@ def test_a_setting_with_a_new_meaning_reruns_stages_that_have_it_set(
     monkeypatch.undo()
     assert ran(run(tiny, until="sft")) == []
     assert ran(run(tiny, "sft.weight_decay=0.1", until="sft")) == ["sft"]
+
+
+def test_a_stage_that_reads_facts_reruns_where_they_are_others(tiny: Path) -> None:
+    """A reward model that is measured anew is made anew, to the same bits: what judges it must not stand."""
+    reading = [replace(stage, facts=("reward",)) if stage.name == "gate" else stage for stage in graph()]
+    assert {stage.name for stage in GRAPH if stage.facts} == {"gate", "release"}
+
+    def run(tiny: Path) -> list[Step]:
+        recipe = load_recipe(tiny / "recipe.yaml")
+        return list(execute(recipe, tiny, tiny / "run", Silent(), graph=reading))
+
+    run(tiny)
+    path = tiny / "run" / "reward" / "stage.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(before | {"facts": {"accuracy": 0.5}}))
+    assert ran(run(tiny)) == ["gate"]
+    assert ran(run(tiny)) == []
+    path.write_text(json.dumps(before))
+    assert ran(run(tiny)) == [], "the first verdict is taken back"
 
 
 def test_documents_to_evaluate_on_count_by_what_they_hold(tiny: Path) -> None:

@@ -170,6 +170,16 @@ def test_a_verdict_that_is_not_yes_says_what_to_do(tmp_path: Path, verdict: str,
     assert f"burnish run RECIPE --out {run}" in text
 
 
+def test_cases_that_were_learned_from_are_told_beside_the_verdict(tmp_path: Path) -> None:
+    run = write_run(tmp_path)
+    assert "learned from" not in write_report(run).read_text()
+    path = run / "evaluate" / "stage.json"
+    record = json.loads(path.read_text())
+    record["facts"]["learned_cases"] = 12
+    write_json(path, record)
+    assert "12 of 480 cases are prompts that models of this run learned from." in write_report(run).read_text()
+
+
 def test_nothing_is_concluded_from_a_reward_model_that_may_be_guessing(tmp_path: Path) -> None:
     """A fabricated run whose evaluation is by that model alone: its win rates are flagged."""
     run = write_run(tmp_path)

@@ -15,6 +15,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, MachineError
 from burnish.models.tiny import write_tiny
 from burnish.pipeline import ranked, sources
+from burnish.pipeline.critic_free import Grpo
 from burnish.pipeline.hub import data_of
 from burnish.pipeline.recipe import Dpo, Evaluate, Kto, Recipe, RewardModel, Sft
 from burnish.pipeline.reinforcement import Ppo
@@ -98,6 +99,28 @@ def test_sft_and_ppo_never_see_what_is_held_out(pairs: Path) -> None:
     assert learned == sampled
     assert not cases & learned
     assert all(example.messages[-1].content.startswith("Good") for example in sources.conversations(here)[0])
+
+
+def test_cases_that_any_model_learned_from_are_found(pairs: Path) -> None:
+    """By what the prompt says, whatever its name is, and in the middle of a conversation too. Answers do not count."""
+    said = [{"role": "user", "content": "Question 0?"}, {"role": "assistant", "content": "Other."}]
+    again = [*said, {"role": "user", "content": "And then?"}, {"role": "assistant", "content": "Well."}]
+    (pairs / "talk.jsonl").write_text(json.dumps({"messages": again}) + "\n")
+    asked = [said[:1], again[:3], [{"role": "user", "content": "Another?"}], [{"role": "user", "content": "Mine?"}]]
+    (pairs / "cases.jsonl").write_text(
+        "".join(json.dumps({"id": n, "messages": each}) + "\n" for n, each in enumerate(asked))
+    )
+    (pairs / "mine.jsonl").write_text(json.dumps({"prompt": "Mine?"}) + "\n")
+
+    def learned(**sections: object) -> list[str]:
+        found = context(pairs, evaluate=Evaluate(cases=("cases.jsonl",)), **sections)
+        return sources.learned_cases(found, sources.cases(found))
+
+    assert learned(sft=Sft(data="talk.jsonl")) == ["0", "1"]
+    assert learned(reward=RewardModel(rankings="pairs.jsonl", held_out=0.01)) == ["0"]
+    assert learned(sft=Sft(data="talk.jsonl"), grpo=Grpo(prompts="mine.jsonl")) == ["0", "1", "3"]
+    held = context(pairs, evaluate=Evaluate(), reward=RewardModel(rankings="pairs.jsonl", held_out=0.3), sft=Sft())
+    assert sources.learned_cases(held, sources.cases(held)) == [], "what is held out is learned by nobody"
 
 
 def test_dpo_alone_decides_what_is_held_out(pairs: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_card_says_whose_weights_what_data_and_how_answers_were_drawn(eviden
     assert "training answers" not in write_card(record(evidence, policy="sft"))
     assert "learned from" not in card
     evidence["stages"]["evaluate"]["facts"]["learned_cases"] = 7
-    assert "**7 of 200 cases are prompts that models of this run learned from.**" in write_card(record(evidence))
+    assert "**7 of 200 cases are prompts that models of this run learned from." in write_card(record(evidence))
 
 
 def test_a_purpose_without_conversations_is_not_called_unknown(evidence: dict[str, Any]) -> None:
