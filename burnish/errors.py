@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
+from logging import Logger
 from typing import Any
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
@@ -31,6 +33,12 @@ def nearest(wrong: str, known: list[str], cutoff: float = 0.6) -> str:
     """A mend for a misspelt name: the closest known one, or the list of them where none is as like it as `cutoff`."""
     close = get_close_matches(wrong, known, n=1, cutoff=cutoff)
     return f'Did you mean "{close[0]}"?' if close else f"Known here: {', '.join(sorted(known))}."
+
+
+@cache
+def warn_once(log: Logger, said: str) -> None:
+    """A warning that a process need not repeat for every model that it loads."""
+    log.warning("%s", said)
 
 
 class Said(str):

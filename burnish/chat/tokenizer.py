@@ -16,7 +16,7 @@ from typing import Any
 import tokenizers
 
 from burnish.chat.template import Template, pinned
-from burnish.errors import DataError, ModelError, Problem
+from burnish.errors import DataError, ModelError, Problem, warn_once
 
 VOCABULARY = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
@@ -228,7 +228,7 @@ def _template_source(files: Mapping[str, bytes], config: Mapping[str, Any], wher
     own = pinned(own) if isinstance(own, str) else None
     beside = pinned(files[TEMPLATE].decode(errors="replace")) if TEMPLATE in files else None
     if own is not None and beside is not None and own != beside:
-        _log.warning("%s: %s and %s hold different chat templates: the latter is taken", where, CONFIG, TEMPLATE)
+        warn_once(_log, f"{where}: {CONFIG} and {TEMPLATE} hold different chat templates: the latter is taken")
     source = beside if beside is not None else own
     if source is None:
         raise ModelError(

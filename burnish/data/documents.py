@@ -12,7 +12,8 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, Problem
 from burnish.types import Example, Labelled, Ranking, Text
 
-Row, Made = TypeVar("Row"), TypeVar("Made")
+Row = TypeVar("Row")
+Made = TypeVar("Made")
 PIECE = 256
 """Tokens of a piece of text, where nobody says otherwise."""
 

@@ -28,10 +28,10 @@ from transformers.core_model_loading import revert_weight_conversion
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from burnish.chat.tokenizer import GENERATION, Tokenizer
-from burnish.errors import ModelError, Problem, nearest
+from burnish.errors import ModelError, Problem, nearest, warn_once
 from burnish.models import weights
 from burnish.models.attention import NAME, register
-from burnish.models.quiet import quiet, warn_once
+from burnish.models.quiet import quiet
 from burnish.records import durable
 
 _log = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from burnish.errors import warn_once
 from burnish.models.norms import RMSNorm, scale_of
-from burnish.models.quiet import warn_once
 
 _log = logging.getLogger(__name__)
 _TOLERANCE, _TOLERANCE_HALF = 1e-5, 2e-2

@@ -1,5 +1,4 @@
-"""Silence around transformers: the one place where a library's own talk is turned off, and why; and what burnish says
-once for many models. Knows no model."""
+"""Silence around transformers: the one place where a library's own talk is turned off, and why. Knows no model."""
 
 from __future__ import annotations
 
@@ -7,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
-from functools import cache
 
 from transformers.utils import logging as talk
 
@@ -30,9 +28,3 @@ def quiet() -> Generator[None]:
         talk.set_verbosity(level)
         if bars:
             talk.enable_progress_bar()
-
-
-@cache
-def warn_once(log: logging.Logger, said: str) -> None:
-    """A warning that a process need not repeat for every model that it loads."""
-    log.warning("%s", said)

@@ -19,7 +19,7 @@ from transformers import LlamaConfig
 from transformers.models.llama import modeling_llama
 
 from burnish.batches import pack
-from burnish.errors import ConfigError, MachineError
+from burnish.errors import ConfigError, MachineError, warn_once
 from burnish.models import arithmetic
 from burnish.models.blueprint import blueprint, built
 from burnish.models.forward import Trainable
@@ -27,7 +27,6 @@ from burnish.models.layers import twin
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.probe import one_at_a_time
-from burnish.models.quiet import warn_once
 from burnish.models.tiny import write_random
 
 from .families import GROUPED, write
