@@ -78,15 +78,17 @@ class Renderer:
         return next((number for number, id in enumerate(ids) if id in self.tokenizer.end_ids), None)
 
     def _asked(self, messages: Sequence[Message]) -> Rendered:
-        """What stands before an answer."""
+        """What stands before an answer. Of earlier ones nothing is learned that stands before what the system says."""
         made = Rendered(ids=[], weights=[])
         chat = self.tokenizer.chat
         pieces = chat.render([message.role for message in messages], ask=True)
+        slots = [piece.number for piece in pieces if isinstance(piece, Slot)]
+        early = slots[: slots.index(0)] if slots and messages[0].role == "system" else []
         spoken = led = False
         for piece, after in zip_longest(pieces, pieces[1:]):
             if isinstance(piece, Slot):
                 message = messages[piece.number]
-                spoken = message.role == "assistant"
+                spoken = message.role == "assistant" and piece.number not in early
                 text = piece.fill(message.content)
                 _add(made, self._said(text) if led else self.tokenizer.encode(text), float(spoken))
                 led = False

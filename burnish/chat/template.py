@@ -188,8 +188,10 @@ def pinned(source: str) -> str:
 
 
 def _lost(roles: Sequence[Role], found: list[int]) -> str:
-    """What became of the turns whose contents were not found in their order; empty where they were."""
-    if found == list(range(len(roles))):
+    """What became of the turns whose contents were not found in their order; empty where they were. What the system
+    says may stand beside a later question."""
+    said = [number for number in found if number >= len(roles) or roles[number] != "system"]
+    if sorted(found) == list(range(len(roles))) and said == sorted(said):
         return ""
     lost = [f"{n + 1} ({role})" for n, role in enumerate(roles) if n not in found]
     return f"leaves out turn {', '.join(lost)}" if lost else "repeats or reorders the turns"

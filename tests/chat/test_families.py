@@ -92,8 +92,15 @@ def test_what_the_system_says_beside_the_last_question_is_asked_and_learned_alik
     assert shown(renderer, [SYSTEM, *ASKED], SAID) == ("[INST] S\n\nQ [/INST]", " A<|im_end|>")
     with pytest.raises(DataError, match=r"leaves out turn 1 \(system\) of system, user, assistant"):
         renderer.tokenizer.chat.render(["system", "user", "assistant"], ask=False)
-    with pytest.raises(DataError, match="reorders the turns of system, user, assistant, user"):
-        renderer.prompt([SYSTEM, *answered(ASKED, SAID), *ASKED])
+    found = renderer.example(answered([SYSTEM, *answered(ASKED, SAID), *ASKED], SAID))
+    assert renderer.tokenizer.shown(found.ids) == "[INST] Q [/INST] A<|im_end|>[INST] S\n\nQ [/INST] A<|im_end|>"
+    learned = [id for id, weight in zip(found.ids, found.weights, strict=True) if weight]
+    assert renderer.tokenizer.shown(learned) == " A<|im_end|>", (
+        "the first answer was given without what the system says"
+    )
+    without = renderer.example(answered([*answered(ASKED, SAID), *ASKED], SAID))
+    learned = [id for id, weight in zip(without.ids, without.weights, strict=True) if weight]
+    assert renderer.tokenizer.shown(learned) == " A<|im_end|> A<|im_end|>"
 
 
 @pytest.mark.parametrize(
