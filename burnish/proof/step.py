@@ -32,13 +32,13 @@ class Step:
     def apart(self, other: Step) -> dict[str, float]:
         """Relative difference of the losses, and L2 distance of the gradients over their length.
 
-        Without a gradient there is nothing to compare: that counts as wholly apart.
+        Without a gradient there is nothing to compare, and gradients of other weights are not alike: that counts as
+        wholly apart.
         """
-        length = float(other.gradient.norm())
-        distance = float((self.gradient - other.gradient).norm())
+        length, alike = float(other.gradient.norm()), self.gradient.shape == other.gradient.shape
         return {
             "loss": abs(self.loss - other.loss) / max(abs(other.loss), 1e-12),
-            "gradient": distance / length if length else 1.0,
+            "gradient": float((self.gradient - other.gradient).norm()) / length if length and alike else 1.0,
         }
 
 

@@ -107,7 +107,7 @@ def test_a_run_that_holds_something_else_by_now_is_not_followed(place: Path) -> 
 
 
 def test_only_what_the_read_stage_rests_on_is_followed(place: Path) -> None:
-    run(place / "judged", "model=../tuned/run/sft/model", "sft=null", "collect.overlap=2", until="collect")
+    run(place / "judged", "model=../tuned/run/sft/model", "sft=null", "gate=null", "collect.overlap=2", until="collect")
     found = lineage(Path("policy/run"))
     assert list(found["earlier"]["judged/run"]["stages"]) == ["reward"], "its snapshot is another by now"
     assert found["broken"] == ["judged/run: reward read another collect than the one that lies here"]
