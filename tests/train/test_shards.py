@@ -125,14 +125,16 @@ whole = sum(weight.nbytes for weight in module.parameters())
 largest = max(weight.nbytes for weight in module.parameters())
 bare = held() - whole  # positions and the like
 assert 0 <= bare < 0.1 * whole
+ranks.wanted = bare + 0.55 * whole
 spread = ranks.spread(module)
-half = held() - bare
+half = ranks.now() - bare
 assert half < 0.55 * whole, (half, whole)
 
 feed = ranks.feed(None if rank else DatasetFeed(documents, per_step=2, micro_tokens=16, seed=1, spread=2))
 optimizer = Optimizer(spread, OptimConfig(lr=1e-2, steps=2), ranks)
 fit(spread, feed, Sft(), optimizer, FitConfig(steps=1, seed=0), ranks=ranks)
-state = held() - bare
+ranks.wanted = bare + half + 2 * 0.55 * whole
+state = ranks.now() - bare
 assert half + 2 * 0.45 * whole < state < half + 2 * 0.55 * whole, "of two moments as much as of the weights"
 
 saved = Checkpoints(work / "held", ranks=ranks)
