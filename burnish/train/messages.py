@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -66,14 +66,13 @@ def shared(value: Any, tensors: Mapping[str, Tensor] | None = None) -> tuple[Any
     """What the first rank has, on every rank: a JSON value and tensors. What the others give is not looked at."""
     first = dist.get_rank() == 0
     named = dict(tensors or {}) if first else {}
-    stated = [[name, str(each.dtype).removeprefix("torch."), list(each.shape)] for name, each in named.items()]
-    header = _bytes([value, stated])
+    header = _header(value, named)
     size = torch.tensor([header.numel()])
     dist.broadcast(size, 0)
     header = header if first else torch.empty(int(size), dtype=torch.uint8)
     dist.broadcast(header, 0)
-    value, stated = _value(header)
-    found = {name: named[name] if first else torch.empty(shape, dtype=getattr(torch, t)) for name, t, shape in stated}
+    value, empty = _announced(header)
+    found = named if first else empty
     for tensor in found.values():
         hand_out(tensor)
     return value, found
@@ -82,10 +81,31 @@ def shared(value: Any, tensors: Mapping[str, Tensor] | None = None) -> tuple[Any
 def hand_out(tensor: Tensor) -> None:
     """Overwrite a tensor on every rank by the first one's, to the bit, whatever its type."""
     if tensor.numel():
-        flat = tensor.detach().contiguous().view(-1).view(torch.uint8)
+        flat = _flat(tensor)
         dist.broadcast(flat, 0)
         if flat.data_ptr() != tensor.data_ptr():
             tensor.detach().copy_(flat.view(tensor.dtype).view_as(tensor))
+
+
+def given(parts: Sequence[tuple[Any, Mapping[str, Tensor]]] | None) -> tuple[Any, dict[str, Tensor]]:
+    """Of what the first rank has for each rank the own part, a JSON value and tensors on the CPU. The others give
+    None, and see nothing of each other's parts."""
+    if parts is not None:
+        for rank, (value, tensors) in enumerate(parts[1:], start=1):
+            header = _header(value, tensors)
+            for each in (torch.tensor([header.numel()]), header, *tensors.values()):
+                if each.numel():
+                    dist.send(_flat(each), rank)
+        return parts[0][0], dict(parts[0][1])
+    size = torch.zeros(1, dtype=torch.long)
+    dist.recv(_flat(size), 0)
+    header = torch.empty(int(size), dtype=torch.uint8)
+    dist.recv(header, 0)
+    value, found = _announced(header)
+    for tensor in found.values():
+        if tensor.numel():
+            dist.recv(_flat(tensor), 0)
+    return value, found
 
 
 @contextmanager
@@ -118,6 +138,24 @@ def partings() -> Generator[None]:
         told = str(error).partition("\n")[0][:200]
         found, mend = f"another process of this job has ended ({told})", "See what it said; the same command continues."
         raise MachineError(Problem("ranks", found, mend)) from error
+
+
+def _header(value: Any, tensors: Mapping[str, Tensor]) -> Tensor:
+    """A JSON value, and of the tensors that follow it names, types and shapes."""
+    return _bytes(
+        [value, [[name, str(each.dtype).removeprefix("torch."), list(each.shape)] for name, each in tensors.items()]]
+    )
+
+
+def _announced(header: Tensor) -> tuple[Any, dict[str, Tensor]]:
+    """The value, and room for the tensors."""
+    value, stated = _value(header)
+    return value, {name: torch.empty(shape, dtype=getattr(torch, kind)) for name, kind, shape in stated}
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """The bytes of a tensor: its own, where they lie in one piece."""
+    return tensor.detach().contiguous().view(-1).view(torch.uint8)
 
 
 def _bytes(value: Any) -> Tensor:

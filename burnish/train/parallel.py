@@ -175,10 +175,9 @@ class DataParallel(Alone):
     def once(self, feed: Feed | None) -> Work | None:
         return self.feed(feed).next(0) if self.shared(feed is not None, {})[0] else None
 
-    def alike(self, batches: Sequence[Batch]) -> list[Batch]:
-        """The first rank's batches, on every rank."""
-        tensors = {f"{i}.{name}": each for i, batch in enumerate(batches) for name, each in batch.tensors().items()}
-        stated, tensors = self.shared([[list(batch.rows), batch.temperature] for batch in batches], tensors)
+    def given(self, parts: Sequence[Sequence[Batch]] | None) -> list[Batch]:
+        """Of the first rank's batches for each rank, this one's; the others give None."""
+        stated, tensors = messages.given(None if parts is None else [_packed(part) for part in parts])
         return [_unpacked(f"{i}.", tensors, *each) for i, each in enumerate(stated)]
 
     def spread(self, module: Trainable) -> Trainable:
@@ -282,7 +281,7 @@ class _Dealt:
         work = Work([])
         with self._ranks.together():
             work = self._feed.next(step) if self._feed else work
-        learned, measured = (self._deal(self._ranks.alike(part)) for part in (work.batches, work.measured))
+        learned, measured = (self._deal(part) for part in (work.batches, work.measured))
         shares = {"measured": measured[0], "measured_fillers": measured[1]}
         return replace(work, batches=learned[0], fillers=learned[1], appended=0, **shares)
 
@@ -294,11 +293,13 @@ class _Dealt:
             self._feed.load(values, tensors)
 
     def _deal(self, batches: list[Batch]) -> tuple[list[Batch], list[Batch]]:
-        """This rank's share, and what it passes beside it to keep step."""
-        own = dealt(batches, self._ranks.size)[self._ranks.rank]
-        rounds = -(-len(batches) // self._ranks.size)
-        missing = rounds - len(own) if self._ranks.keeps_step else 0
-        return own, sorted(batches, key=lambda batch: batch.tokens)[:1] * missing
+        """This rank's share of the first one's batches, and what it passes beside it to keep step."""
+        shares = dealt(batches, self._ranks.size)
+        most = max(map(len, shares)) if self._ranks.keeps_step else 0
+        least = sorted(batches, key=lambda batch: batch.tokens)[:1]
+        beside = [least * max(0, most - len(share)) for share in shares]
+        first = self._ranks.rank == 0
+        return self._ranks.given(shares if first else None), self._ranks.given(beside if first else None)
 
 
 def dealt(batches: Sequence[Batch], ranks: int) -> list[list[Batch]]:
@@ -311,6 +312,11 @@ def dealt(batches: Sequence[Batch], ranks: int) -> list[list[Batch]]:
         turn, place = divmod(number, ranks)
         shares[ranks - 1 - place if turn % 2 else place].append(batch)
     return shares
+
+
+def _packed(batches: Sequence[Batch]) -> tuple[Any, dict[str, Tensor]]:
+    tensors = {f"{i}.{name}": each for i, batch in enumerate(batches) for name, each in batch.tensors().items()}
+    return [[list(batch.rows), batch.temperature] for batch in batches], tensors
 
 
 def _unpacked(prefix: str, tensors: Mapping[str, Tensor], rows: Sequence[str], temperature: float) -> Batch:

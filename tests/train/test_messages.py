@@ -15,7 +15,7 @@ PROGRAM = """
 import math, sys
 import torch
 from burnish.errors import Problem, TrainingError
-from burnish.train.messages import gathered, join, leave, shared, together
+from burnish.train.messages import gathered, given as handed, join, leave, shared, together
 from burnish.batches import Document, pack
 from burnish.train.feeds import Work
 from burnish.train.parallel import DataParallel, Sharded
@@ -28,6 +28,12 @@ given = {"a": torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16), "b": torch.aran
 value, found = shared({"n": 1} if rank == 0 else None, given if rank == 0 else None)
 assert value == {"n": 1}
 assert all(torch.equal(found[name], each) and found[name].dtype == each.dtype for name, each in given.items())
+halves = [{"a": torch.full((2, 2), each + 0.5, dtype=torch.bfloat16), "b": torch.zeros(0)} for each in (0, 1)]
+parts = [({"n": each}, half) for each, half in enumerate(halves)]
+value, found = handed(None if rank else parts)
+assert value == {"n": rank}
+assert found["a"].tolist() == [[rank + 0.5] * 2] * 2 and found["a"].dtype is torch.bfloat16
+assert found["b"].shape == (0,)
 ranks = DataParallel()
 assert ranks.sum({"a": 1.0} if rank else {"a": 2.0, "b": 5.0}) == {"a": 3.0, "b": 5.0}
 one, none, own = (torch.zeros(2) for _ in range(3))

@@ -49,8 +49,9 @@ class Pretended(DataParallel):
     def together(self) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def alike(self, batches: Sequence[Batch]) -> list[Batch]:
-        return list(batches)
+    def given(self, parts: Sequence[Sequence[Batch]] | None) -> list[Batch]:
+        assert parts is not None
+        return list(parts[0])
 
 
 def test_what_is_dealt_is_no_longer_in_order_and_says_of_no_batch_that_it_is_text() -> None:
