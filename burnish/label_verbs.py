@@ -23,7 +23,7 @@ Certificate = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM: the
 Key = Annotated[Path | None, typer.Option(metavar="FILE", help="PEM: the certificate's key, without a passphrase.")]
 CALLED = "A name that people open the pages under, the server's own or a proxy's; repeatable, the first is for links."
 Called = Annotated[list[str] | None, typer.Option(metavar="NAME", help=CALLED)]
-Source = Literal["rankings", "hh", "openassistant", "pandalm", "argilla", "labelstudio"]
+Source = Literal["rankings", "labels", "hh", "openassistant", "pandalm", "argilla", "labelstudio"]
 Kind = Literal["pairwise", "ranking", "scale", "good_bad"]
 Form = Literal["preference", "unpaired", "rankings", "parquet", "snapshot"]
 

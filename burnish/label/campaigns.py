@@ -116,6 +116,7 @@ def take_in(
                     annotator=voters[vote.who],
                     submission=digest_value([key, entry.prompt.id, vote.who]),
                     ranks=vote.ranks,
+                    good=vote.good,
                     seconds=vote.seconds,
                     now=now,
                 )

@@ -34,7 +34,9 @@ class Vote:
 
     who: str
     ranks: tuple[int, ...]
-    """In the entry's order; 1 is best, equal is a tie."""
+    """In the entry's order; 1 is best, equal is a tie. Of a single answer: (1,)."""
+    good: bool | None = None
+    """Of a single answer, whether it is good."""
     seconds: float = 0.0
 
 

@@ -15,7 +15,7 @@ from typing import Any, cast
 from burnish.errors import Problem
 from burnish.records.arrays import read_rows
 from burnish.records.entries import Entry, Vote, entry, ranked
-from burnish.records.formats import rankings_of
+from burnish.records.formats import labelled_of, rankings_of
 from burnish.records.jsonl import Row, sift
 from burnish.records.turns import Messages, at, conversation, fault, text_of
 from burnish.types import Message
@@ -51,6 +51,15 @@ def _ordered(source: str) -> Callable[[Row], list[Entry]]:
         ]
 
     return read
+
+
+def _labels(row: Row) -> list[Entry]:
+    """`prompt`, `completion` and `label`, and perhaps `model`, who wrote the answer."""
+    said = labelled_of(row)
+    meta = {name: value for name, value in said.prompt.meta.items() if name not in ("model", "id")}
+    made = entry(row.where(), said.prompt.messages, (said.completion,), meta, _named("labels", row, "id"))
+    models = (text_of(row, "model"),) if "model" in row.value else ()
+    return [replace(made, models=models, votes=(Vote(who="imported", ranks=(1,), good=said.desirable),))]
 
 
 def _pandalm(row: Row) -> list[Entry]:
@@ -244,6 +253,7 @@ def _plain(name: object) -> str:
 
 FORMATS: dict[str, Format] = {
     "rankings": Format(says="ours, or TRL's pairs", read=_ordered("imported")),
+    "labels": Format(says="TRL's answers called good or bad, as a deployment's thumbs are", read=_labels),
     "hh": Format(says="Anthropic's pairs of dialogues", read=_ordered("hh")),
     "openassistant": Format(says="OpenAssistant's trees of messages", read=_ordered("openassistant")),
     "pandalm": Format(says="PandaLM's pairs with three votes", read=_pandalm),

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from burnish.errors import Problem, StoreError
 from burnish.store import leases, tasks
+from burnish.store.details import NOTHING_MORE, Details
 from burnish.store.queries import campaign_row, clock
 from burnish.store.schema import AnnotatorRow, AnswerRow, AssignmentRow, ItemRow, JudgementRow
 from burnish.store.views import Campaign
@@ -26,12 +27,14 @@ def record(
     annotator: int,
     submission: str,
     ranks: Sequence[int] | None = None,
+    good: bool | None = None,
     skip: str | None = None,
     chances: Sequence[float] | None = None,
     seconds: float = 0.0,
     now: datetime | None = None,
 ) -> bool:
-    """Keep what was said elsewhere of an item, in its answers' own order. Returns whether it is new.
+    """Keep what was said elsewhere of an item, in its answers' own order, or of a single answer whether it is good.
+    Returns whether it is new.
 
     The same submission again changes nothing. Raises StoreError where it says something else now, or where the item has
     all of its judgements; who does not count needs no seat.
@@ -54,6 +57,7 @@ def record(
         task=held.id,
         submission=submission,
         ranks=ranks,
+        details=NOTHING_MORE if good is None else Details(good=good),
         skip=skip,
         chances=chances,
         seconds=seconds,

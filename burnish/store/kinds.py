@@ -70,8 +70,12 @@ class Kind:
 
 
 def kind_of(answers: Iterable[int]) -> CampaignKind:
-    """The kind where nobody names one, from how many answers each item has: pairwise where there are two throughout."""
-    return "pairwise" if all(count == 2 for count in answers) else "ranking"
+    """The kind where nobody names one, from how many answers each item has: good_bad where there is one throughout,
+    pairwise where there are two."""
+    counts = set(answers)
+    if counts == {1}:
+        return "good_bad"
+    return "pairwise" if counts <= {2} else "ranking"
 
 
 def check_asks(kind: CampaignKind, asks: Asks) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -10,10 +12,12 @@ from burnish.errors import DataError, StoreError
 from burnish.label import service
 from burnish.label.campaigns import ask, take_in
 from burnish.records.entries import Entry, Vote
+from burnish.records.verdicts import read_verdicts
 from burnish.store import queries
 from burnish.store.details import ORDER_ONLY, Asks
 from burnish.store.events import verify_log
 from burnish.store.session import Store
+from burnish.store.snapshot import freeze, read_labels
 from burnish.types import Message, Prompt
 
 
@@ -145,3 +149,23 @@ def test_campaigns_are_found_by_key_or_name(store: Store):
             queries.named(session, "two")
         with pytest.raises(StoreError, match='Did you mean "one"'):
             queries.named(session, "onee")
+
+
+def test_thumbs_make_a_campaign_of_single_answers_that_kto_reads(store: Store, tmp_path: Path) -> None:
+    rows = [
+        {"id": f"t{n}", "prompt": f"Question {n}?", "completion": "Well.", "label": n % 3 > 0, "model": "juniper"}
+        for n in range(12)
+    ]
+    (tmp_path / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries, problems = read_verdicts(tmp_path / "thumbs.jsonl", "labels")
+    assert not problems
+    found = take_in(store, "thumbs", entries)
+    assert (found["items"], found["new_judgements"]) == (12, 12)
+    with store.reading() as session:
+        campaign = queries.named(session, "thumbs")
+    assert campaign.kind == "good_bad"
+    manifest = freeze(store, campaign.id, tmp_path / "snapshot", held_out=0.3, seed=1)
+    assert manifest.models == {"juniper": 12}
+    labels = [row.desirable for split in ("train", "heldout") for row in read_labels(tmp_path / "snapshot", split)]
+    assert sorted(labels) == [False] * 4 + [True] * 8
+    assert take_in(store, "thumbs", entries)["new_judgements"] == 0

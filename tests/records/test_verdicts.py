@@ -197,3 +197,20 @@ def test_lines_are_read_as_lines(tmp_path: Path):
 
 def test_every_format_says_what_it_is():
     assert all(form.says for form in FORMATS.values())
+
+
+def test_answers_called_good_or_bad_come_with_who_wrote_them(tmp_path: Path) -> None:
+    rows = [
+        {"id": "t1", "prompt": "Greet.", "completion": "Hail!", "label": True, "model": "juniper 1.0.0"},
+        {"id": "t2", "prompt": "Greet.", "completion": "Hail!", "label": False, "region": "EU"},
+        {"prompt": "Greet.", "completion": "Go away.", "label": "no"},
+    ]
+    (tmp_path / "thumbs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    entries, problems = read_verdicts(tmp_path / "thumbs.jsonl", "labels")
+    assert [(each.completions, each.models, each.votes[0].good) for each in entries] == [
+        (("Hail!",), ("juniper 1.0.0",), True),
+        (("Hail!",), (), False),
+    ]
+    assert len({each.prompt.id for each in entries}) == 2, "two people may be asked the same and see it otherwise"
+    assert [dict(each.prompt.meta) for each in entries] == [{}, {"region": "EU"}]
+    assert "true (good) or false (bad)" in problems[0].found
