@@ -82,10 +82,13 @@ def ranked(row: Row, ranking: Ranking) -> Entry:
 
 
 def _asked(row: Row, prompt: Prompt, completions: Sequence[str], **known: Any) -> Entry:
-    """What a row asks about, with its critiques, under a name of its texts. `known` joins what else it says."""
-    meta = {name: value for name, value in prompt.meta.items() if name not in _CRITIQUES} | known
+    """What a row asks about, with its critiques and, of a list of completions, who wrote each, under a name of its
+    texts. `known` joins what else it says."""
+    models = _models(row, len(completions)) if "completions" in row.value else ()
+    said = (*_CRITIQUES, "models") if models else _CRITIQUES
+    meta = {name: value for name, value in prompt.meta.items() if name not in said} | known
     made = entry(row.where(), prompt.messages, completions, meta)
-    return replace(made, critiques=_critiques(row, len(completions)))
+    return replace(made, models=models, critiques=_critiques(row, len(completions)))
 
 
 def _known(row: Row, single: bool) -> list[Entry]:

@@ -214,3 +214,17 @@ def test_answers_called_good_or_bad_come_with_who_wrote_them(tmp_path: Path) -> 
     assert len({each.prompt.id for each in entries}) == 2, "two people may be asked the same and see it otherwise"
     assert [dict(each.prompt.meta) for each in entries] == [{}, {"region": "EU"}]
     assert "true (good) or false (bad)" in problems[0].found
+
+
+def test_rankings_keep_who_wrote_each_answer(tmp_path: Path) -> None:
+    row = {
+        "prompt": "Greet.",
+        "completions": ["Hail!", "Hey."],
+        "ranks": [2, 1],
+        "models": ["old", "new"],
+        "region": "EU",
+    }
+    (tmp_path / "ranked.jsonl").write_text(json.dumps(row) + "\n" + json.dumps(row | {"models": ["old"]}) + "\n")
+    [found], problems = read_verdicts(tmp_path / "ranked.jsonl", "rankings")
+    assert (found.models, found.votes[0].ranks, dict(found.prompt.meta)) == (("old", "new"), (2, 1), {"region": "EU"})
+    assert "1 models and 2 completions" in problems[0].found
