@@ -589,6 +589,7 @@ def test_three_turns_with_two_models(app: FastAPI, store: Store, address: str, p
                 page.reload()
                 page.get_by_role("heading", name="Both models are writing…").wait_for()
                 page.get_by_text("question 1", exact=True).wait_for()
+            page.wait_for_load_state()  # before its styles are there a page lies otherwise
             above = page.locator("#last").bounding_box()
             models["bee"].waiting.set()
             page.get_by_text(f"bee says: question {turn}").wait_for()
