@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TypeVar
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, Problem
+from burnish.records.jsonl import sift
 from burnish.types import Example, Labelled, Ranking, Text
 
 Row = TypeVar("Row")
@@ -21,16 +21,15 @@ PIECE = 256
 def of_rows(make: Callable[[Row], Made], rows: Iterable[Row], name: Callable[[Row], str]) -> list[Made]:
     """What is made of each row. Raises DataError with the problems of all rows that a template refuses, say, under
     their names: a template knows none."""
-    made: list[Made] = []
-    problems: list[Problem] = []
-    for row in rows:
+
+    def named(row: Row) -> Made:
         try:
-            made.append(make(row))
+            return make(row)
         except DataError as error:
-            problems += [
-                replace(each, where=name(row), found=": ".join(filter(None, (each.where, each.found))))
-                for each in error.problems
-            ]
+            said = [(": ".join(filter(None, (each.where, each.found))), each.mend) for each in error.problems]
+            raise DataError(*(Problem(name(row), *each) for each in said)) from error
+
+    made, problems = sift([*rows], named)
     if problems:
         raise DataError(*problems)
     return made

@@ -20,6 +20,7 @@ from burnish.records.files import HEAD, Stream, data_file, foreign, opened, rewr
 from burnish.records.places import column, places
 from burnish.records.syntax import cut, explain, from_array, in_one_value, spread
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 MAX_ROW = 16 * 2**20
@@ -92,7 +93,7 @@ def row_of(path: Path, line: int, text: str, indent: int = 0) -> Row:
     return replace(reader.rows[0], indent=indent)
 
 
-def sift(rows: Sequence[Row], parse: Callable[[Row], T]) -> tuple[list[T], list[Problem]]:
+def sift(rows: Sequence[R], parse: Callable[[R], T]) -> tuple[list[T], list[Problem]]:
     """Each row as what it means, and the problems of those that mean nothing: one, where it is every row's."""
     found: list[T] = []
     problems: list[Problem] = []
