@@ -24,8 +24,12 @@ def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Co
         if getattr(collect, setting) and collect.by == "panel":
             found = f"{setting} is asked, and the simulated panel says nothing beside the order"
             yield (f"collect.{setting}", "collect.by"), found, f"Say by: people, or remove {setting}."
-    if collect.kind in ("scale", "good_bad") and collect.by == "panel":
-        yield ("collect.kind", "collect.by"), "the simulated panel orders answers, and grades none", "Say by: people."
+    if collect.asked in ("scale", "good_bad") and collect.by == "panel":
+        yield (
+            ("collect.kind", "collect.k", "collect.by"),
+            "the simulated panel orders answers, and grades none",
+            ("Say by: people."),
+        )
     fewest, most = KINDS[collect.asked].fewest, KINDS[collect.asked].most
     if not fewest <= collect.k <= most:
         wanted = fewest if fewest == most else f"{fewest} to {most}"
@@ -35,7 +39,7 @@ def collect_clashes(collect: Collect, reward: RewardModel | None) -> Iterator[Co
         found = f"how far one answer is ahead is asked of two, and there are {collect.k}"
         yield ("collect.strength", "collect.k"), found, "Set k: 2."
     if bool(collect.axes) != (collect.asked == "scale"):
-        mend = "Add collect.axes, for example [helpful, honest]." if collect.kind == "scale" else "Remove it."
+        mend = "Add collect.axes, for example [helpful, honest]." if collect.asked == "scale" else "Remove it."
         yield ("collect.axes", "collect.kind"), "axes are what a scale grades, and go with it", mend
     if reward and isinstance(reward.margin, str):
         found = f"margin names a column of given rankings, and the collect section makes none called {reward.margin}"

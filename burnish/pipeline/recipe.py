@@ -145,8 +145,8 @@ class Collect(Strict):
     """Answers a prompt."""
     kind: CampaignKind | None = None
     """What people say of them. pairwise: which of two is better; ranking: the order of all; scale: grades from 1 to 7
-    on each of `axes`; good_bad: whether a single one is good, for kto. Absent: pairwise where there are two, else
-    ranking."""
+    on each of `axes`; good_bad: whether a single one is good, for kto. Absent: good_bad where there is one,
+    pairwise where there are two, else ranking."""
     axes: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """What a scale grades, for example [helpful, honest]."""
     limit: Positive | None = None

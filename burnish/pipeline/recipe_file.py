@@ -149,7 +149,7 @@ def _missing_needs(recipe: Recipe) -> Iterator[Contradiction]:
         yield ("kto",), found, "Add data."
     for name in _ranking_readers(recipe) if labelled else ():
         found = f"{name} learns from rankings, and collect asks whether single answers are good"
-        yield (name, "collect.kind"), found, "Let kto learn from it, or ask for another kind."
+        yield (name, "collect.kind"), found, "Let kto learn from it, or have two answers or more compared."
     if recipe.gate and not evaluate:
         yield ("gate",), "gate needs an evaluate section", "Add evaluate, or remove gate."
     if recipe.release and not recipe.gate:

@@ -150,8 +150,10 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
         (f"{PEOPLE}kind: scale}}", "axes are what a scale grades"),
         (f"{PEOPLE}axes: [helpful]}}", "axes are what a scale grades"),
         (f"{PEOPLE}kind: good_bad}}", "good_bad is asked of 1 answers, not 4"),
-        (f"{PEOPLE}k: 1}}", "ranking is asked of 2 to 9 answers, not 1"),
+        (f"{PEOPLE}k: 1, kind: ranking}}", "ranking is asked of 2 to 9 answers, not 1"),
         ("collect: {prompts: rows.jsonl, k: 1, kind: good_bad}", "the simulated panel orders answers, and grades none"),
+        ("collect: {prompts: rows.jsonl, k: 1}", "the simulated panel orders answers, and grades none"),
+        (f"{PEOPLE}k: 1}}\nreward: {{}}", "reward learns from rankings, and collect asks"),
         (f"{PEOPLE}k: 1, kind: good_bad}}\nreward: {{}}", "reward learns from rankings, and collect asks"),
         (f"{PEOPLE}k: 1, kind: good_bad}}\nppo: {{}}", "ppo learns from rankings, and collect asks"),
         ("kto: {}", "there is neither kto.data nor a collect section of the kind good_bad"),
@@ -177,6 +179,15 @@ PANEL = "collect: {prompts: rows.jsonl, by: people}"
 def test_sections_that_do_not_fit_together(tmp_path: Path, section: str, says: str) -> None:
     found = problems(write(tmp_path, SFT + section + "\n"))
     assert any(says in clause for _, clause, _ in found)
+
+
+def test_a_single_answer_is_called_good_or_bad_where_no_kind_is_named(tmp_path: Path) -> None:
+    kinds = {}
+    for k in (1, 2, 3):
+        collect = load_recipe(write(tmp_path, SFT + f"{PEOPLE}k: {k}}}\n")).collect
+        assert collect is not None
+        kinds[k] = collect.asked
+    assert kinds == {1: "good_bad", 2: "pairwise", 3: "ranking"}
 
 
 def test_dpo_has_its_own_rankings_or_those_of_reward(tmp_path: Path) -> None:
