@@ -25,6 +25,7 @@ WALL_SECONDS = 60
 """The CPU limit of the child is what stops a template; this only bounds a machine that is not running it at all."""
 SOURCE_CHARACTERS = 1 << 18
 _MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
+_OPENING = re.compile(r"<([\w:.-]+)>\s*\Z")
 _CLOSING = re.compile(r"</([\w:.-]+)>")
 _CLOCK = re.compile(r"""\bstrftime_now\(\s*(["'])([a-zA-Z%.,:/ -]*)\1\s*\)""")
 _TURNS_AHEAD = 8
@@ -94,6 +95,13 @@ class Template:
         if opening and opening in self.lead and content.startswith(opening):
             return self.lead.partition(opening)[0], content
         return "", content
+
+    @property
+    def owed(self) -> str:
+        """The tag that each answer has to bring, since the request opens what it closes and the template never does
+        (`</think>`); mostly empty."""
+        opening = None if self.lead else _OPENING.search(self.opened)
+        return f"</{opening[1]}>" if opening else ""
 
     def texts(self) -> list[str]:
         """What the template was seen to write, for those who ask which tokens that takes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from burnish.errors import DataError, Problem
 from burnish.records.jsonl import sift
 from burnish.types import Example, Labelled, Ranking, Text
 
+_log = logging.getLogger(__name__)
 Row = TypeVar("Row")
 Made = TypeVar("Made")
 PIECE = 256
@@ -36,13 +38,27 @@ def of_rows(make: Callable[[Row], Made], rows: Iterable[Row], name: Callable[[Ro
 
 
 def example_documents(renderer: Renderer, examples: Iterable[Example]) -> list[Document]:
-    """Each conversation as a root. Raises DataError with the problems of all."""
+    """Each conversation as a root. A warning says where answers close no thought and the template has opened one.
+    Raises DataError with the problems of all."""
+    examples = [*examples]
+    _tell_unclosed(renderer, [each.messages[-1].content for each in examples if each.messages])
     return of_rows(lambda each: example_document(renderer, each), examples, lambda each: each.id)
 
 
 def ranked_documents(renderer: Renderer, rankings: Iterable[Ranking]) -> list[Document]:
-    """Each ranking as a tree. Raises DataError with the problems of all."""
+    """Each ranking as a tree. Warns as `example_documents` does. Raises DataError with the problems of all."""
+    rankings = [*rankings]
+    _tell_unclosed(renderer, [text for each in rankings for text in each.completions])
     return of_rows(lambda each: ranked_document(renderer, each), rankings, lambda each: each.prompt.id)
+
+
+def _tell_unclosed(renderer: Renderer, answers: Sequence[str]) -> None:
+    """Warn where most answers are none but a thought to the template. A sampled one can end within its thought."""
+    owed = renderer.tokenizer.chat.owed
+    bare = sum(owed not in text for text in answers)
+    if 2 * bare > len(answers):
+        said = f"{bare:,} of {len(answers):,} answers have no {owed}, and the chat template has opened what it ends"
+        _log.warning("%s: they are thoughts and no answers. Give thoughts too, or begin answers with %s", said, owed)
 
 
 def example_document(renderer: Renderer, example: Example) -> Document:

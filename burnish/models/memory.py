@@ -29,6 +29,15 @@ def give_back() -> None:
         trim(0)
 
 
+def free_bytes(device: torch.device) -> int | None:
+    """What this process can still take of a GPU's memory, with what torch holds and does not use; None for a CPU, whose
+    memory is everybody's."""
+    if device.type != "cuda":
+        return None
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
+
+
 @cache
 def keep_freed() -> bool:
     """Have this process keep what it frees for its next tensor. False where the C library is not glibc.

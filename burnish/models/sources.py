@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,7 @@ from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import is_adapter, place_of_base
 from burnish.records.files import located
+from burnish.records.licences import NAMES, licence_texts
 from burnish.runs import models_of
 from burnish.types import Progress
 
@@ -56,6 +58,7 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
+    *NAMES,
 ]
 
 
@@ -123,6 +126,8 @@ def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
     if _cached(digest) is None:
         with durable.folder(_place(digest)) as filling:
             write_merged(adapter, found, filling)
+            for text in licence_texts(found):
+                shutil.copyfile(text, filling / text.name)
     folder.check(_place(digest))
     return _place(digest)
 

@@ -17,8 +17,8 @@ from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
 from burnish.pipeline.answers import answered
 from burnish.pipeline.key import content, put_contents
+from burnish.pipeline.paths import OF_REWARDS
 from burnish.pipeline.payment import Surroundings, weighed
-from burnish.pipeline.recipe import OF_REWARDS
 from burnish.pipeline.reward_terms import Learned, RewardTerm, RewardTerms, listed, reward_folder
 from burnish.pipeline.settings import DType
 from burnish.pipeline.talk import as_asked, opened

@@ -96,7 +96,7 @@ GRAPH: Graph = (
     ),
     Stage(
         name="release",
-        version=2,
+        version=3,
         needs=("collect", "reward", *POLICIES, "evaluate", "gate"),
         makes=".",
         run=imported("burnish.pipeline.release_stage"),

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Any
 
 from burnish.config import Keys, resolved
-from burnish.pipeline.recipe import PATHS, POLICIES, Recipe, places, put
+from burnish.pipeline.paths import PATHS, places, put
+from burnish.pipeline.recipe import POLICIES, Recipe
 from burnish.pipeline.recipe_file import moved
 from burnish.pipeline.record import Source
 from burnish.pipeline.stage import Stage

@@ -13,6 +13,7 @@ from burnish.pipeline.recipe import Evaluate, Ranked, Recipe
 from burnish.pipeline.recipe_file import paths
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward_terms import check_file, require_packages, unfit
+from burnish.pipeline.trackers import require_trackers
 from burnish.records.files import located
 from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.records.texts import holds_texts, read_texts
@@ -23,7 +24,9 @@ MEMBER = "member-"
 
 
 def check_files(recipe: Recipe, base: Path, sections: Collection[str]) -> dict[str, int]:
-    """Rows of every file that the sections name, by path as written. Raises DataError with all their problems."""
+    """Rows of every file that the sections name, by path as written. Raises DataError with all their problems,
+    MachineError where a package is not installed."""
+    require_trackers(recipe.track)
     counts: dict[str, int] = {}
     problems: list[Problem] = []
     seen: set[tuple[str, Callable[[Path], Any]]] = set()

@@ -6,12 +6,12 @@ written; `burnish.records.files.located` says where they lie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from burnish.config import Keys, Strict
+from burnish.config import Strict
 from burnish.judge.panel import PanelSettings
 from burnish.pipeline import trl_names
 from burnish.pipeline.critic_free import Grpo
@@ -29,6 +29,7 @@ from burnish.pipeline.settings import (
     SamplingSettings,
     Schedule,
     Share,
+    TrackerName,
 )
 from burnish.release.gate import Threshold
 from burnish.store.kinds import KINDS, kind_of
@@ -52,22 +53,6 @@ STAGES = (
 """In the order in which they run."""
 POLICIES = ("sft", "dpo", "kto", "distill", "rft", "online_dpo", "ppo", "grpo")
 """Those that make a model that answers, in the same order: what is evaluated. The last one of a recipe is released."""
-_FILES_OF_REWARDS = ("model.folder", "judge.model", "json_schema.file", "rubric.file", "python.file")
-OF_REWARDS = tuple(f"rewards.*.{name}" for name in _FILES_OF_REWARDS)
-"""The settings of a list of rewards that name files, as those of `PATHS`."""
-PATHS = {
-    "sft": ("data", "eval_data"),
-    "collect": ("prompts", "model", "rubric", "disputed_by"),
-    "reward": ("rankings", "eval_data"),
-    "dpo": ("rankings", "eval_data"),
-    "kto": ("data", "eval_data"),
-    "distill": ("prompts", "ptx_data", *OF_REWARDS, "teacher", "data"),
-    **dict.fromkeys(("rft", "online_dpo", "ppo", "grpo"), ("prompts", "ptx_data", *OF_REWARDS)),
-    "evaluate": ("cases", "rubric", "texts", *OF_REWARDS),
-}
-"""The settings of each section that name files ("*" is every item of a list): a stage's key holds the files' digests
-instead of their names."""
-
 
 Value = str | bool | int
 """What a column of a row may say."""
@@ -349,6 +334,9 @@ class Recipe(Strict):
     gradient_checkpointing: bool = False
     """Keep of each layer only what it was given, and compute the rest again on the way back: less memory for one more
     forward pass. Never changes the result."""
+    track: tuple[TrackerName, ...] = ()
+    """Where figures of training go beside metrics.jsonl: tensorboard, wandb, mlflow or trackio, for example [wandb].
+    Never changes the result; a tracker that fails ends no training."""
     sft: Sft | None = None
     collect: Collect | None = None
     reward: RewardModel | None = None
@@ -376,23 +364,3 @@ class Recipe(Strict):
         """The section that names the rankings, for all stages; None where they are collected or there are none."""
         section = self.reward or self.dpo
         return section if section and section.rankings is not None else None
-
-
-def places(values: Any, name: str) -> Iterator[tuple[Keys, Any]]:
-    """Where a setting of `PATHS` stands in a section's values: its keys and what it says, each that is not null."""
-    found: list[tuple[Keys, Any]] = [((), values)]
-    for part in name.split("."):
-        found = [((*keys, key), each) for keys, value in found for key, each in _inside(value, part)]
-    yield from found
-
-
-def put(values: Any, keys: Keys, new: Any) -> None:
-    """Say something else at a place that is there."""
-    for key in keys[:-1]:
-        values = values[key]
-    values[keys[-1]] = new
-
-
-def _inside(value: Any, part: str) -> list[tuple[str | int, Any]]:
-    members = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
-    return [(key, each) for key, each in members if part in ("*", key) and each is not None]

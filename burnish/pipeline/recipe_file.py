@@ -25,7 +25,8 @@ from burnish.pipeline.contradictions import (
     rft_clashes,
     sampled_clashes,
 )
-from burnish.pipeline.recipe import PATHS, POLICIES, Optim, Ranked, Recipe, places, put
+from burnish.pipeline.paths import PATHS, places, put
+from burnish.pipeline.recipe import POLICIES, Optim, Ranked, Recipe
 from burnish.pipeline.settings import Preference
 from burnish.records.files import located
 from burnish.store.kinds import KINDS

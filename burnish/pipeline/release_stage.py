@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
+from burnish.errors import MachineError, ModelError
 from burnish.pipeline.recipe import POLICIES
+from burnish.pipeline.speaker import base_model
 from burnish.pipeline.stage import Context, Facts
+from burnish.records.licences import licence_texts
 from burnish.release.bundle import build
 from burnish.release.evidence import gather
+
+_log = logging.getLogger(__name__)
 
 
 def run(context: Context) -> Facts:
@@ -23,4 +31,14 @@ def run(context: Context) -> Facts:
         license=release.license,
         purpose=release.purpose,
         waiver=release.reason if release.allow_inconclusive else "",
+        licences=_licences(context),
     )
+
+
+def _licences(context: Context) -> list[Path]:
+    """The base model's, as far as its folder is still to be had: it was there when the first stage began."""
+    try:
+        return licence_texts(base_model(context))
+    except (MachineError, ModelError) as error:
+        _log.warning("%s: the release has no licence texts of it (%s)", context.recipe.model, error)
+        return []

@@ -19,6 +19,7 @@ Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "bfloat16", "float32"]
 Kernels = Literal["auto", "torch", "liger"]
 Schedule = Literal["constant", "linear", "cosine"]
+TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class SamplingSettings(Strict):

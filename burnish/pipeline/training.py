@@ -29,6 +29,7 @@ from burnish.pipeline.recipe import Optim, Recipe
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reinforcement import Watch as WatchSettings
 from burnish.pipeline.stage import Context, Facts
+from burnish.pipeline.trackers import Training, tracked
 from burnish.records import durable
 from burnish.runs import MetricsLog
 from burnish.train.averages import Averages
@@ -149,13 +150,21 @@ def learn(
             _warn_of_batch(stage, settings, rows)
     lesson = Lesson(stage=context.folder.name, steps=steps, save_every=save_every, folder=str(folder))
     where = module.device
-    with partings():
+    with partings(), tracked(metrics_log(folder), context.recipe.track, _told(context, folder)) as log:
         if world() > 1:
             shared([context.recipe.model_dump_json(by_alias=True), asdict(lesson), blueprint(module)])
-        _fit(context.recipe, lesson, lambda: module, feed, held, metrics_log(folder), context.progress, label)
+        _fit(context.recipe, lesson, lambda: module, feed, held, log, context.progress, label)
     if world() > 1:
         gc.collect()  # a sharded module is part of reference cycles: make room for a whole one
     module.to(where)
+
+
+def _told(context: Context, folder: Path) -> Training:
+    """What trackers are told of it."""
+    place = folder.relative_to(context.run).as_posix()
+    settings = getattr(context.recipe, context.folder.name).model_dump(mode="json", exclude_none=True, by_alias=True)
+    name, id = f"{context.run.resolve().name}/{place}", durable.digest_value([context.key, place])[:16]
+    return Training(project=context.recipe.name, name=name, id=id, folder=folder, settings=settings)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,7 @@ TRAINED = {
     "optim": "Remove it: it is AdamW.",
     "adam_epsilon": "Remove it: it is 1e-8.",
     "logging_steps": "Remove it: metrics.jsonl has every step.",
+    "report_to": "Remove it, and say track at the top of the recipe: metrics.jsonl is written in any case.",
 }
 """Of all stages that train."""
 GIVEN = {

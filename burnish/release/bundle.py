@@ -6,6 +6,7 @@ Copies files; never loads a model. Value and score heads stay behind: who talks 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from math import prod
 from pathlib import Path
@@ -46,11 +47,12 @@ def build(
     license: str,
     purpose: str = "",
     waiver: str = "",
+    licences: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Write the release of the sealed folder `model` to `out`, which is replaced only when all is written.
 
     `evidence` is what `evidence.gather` says of the run, `policy` the stage that made the model; `waiver` is the reason
-    to release on an inconclusive gate.
+    to release on an inconclusive gate; `licences` are the texts that came with the base model, and go out too.
     Returns its facts: name, version, verdict, digest, files, bytes. Raises VerdictError or InconclusiveError where the
     gate gives no leave, DataError where the policy's folder was changed, ModelError where a part of it is missing.
     """
@@ -60,12 +62,15 @@ def build(
     with durable.folder(out) as filling:
         for file in carried:
             shutil.copyfile(model / file, filling / file)
+        for text in licences:
+            shutil.copyfile(text, filling / text.name)
         _draw_as_evaluated(filling, evidence)
         record = {
             "burnish": __version__,
             "name": name,
             "version": version,
             "license": license,
+            "licences": [text.name for text in licences],
             "purpose": purpose,
             "waiver": waiver,
             "model": describe(filling),

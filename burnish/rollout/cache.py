@@ -29,16 +29,18 @@ STEP = 64
 SAID = 16
 """An answer's positions are, and all answers have as many."""
 POSITIONS = 65536
-"""Most positions kept over all rows: as if each were as long as the longest, so long sequences leave room for fewer."""
+"""Most positions kept over all rows, where nobody says: as if each were as long as the longest, so long sequences leave
+room for fewer."""
 HIDDEN = -1e30
 """Added to scores of what is not seen. Finite: a part without anything to see then has a share of 0."""
 
 
-def room(prompts: Sequence[Sequence[int]], slots: int, budget: int) -> int:
-    """As many of `slots` as memory has room for, at least one. `prompts` has each once for each of its answers."""
+def room(prompts: Sequence[Sequence[int]], slots: int, budget: int, positions: int = POSITIONS) -> int:
+    """As many of `slots` as so many positions have room for, at least one. `prompts` has each once for each of its
+    answers."""
     longest, distinct = max(map(len, prompts), default=1), len(set(map(tuple, prompts)))
     each = distinct / max(1, len(prompts))
-    return max(1, min(slots, len(prompts), int(POSITIONS / (longest * each + budget))))
+    return max(1, min(slots, len(prompts), int(positions / (longest * each + budget))))
 
 
 class SlotCache:
@@ -79,9 +81,11 @@ class SlotCache:
 
     def move(self, sources: Sequence[int], holes: Sequence[int]) -> None:
         """Each hole takes what its source holds. No row may be both."""
-        if holes:
+        if holes and self._layers:
+            device = next(iter(self._layers.values()))[0].device
+            there, taken = torch.tensor(holes, device=device), torch.tensor(sources, device=device)
             for keys, values in self._layers.values():
-                keys[holes], values[holes] = keys[sources], values[sources]
+                keys[there], values[there] = keys[taken], values[taken]
 
 
 def kept(dtype: torch.dtype) -> torch.dtype:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from burnish.batches import Document, pack
-from burnish.models.attention import Attend
+from burnish.models.attention import Attend, Rule
 from burnish.models.forward import Layout, Trainable
-from burnish.rollout.cache import SAID, STEP, Place, Shelf, SlotCache, StepAttention, whole
+from burnish.models.memory import free_bytes
+from burnish.rollout.cache import POSITIONS, SAID, STEP, Place, Shelf, SlotCache, StepAttention, kept, whole
 from burnish.rollout.prefill import PrefillAttention, lay
 
 
@@ -42,6 +43,29 @@ class Decoder(Protocol):
 def decoder(module: Trainable) -> Decoder:
     """The decoder that is right for the module's architecture."""
     return Cached(module) if module.layout is Layout.TREE else Recomputed(module)
+
+
+def positions(module: Trainable) -> int:
+    """How many positions' keys and values are kept at most, over all rows. On a GPU as many as half of its free memory
+    has room for, down to a power of two, so that a second run keeps as many; else `POSITIONS`."""
+    free = free_bytes(module.device)
+    if free is None or module.layout is not Layout.TREE:
+        return POSITIONS
+    weighed = _Weighed()
+    token = torch.zeros(1, 1, dtype=torch.int64, device=module.device)
+    module.backbone(input_ids=token, position_ids=token, attend=weighed, use_cache=False)
+    return 1 << max(1, free // 2 // weighed.bytes).bit_length() - 1
+
+
+class _Weighed:
+    """Attention of a single token, which sees itself: how many bytes its keys and values are, over all layers."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor, rule: Rule) -> Tensor:
+        self.bytes += (k.numel() + v.numel()) * kept(k.dtype).itemsize
+        return v.repeat_interleave(q.shape[1] // v.shape[1], dim=1).transpose(1, 2)
 
 
 def remaining(ended: Sequence[bool]) -> list[int]:

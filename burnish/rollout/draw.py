@@ -19,7 +19,7 @@ from burnish.types import Sampling
 BLOCK = 256
 """The distribution function is summed over blocks of this many tokens first: fewer roundings and fewer passes."""
 ROWS = 16
-"""Rows drawn at once: larger ones leave the processor's cache between passes."""
+"""Rows drawn at once on a CPU: larger ones leave the processor's cache between passes. A GPU draws all at once."""
 NUCLEUS = 1024
 """Most likely tokens looked at first for top_p; where they do not reach it, the whole vocabulary is sorted."""
 
@@ -53,9 +53,10 @@ def draw(
     Returns: ids_A int64, logprobs_A fp32, not finite where the logits are not.
     """
     assert seen_AV is not None or sampling.repetition_penalty == 1
+    count = ROWS if logits_AV.device.type == "cpu" else max(1, len(logits_AV))
     parts = [
         _draw_rows(_taken(logits_AV, seen_AV, rows, sampling.repetition_penalty), uniform_A[rows], sampling)
-        for rows in (slice(start, start + ROWS) for start in range(0, len(logits_AV), ROWS))
+        for rows in (slice(start, start + count) for start in range(0, len(logits_AV), count))
     ]
     ids, logprobs = zip(*parts, strict=True)
     return torch.cat(ids), torch.cat(logprobs)

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from burnish.errors import ConfigError, DataError, ModelError, Problem
 from burnish.models.forward import Trainable
 from burnish.rollout.cache import STEP, room
-from burnish.rollout.decoder import Decoder, decoder, remaining
+from burnish.rollout.decoder import Decoder, decoder, positions, remaining
 from burnish.rollout.draw import draw, uniforms
 from burnish.rollout.prefill import wave_size
 from burnish.types import Progress, Sampling, Silent, Stop
@@ -126,7 +126,8 @@ class Engine:
     ) -> None:
         waiting = sorted((answer for row in answers for answer in row), key=_queued)
         active: list[_Answer] = []
-        slots = room([answer.prompt for answer in waiting], self.slots, sampling.max_new_tokens)
+        asked = [answer.prompt for answer in waiting]
+        slots = room(asked, self.slots, sampling.max_new_tokens, positions(self._module))
         rows = decoder(self._module)
         while waiting or active:
             free = slots - len(active)

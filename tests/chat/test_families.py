@@ -87,6 +87,11 @@ def test_a_template_that_asks_in_the_users_turn_is_read(made: Made) -> None:
     assert shown(made(BRACKETS), ASKED, SAID) == ("[INST] Q [/INST]", " A<|im_end|>")
 
 
+@pytest.mark.parametrize(("template", "owed"), [(UNSHOWN, "</think>"), (OPENED, ""), (GLUED, ""), (BRACKETS, "")])
+def test_a_thought_that_the_request_opens_is_owed_its_end(made: Made, template: str, owed: str) -> None:
+    assert made(template).tokenizer.chat.owed == owed
+
+
 def test_what_the_system_says_beside_the_last_question_is_asked_and_learned_alike(made: Made) -> None:
     renderer = made(BRACKETS)
     assert shown(renderer, [SYSTEM, *ASKED], SAID) == ("[INST] S\n\nQ [/INST]", " A<|im_end|>")

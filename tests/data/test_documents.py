@@ -73,3 +73,21 @@ def test_every_row_that_a_template_refuses_is_named(tmp_path: Path) -> None:
     prompt = Prompt(id="prompts.jsonl:7", messages=(system, turns[0]))
     with pytest.raises(DataError, match=r"prompts\.jsonl:7: .*no system turns here"):
         ranked_documents(renderer, [Ranking(prompt=prompt, completions=("a", "b"), ranks=(1, 2))])
+
+
+@pytest.mark.parametrize(("closed", "told"), [(0, "2 of 2 answers have no </think>"), (1, ""), (2, "")])
+def test_answers_within_a_thought_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, closed: int, told: str
+) -> None:
+    """DeepSeek-R1's template asks for an answer by opening a thought, and never ends one."""
+    tiny_tokenizer().save(tmp_path)
+    source = (tmp_path / TEMPLATE).read_text()
+    (tmp_path / TEMPLATE).write_text(source + "{% if add_generation_prompt %}{{ '<think>' }}{% endif %}")
+    renderer = Renderer(Tokenizer.load(tmp_path))
+    asked = Message(role="user", content="q")
+    texts = tuple(f"{'hm</think>' if number < closed else ''}a" for number in range(2))
+    said = [(asked, Message(role="assistant", content=text)) for text in texts]
+    example_documents(renderer, [Example(id=str(number), messages=turns) for number, turns in enumerate(said)])
+    ranked_documents(renderer, [Ranking(prompt=Prompt(id="p", messages=(asked,)), completions=texts, ranks=(1, 2))])
+    assert caplog.text.count("answers have no </think>") == 2 * bool(told)
+    assert told in caplog.text

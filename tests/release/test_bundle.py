@@ -10,6 +10,7 @@ from transformers import GenerationConfig
 
 from burnish.errors import DataError, InconclusiveError, ModelError, VerdictError
 from burnish.records import durable
+from burnish.records.licences import licence_texts
 from burnish.release.bundle import build
 from burnish.release.evidence import gather
 from burnish.release.gate import Threshold, decide
@@ -37,6 +38,19 @@ def test_a_release_holds_the_model_its_card_and_its_evidence_and_no_heads(tmp_pa
     assert facts["digest"] == durable.digest_folder(tmp_path / "release")
     weights = (tmp_path / "release" / "model.safetensors").read_bytes()
     assert weights == (tmp_path / "ppo" / "model" / "model.safetensors").read_bytes()
+
+
+def test_licence_texts_of_the_base_model_go_out_with_what_is_made_of_it(tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    for name in ("LICENSE", "Notice.txt", "USE_POLICY.md", "README.md", "config.json"):
+        (base / name).write_text(f"the base model's {name}\n")
+    evidence, out = write_run(tmp_path), tmp_path / "release"
+    facts = build(tmp_path / "ppo" / "model", out, evidence, **NAMED, licences=licence_texts(base))
+    assert facts["files"] == 8 + 3
+    assert (out / "LICENSE").read_text() == "the base model's LICENSE\n"
+    assert (out / "Notice.txt").is_file()
+    assert "LICENSE, Notice.txt, USE\\_POLICY.md, which go on with this one" in (out / "README.md").read_text()
 
 
 def test_the_evidence_counts_what_is_in_the_files(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from burnish.batches import Document, pack
 from burnish.errors import ConfigError, DataError, ModelError
 from burnish.models.attention import NAME, register
 from burnish.models.forward import Layout, Trainable
+from burnish.rollout.cache import POSITIONS
+from burnish.rollout.decoder import positions
 from burnish.rollout.engine import Engine, Sampled
 from burnish.types import Sampling, Stop
 
@@ -340,3 +342,15 @@ def test_logits_that_are_not_finite_stop_it(module: Trainable) -> None:
 def test_a_module_without_lm_head_is_refused(module: Trainable) -> None:
     with pytest.raises(ModelError, match="no LM head"):
         engine(Trainable(module.backbone))
+
+
+@pytest.mark.parametrize(("rooms", "found"), [(1000, 512), (1024, 1024), (1.5, 1), (0, 1)])
+def test_on_a_gpu_half_of_what_is_free_is_for_keys_and_values(
+    module: Trainable, monkeypatch: pytest.MonkeyPatch, rooms: float, found: int
+) -> None:
+    """A position takes two layers' keys and values of two heads of 8 numbers, in fp32."""
+    assert positions(module) == POSITIONS, "a CPU's memory is everybody's"
+    alone = ids(engine(module).generate(PROMPTS, Sampling(max_new_tokens=9, seed=5), n=2))
+    monkeypatch.setattr("burnish.rollout.decoder.free_bytes", lambda device: int(2 * rooms * 2 * 2 * 2 * 8 * 4))
+    assert positions(module) == found
+    assert ids(engine(module).generate(PROMPTS, Sampling(max_new_tokens=9, seed=5), n=2)) == alone
