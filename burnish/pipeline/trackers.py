@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -83,6 +84,7 @@ class Wandb:
             config=dict(training.settings),
             dir=str(training.folder),
             mode=mode,
+            settings=wandb.Settings(console="off"),  # what a terminal shows, progress and all, stays here
         )
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
@@ -101,14 +103,20 @@ class Mlflow:
         found = self._client.get_experiment_by_name(training.project)
         experiment = found.experiment_id if found else self._client.create_experiment(training.project)
         known = self._client.search_runs([experiment], f"tags.burnish = '{training.id}'")
+        self._from = 0
         if known:
             self._id: str = known[0].info.run_id
+            self._from = 1 + max(
+                (each.step for each in self._client.get_metric_history(self._id, "seconds")), default=-1
+            )
         else:
             made = self._client.create_run(experiment, run_name=training.name, tags={"burnish": training.id})
             self._id = made.info.run_id
             self._client.log_dict(self._id, dict(training.settings), "settings.json")
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
+        if step < self._from:  # it would stand there twice
+            return
         metric, now = self._mlflow.entities.Metric, int(time.time() * 1000)
         self._client.log_batch(self._id, [metric(name, value, now, step) for name, value in figures.items()])
 
@@ -191,9 +199,11 @@ def require_trackers(names: Sequence[TrackerName]) -> None:
 
 
 def _managed(name: str, work: Callable[[], object]) -> bool:
-    """Do what concerns a tracker; whether it could. Each has errors of its own, and most speak with a server."""
+    """Do what concerns a tracker; whether it could. Each has errors of its own, and most speak with a server. What it
+    prints is no answer of the command's."""
     try:
-        work()
+        with redirect_stdout(sys.stderr):
+            work()
     except Exception as error:  # noqa: BLE001
         _log.warning("%s failed, and gets no more figures of this training: %s", name, plain(error))
         return False

@@ -29,6 +29,7 @@ class Kept:
         self._fails = fails
 
     def log(self, step: int, figures: Mapping[str, float]) -> None:
+        print("a dashboard's address")
         if step == self._fails:
             raise ConnectionError("nobody answers")
         self.rows.append((step, figures))
@@ -47,7 +48,9 @@ def log_steps(log: Any, *steps: int) -> None:
         log.log(step=step, seconds=0.5, tokens=7, loss=1.0 / (step + 1), grad_norm=float("nan") if step else 2.0)
 
 
-def test_trackers_get_each_line_but_for_what_is_no_number(training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trackers_get_each_line_but_for_what_is_no_number(
+    training: Training, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, other = Kept(), Kept()
     monkeypatch.setattr(trackers, "_TRACKERS", {"wandb": lambda told: one, "mlflow": lambda told: other})
     log = MetricsLog(training.folder / "metrics.jsonl")
@@ -63,6 +66,8 @@ def test_trackers_get_each_line_but_for_what_is_no_number(training: Training, mo
     assert [row["step"] for row in log.read()] == [0, 1]
     assert one.closed
     assert other.closed
+    said = capsys.readouterr()
+    assert (said.out, "a dashboard's address" in said.err) == ("", True)
 
 
 def test_a_tracker_that_fails_ends_no_training(
@@ -116,6 +121,7 @@ def test_weights_and_biases_asks_nobody_for_an_account(
     fake: Any = ModuleType("wandb")
     fake.api = SimpleNamespace(api_key=key)
     fake.init = said.update
+    fake.Settings = dict
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.delenv("WANDB_MODE", raising=False)
     if asked:
@@ -123,6 +129,7 @@ def test_weights_and_biases_asks_nobody_for_an_account(
     trackers.Wandb(training)
     assert (said["mode"], said["id"], said["resume"]) == (mode, training.id, "allow")
     assert (said["project"], said["name"], said["config"]) == ("shop", "demo/sft", {"lr": 0.1})
+    assert said["settings"] == {"console": "off"}
 
 
 def test_a_package_that_is_missing_is_told_before_anything_is_trained(
