@@ -13,7 +13,7 @@ from burnish.config import Strict
 from burnish.errors import MachineError, Problem
 from burnish.pipeline import trl_names
 from burnish.pipeline.reward_terms import RewardTerms
-from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule
+from burnish.pipeline.settings import Kept, Lora, Positive, Preference, Rate, Schedule, Share
 from burnish.types import Sampling
 
 PTX_COEF = 0.1
@@ -36,6 +36,9 @@ class Watch(Strict):
     patience: Positive = 10
     """Stop after so many averages in a row that are no better than the best. The best one's weights are kept whenever
     that is: more costs time, and fewer take the noise of some iterations for the peak (docs/experiments.md)."""
+    length: tuple[Share, Annotated[float, Field(gt=1)]] | None = None
+    """Stop when the answers' mean length, over a window, is no longer between these shares of what it was at first, for
+    example [0.5, 2]. Absent: answers may become as long or short as they like."""
     stop: bool = True
     """false: only look, to the last iteration, and keep its weights."""
 

@@ -273,7 +273,9 @@ def _watch(settings: Optim | OnPolicy, averages: Averages) -> Watch | None:
 
 
 def rule_of(settings: WatchSettings) -> Rule:
-    return Rule(kl_budget=settings.kl_budget, window=settings.window, patience=settings.patience)
+    return Rule(
+        kl_budget=settings.kl_budget, window=settings.window, patience=settings.patience, length=settings.length
+    )
 
 
 def figures(settings: Optim, folder: Path) -> Facts:

@@ -4,7 +4,8 @@ what is seen without asking people again. Knows readings, one an iteration; know
 A policy that is paid by a reward model comes to please that model, and from some point on nobody else: its score goes
 on rising while what it was to stand for falls (Gao et al. 2023). Two things are seen without the truth. A reward model
 that learned from other judgements makes other mistakes, so that its score stops rising where only the paid model's
-mistakes are being exploited. And every answer costs drift from the start: the KL says how much.
+mistakes are being exploited. And every answer costs drift from the start: the KL says how much. What all judgements
+have in common neither model shows; answers that grow long or short without end often do.
 
 A reading is taken of answers when they have been sampled, before anything is learned of them: of the weights as they
 are then. Those are the weights that are kept.
@@ -34,6 +35,8 @@ class Ending(Enum):
     """The answers' KL from the start is above what may be spent."""
     SCORE = "score"
     """The held-out score has not risen for as many iterations as patience has."""
+    LENGTH = "length"
+    """The answers' mean length has left its bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +49,8 @@ class Rule:
     """Readings that are averaged before they are compared: one alone is mostly luck of its prompts."""
     patience: int
     """So many averages in a row without a new best end the run."""
+    length: tuple[float, float] | None = None
+    """Between what shares of the answers' first mean length the run goes on, averaged as scores are; None: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +62,8 @@ class Reading:
     score: float | None = None
     """Mean score by what does not pay, or what an ensemble is sure of; None where there is neither, and the budget
     alone decides."""
+    length: float | None = None
+    """Mean tokens of an answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,12 +81,14 @@ def decide(readings: Sequence[Reading], rule: Rule) -> Decision:
     is over: no reading depends on the rule before it ends the run.
 
     Averages begin with the first full window; before it the newest weights are as good as any. A reading above the
-    budget ends the run and is never kept.
+    budget, or with which the length leaves its bounds, ends the run and is never kept.
     """
     kept, best, missed = 0, None, 0
     for place, reading in enumerate(readings):
         if reading.kl > rule.kl_budget:
             return Decision(kept=kept, ending=Ending.BUDGET)
+        if rule.length and not rule.length[0] <= lengthened(readings[: place + 1], rule.window) <= rule.length[1]:
+            return Decision(kept=kept, ending=Ending.LENGTH)
         score = smoothed(readings[: place + 1], rule.window)
         if score is None or best is None or score > best:
             kept, best, missed = place, score if score is not None else best, 0
@@ -96,6 +105,12 @@ def smoothed(readings: Sequence[Reading], window: int) -> float | None:
     return sum(scores) / window if len(scores) == window else None
 
 
+def lengthened(readings: Sequence[Reading], window: int) -> float:
+    """Mean length of the last `window` readings over that of the first; 1 where there are fewer."""
+    lengths = [each.length for each in readings if each.length is not None]
+    return sum(lengths[-window:]) / max(sum(lengths[:window]), 1e-9) if len(lengths) >= window else 1.0
+
+
 def readings_of(rows: Iterable[Mapping[str, float]]) -> list[Reading]:
     """Those of iterations whose metrics are given, in order."""
     found: list[Reading] = []
@@ -108,7 +123,8 @@ def _reading(metrics: Mapping[str, float], before: Sequence[Reading]) -> Reading
     """Where no answer taught anything no KL was measured: it is as it was before. Without a held-out model the score is
     what the ensembles that pay are sure of."""
     kl = metrics.get("objective/full_kl", before[-1].kl if before else 0.0)
-    return Reading(kl=kl, score=metrics.get(f"reward/{HELD_OUT}", metrics.get(f"reward/{SURE}")))
+    score = metrics.get(f"reward/{HELD_OUT}", metrics.get(f"reward/{SURE}"))
+    return Reading(kl=kl, score=score, length=metrics.get("val/length"))
 
 
 class Watch:

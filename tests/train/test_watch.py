@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -54,9 +55,30 @@ def test_a_reading_above_the_budget_ends_the_run_and_is_not_kept() -> None:
     assert decide([*scored(None, None), Reading(kl=10.1)], RULE) == Decision(kept=1, ending=Ending.BUDGET)
 
 
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ((10, 20, 20, 10, 14), Decision(kept=4)),
+        # means of two: 15 at first, then 20, and 30, which is twice as long and no more
+        ((10, 20, 20, 40, 90), Decision(kept=3, ending=Ending.LENGTH)),
+        ((10, 20, 20, 41), Decision(kept=2, ending=Ending.LENGTH)),
+        ((10, 20, 10, 5, 5), Decision(kept=3, ending=Ending.LENGTH)),
+        ((90,), Decision(kept=0)),
+        ((None, 10, 20, None, 41), Decision(kept=3, ending=Ending.LENGTH)),
+    ],
+)
+def test_a_length_out_of_bounds_ends_the_run_and_is_not_kept(
+    lengths: tuple[float | None, ...], expected: Decision
+) -> None:
+    bounded = replace(RULE, length=(0.5, 2.0))
+    readings = [Reading(kl=1.0, score=float(place), length=length) for place, length in enumerate(lengths)]
+    assert decide(readings, bounded) == expected
+    assert decide(readings, RULE).ending is None
+
+
 def test_an_iteration_that_measured_no_kl_is_as_far_as_the_one_before() -> None:
-    rows = [{"objective/full_kl": 0.5, "reward/held_out": 1.0}, {"reward/held_out": 2.0}]
-    assert readings_of(rows) == [Reading(kl=0.5, score=1.0), Reading(kl=0.5, score=2.0)]
+    rows = [{"objective/full_kl": 0.5, "reward/held_out": 1.0, "val/length": 7.0}, {"reward/held_out": 2.0}]
+    assert readings_of(rows) == [Reading(kl=0.5, score=1.0, length=7.0), Reading(kl=0.5, score=2.0)]
 
 
 def test_without_a_watcher_the_score_is_what_paying_models_are_sure_of() -> None:
