@@ -160,8 +160,8 @@ class Tracked:
 
     def log(self, *, step: int, seconds: float, tokens: int, loss: float, **metrics: float) -> None:
         self._log.log(step=step, seconds=seconds, tokens=tokens, loss=loss, **metrics)
-        said = {"loss": loss, "seconds": seconds, "tokens": tokens, **metrics}
-        figures = {name: float(value) for name, value in said.items() if isfinite(value)}
+        said: dict[str, object] = {"loss": loss, "seconds": seconds, "tokens": tokens, **metrics}
+        figures = {name: float(each) for name, each in said.items() if isinstance(each, int | float) and isfinite(each)}
         for name, tracker in [*self._trackers.items()]:
             if not _managed(name, lambda tracker=tracker: tracker.log(step, figures)):
                 del self._trackers[name]
