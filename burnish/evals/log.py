@@ -11,7 +11,8 @@ from burnish.errors import DataError, Problem
 from burnish.evals.task import Case
 from burnish.judge.rubric import Grade
 from burnish.records.durable import write_jsonl
-from burnish.records.jsonl import Row, read_as
+from burnish.records.jsonl import Row
+from burnish.records.rows import read_as
 from burnish.records.turns import messages_of, text_of
 from burnish.types import Completion, Stop
 

@@ -18,7 +18,8 @@ from typing import Any, cast
 from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
 from burnish.records.formats import labelled_of, orders, rankings_of
-from burnish.records.jsonl import Row, kind, read_jsonl, sift
+from burnish.records.jsonl import Row, kind, sift
+from burnish.records.rows import read_rows
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, text_of
 from burnish.types import SINGLE, Critique, Prompt, Ranking
 
@@ -58,14 +59,14 @@ class Entry:
 def read_entries(path: Path, fewest: int = 2) -> tuple[list[Entry], list[Problem]]:
     """What a file has to ask about, and the problems of rows that are unfit: with fewer than `fewest` answers, for
     example. Two rows of one id are a problem."""
-    found, problems = sift(read_jsonl(path), partial(entries_of, fewest=fewest))
+    found, problems = sift(read_rows(path), partial(entries_of, fewest=fewest))
     return _distinct([entry for of_row in found for entry in of_row], problems)
 
 
 def read_gold(path: Path, *, single: bool = False) -> tuple[list[Entry], list[Problem]]:
     """Rankings whose order is known to be right: it stands in `meta.gold`, in the answers' own order. With `single`,
     answers of which it is known whether they are good: there stand the ranks of `SINGLE`."""
-    found, problems = sift(read_jsonl(path), partial(_known, single=single))
+    found, problems = sift(read_rows(path), partial(_known, single=single))
     return _distinct([entry for of_row in found for entry in of_row], problems)
 
 

@@ -22,7 +22,8 @@ from typing import Any, Literal, TypeVar, cast, overload
 from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.dialects import translation
 from burnish.records.durable import digest_value
-from burnish.records.jsonl import Row, first_row, kind, read_as, read_jsonl, sift
+from burnish.records.jsonl import Row, kind, sift
+from burnish.records.rows import first_row, read_as, read_rows
 from burnish.records.trees import is_tree, tree_rankings
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
 from burnish.types import Example, Labelled, Message, Prompt, Ranking
@@ -76,7 +77,7 @@ def read_rankings(
     With `drop_bad`, rows whose content is unfit are left out and come back as problems, for the caller to count and
     say; lines that are no JSON raise even then: a damaged file is not to be trusted.
     """
-    found, problems = sift(read_jsonl(path), partial(rankings_of, strength=strength))
+    found, problems = sift(read_rows(path), partial(rankings_of, strength=strength))
     rankings = [ranking for of_row in found for ranking in of_row]
     if drop_bad:
         return rankings, problems
@@ -106,14 +107,13 @@ Named = TypeVar("Named", Example, Prompt)
 
 
 def _unique(found: list[tuple[Row, Named]]) -> list[Named]:
-    first: dict[str, int] = {}
+    first: dict[str, Row] = {}
     problems: list[Problem] = []
     for row, noun in found:
-        line = first.setdefault(noun.id, row.line)
-        if line != row.line:
-            problems.append(
-                Problem(row.where("id"), f'the id "{noun.id}" stands in line {line} already', "Give each row its own.")
-            )
+        known = first.setdefault(noun.id, row)
+        if known is not row:
+            said = f'the id "{noun.id}" stands in line {known.line} already'
+            problems.append(Problem(row.where("id"), said, "Give each row its own, or rename the column."))
     if problems:
         raise DataError(*problems)
     return [noun for _, noun in found]
@@ -291,7 +291,7 @@ def _ranked(row: Row, messages: Messages, columns: tuple[str, ...] = _RANKING) -
 def _id(row: Row) -> str:
     given = row.value.get("id")
     if given is None:
-        return f"{row.path.name}:{row.line}"
+        return row.name
     if isinstance(given, bool | list | dict):
         raise fault(row, f'"id" is {kind(given)}; text or a number is wanted', "", "id")
     return str(given)

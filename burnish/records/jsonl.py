@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, Stream, data_file, foreign, opened, rewrite
 from burnish.records.places import column, places
-from burnish.records.syntax import cut, explain, from_array, in_one_value, spread
+from burnish.records.syntax import cut, explain, in_one_value, spread
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -45,6 +45,11 @@ class Row:
     """The line as it stands: an error's column is found in it. Of a row in an array, its lines."""
     indent: int = 0
     """Characters before the text in its first line."""
+
+    @property
+    def name(self) -> str:
+        """What it is called where it has no id: file and line, and the column where others may share the line."""
+        return f"{self.path.name}:{self.line}" + (f":{self.indent + 1}" if self.indent else "")
 
     def where(self, *keys: str | int) -> str:
         """`file:line:column` of the value that `keys` lead to, or of the nearest value around it."""
@@ -79,11 +84,6 @@ def read_jsonl(path: Path) -> list[Row]:
     return scan(path).rows
 
 
-def first_row(path: Path) -> Row:
-    """The first row, to see what kind of file it is. What stands behind it is not read."""
-    return scan(path, most=1).rows[0]
-
-
 def row_of(path: Path, line: int, text: str, indent: int = 0) -> Row:
     """One JSON value as a row. Raises DataError with what is wrong with it."""
     reader = _Reader(path)
@@ -111,14 +111,6 @@ def _told_once(problems: list[Problem], rows: int) -> list[Problem]:
     if rows == 1 or len(alike) != 1:
         return problems
     return [replace(problems[0], found=f"all {rows} rows: {problems[0].found}")]
-
-
-def read_as(path: Path, parse: Callable[[Row], T]) -> list[T]:
-    """The rows of a file, each as what it means. Raises DataError with the problems of all that mean nothing."""
-    found, problems = sift(read_jsonl(path), parse)
-    if problems:
-        raise DataError(*problems)
-    return found
 
 
 def scan(path: Path, most: int | None = None) -> Scan:
@@ -200,7 +192,7 @@ class _Reader:
 
     def _syntax(self, number: int, text: str, error: json.JSONDecodeError, whole: bool) -> None:
         if not self.rows and not self.problems and spread(text):
-            raise DataError(in_one_value(self.path, number, text)) from None
+            raise DataError(in_one_value(self.path, number)) from None
         if not whole and cut(text, error):
             self._truncated(number, error.pos + 1)
             return
@@ -218,8 +210,7 @@ class _Reader:
         elif isinstance(value, dict):
             self.rows.append(Row(path=self.path, line=number, value=value, text=text))
         else:
-            mend = f"If the file is one JSON array: {from_array(self.path)}" if isinstance(value, list) else ""
-            self._problem(number, 1, f"the row is {kind(value)}; an object {{...}} is wanted", mend)
+            self._problem(number, 1, f"the row is {kind(value)}; an object {{...}} is wanted")
 
     def _flaw(self, text: str) -> tuple[int, str, str] | None:
         """(offset, found, mend) of what JSON's grammar allows or Python's parser lets pass, and no row may hold."""

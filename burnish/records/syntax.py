@@ -1,7 +1,7 @@
 """What is wrong with a line that is not JSON, and how to mend it.
 
-Knows the usual mistakes: Python's and JavaScript's spellings, comments, lines cut short, and files that hold one JSON
-value over many lines.
+Knows the usual mistakes: Python's and JavaScript's spellings, comments, lines cut short, and files that hold one object
+over many lines.
 """
 
 from __future__ import annotations
@@ -16,9 +16,6 @@ from burnish.records.files import rewrite
 _FROM_PYTHON = (
     'python -c "import ast, json, sys; '
     '[print(json.dumps(ast.literal_eval(row), ensure_ascii=False)) for row in sys.stdin]"'
-)
-_FROM_ARRAY = (
-    'python -c "import json, sys; [print(json.dumps(row, ensure_ascii=False)) for row in json.load(sys.stdin)]"'
 )
 _FROM_SPREAD = 'python -c "import json, sys; print(json.dumps(json.load(sys.stdin), ensure_ascii=False))"'
 _NO_COMMENTS = "grep -vE '^ *(//|#)'"
@@ -51,23 +48,14 @@ def cut(text: str, error: json.JSONDecodeError) -> bool:
 
 
 def spread(text: str) -> bool:
-    """Whether a file's first line begins a JSON value that goes on over further lines."""
-    text = text.strip()
-    return text == "{" or (text.startswith("[") and text.endswith((",", "{", "[")))
+    """Whether a file's first line begins an object that goes on over further lines."""
+    return text.strip() == "{"
 
 
-def in_one_value(path: Path, line: int, text: str) -> Problem:
-    """The problem of a file that is one JSON value instead of one value a line."""
-    if text.lstrip().startswith("["):
-        what, mend = "one JSON array", from_array(path)
-    else:
-        what, mend = "one JSON object over several lines", rewrite(path, _FROM_SPREAD)
-    return Problem(f"{path}:{line}:1", f"the file is {what}; one object a line is wanted", f"Run: {mend}")
-
-
-def from_array(path: Path) -> str:
-    """A shell line that writes an array's items as lines."""
-    return rewrite(path, _FROM_ARRAY)
+def in_one_value(path: Path, line: int) -> Problem:
+    """The problem of a file that is one object instead of one a line."""
+    found = "the file is one JSON object over several lines; one object a line is wanted"
+    return Problem(f"{path}:{line}:1", found, f"Run: {rewrite(path, _FROM_SPREAD)}")
 
 
 def _extra(rest: str) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, data_file, foreign, opened, rewrite
-from burnish.records.jsonl import Row, first_row, read_as
+from burnish.records.jsonl import Row
+from burnish.records.rows import first_row, read_as
 from burnish.records.turns import fault, text_of
 from burnish.types import Text
 
@@ -40,7 +41,7 @@ def _text(row: Row) -> Text:
     content = text_of(row, COLUMN)
     if not content.strip():
         raise fault(row, f'"{COLUMN}" is empty', "Leave the row out.", COLUMN)
-    return Text(id=f"{row.path.name}:{row.line}", content=content)
+    return Text(id=row.name, content=content)
 
 
 def _read(path: Path) -> str:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from burnish.errors import Problem
-from burnish.records.arrays import read_rows
 from burnish.records.entries import Entry, Vote, entry, ranked
 from burnish.records.formats import labelled_of, rankings_of
 from burnish.records.jsonl import Row, sift
+from burnish.records.rows import read_rows
 from burnish.records.turns import Messages, at, conversation, fault, text_of
 from burnish.types import Message
 

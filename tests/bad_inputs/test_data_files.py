@@ -58,23 +58,6 @@ SYNTAX = [
     Bad("cut before a value", GOOD + b'{"prompt": ', ":2:12", "the file looks truncated", "head -n 1 <"),
     Bad("cut in a list", GOOD + b'{"m": [{"a": 1}', ":2:16", "the file looks truncated", "head -n 1 <"),
     Bad("cut in a character", GOOD + '{"a": "ü'.encode()[:-1], ":2:8", "the file looks truncated", "Copy it again"),
-    Bad(
-        "array over lines", b'[\n{"a": 1},\n{"a": 2}\n]\n', ":1:1", "the file is one JSON array", "json.load(sys.stdin)"
-    ),
-    Bad(
-        "array from the first row",
-        b'[{"a": 1},\n{"a": 2}]\n',
-        ":1:1",
-        "the file is one JSON array",
-        "json.load(sys.stdin)",
-    ),
-    Bad(
-        "array on a line",
-        b'[{"a": 1}, {"a": 2}]\n',
-        ":1:1",
-        "the row is a list",
-        "If the file is one JSON array: python",
-    ),
     Bad("object over lines", b'{\n "a": 1\n}\n', ":1:1", "one JSON object over several lines", "Run: python"),
     Bad("two objects", GOOD + b'{"a": 1} {"a": 2}\n', ":2:10", "a second value on the line", "a line of its own"),
     Bad("text after", b'{"a": 1} x\n', ":1:10", "text after the end of the row", "Remove it."),

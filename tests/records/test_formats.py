@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from burnish.errors import DataError
-from burnish.records.formats import read_examples, read_labelled, read_prompts, read_rankings
+from burnish.records.formats import holds_rankings, read_examples, read_labelled, read_prompts, read_rankings
 from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
 USER = {"role": "user", "content": "Hi"}
@@ -142,3 +142,17 @@ def test_the_real_pairs_survive() -> None:
     shorter = sum(len(ranking.completions[0]) < len(ranking.completions[1]) for ranking in rankings)
     assert 0.5 < shorter / len(rankings) < 0.6
     assert all(ranking.prompt.messages[-1].role == "user" for ranking in rankings)
+
+
+def test_rows_of_one_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    rows = [{"prompt": "Hi", "completion": "Hello."}, {"prompt": "Hi", "completion": "Hello."}]
+    path.write_text(json.dumps(rows))
+    assert holds_rankings(path) is False
+    assert [each.id for each in read_examples(path)] == ["rows.json:1:2", "rows.json:1:44"]
+    path.write_text(json.dumps([{**row, "id": "same"} for row in rows]))
+    with pytest.raises(DataError, match='"same" stands in line 1 already'):
+        read_examples(path)
+    path.write_text("[]")
+    with pytest.raises(DataError, match="the array is empty"):
+        holds_rankings(path)

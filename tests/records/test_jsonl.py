@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from burnish.errors import DataError, Problem
-from burnish.records.jsonl import Row, first_row, read_jsonl, scan
+from burnish.records.jsonl import Row, read_jsonl, scan
 from burnish.records.places import column, places
+from burnish.records.rows import first_row
 
 
 def test_byte_order_mark_and_blank_lines_are_accepted_and_noted(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from burnish.errors import DataError
-from burnish.records.arrays import read_rows
+from burnish.records.rows import read_rows
 from burnish.records.verdicts import FORMATS, read_verdicts
 
 PANDALM = {
@@ -180,6 +180,7 @@ def test_an_array_over_lines_is_told_by_line_and_column(tmp_path: Path):
         ('[{"a": 1}, {"a": ', "breaks off"),
         ('[{"a": 1}', "breaks off"),
         ("[]", "the array is empty"),
+        ('[{"a": 1}]\n[{"a": 2}]', "the array ends here, and the file goes on"),
     ],
 )
 def test_arrays_are_read_as_strictly_as_lines(tmp_path: Path, text: str, says: str):

@@ -1,33 +1,60 @@
-"""Files that hold one JSON array, as other tools export them. Knows where its rows stand; nothing of what they mean."""
+"""The rows of a data file: JSON lines, or one JSON array of objects, as other tools export them. Knows where rows
+stand; nothing of what they mean."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, data_file, opened
-from burnish.records.jsonl import Row, read_jsonl, row_of
+from burnish.records.jsonl import Row, read_jsonl, row_of, scan, sift
 
+T = TypeVar("T")
 _BOM = b"\xef\xbb\xbf"
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file of JSON lines, or of one JSON array of objects. Raises as `read_jsonl` does."""
+    """The rows of a data file, plain or gzipped, or of the one data file of a folder. Raises as `read_jsonl` does."""
     path = data_file(path)
+    text = _array(path)
+    return read_jsonl(path) if text is None else _sound(path, text)
+
+
+def first_row(path: Path) -> Row:
+    """The first row, to see what kind of file it is. What stands behind it is not read."""
+    path = data_file(path)
+    text = _array(path)
+    if text is None:
+        return scan(path, most=1).rows[0]
+    for line, indent, element in _elements(path, text):
+        return row_of(path, line, element, indent)
+    raise DataError(_empty(path))
+
+
+def read_as(path: Path, parse: Callable[[Row], T]) -> list[T]:
+    """The rows of a file, each as what it means. Raises DataError with the problems of all that mean nothing."""
+    found, problems = sift(read_rows(path), parse)
+    if problems:
+        raise DataError(*problems)
+    return found
+
+
+def _array(path: Path) -> str | None:
+    """The text of a file that is one array; None of any other."""
     with opened(path) as stream:
         if not stream.peek(HEAD)[:HEAD].removeprefix(_BOM).lstrip().startswith(b"["):
-            return read_jsonl(path)
+            return None
         data = stream.read().removeprefix(_BOM)
     try:
-        text = data.decode()
+        return data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(Problem(f"{path}:{line}", f"byte 0x{data[error.start]:02x} is not UTF-8")) from error
-    return _sound(path, text)
 
 
 def _sound(path: Path, text: str) -> list[Row]:
@@ -39,10 +66,14 @@ def _sound(path: Path, text: str) -> list[Row]:
         except DataError as error:
             problems += error.problems
     if not rows and not problems:
-        problems.append(Problem(str(path), "0 rows: the array is empty"))
+        problems.append(_empty(path))
     if problems:
         raise DataError(*problems)
     return rows
+
+
+def _empty(path: Path) -> Problem:
+    return Problem(str(path), "0 rows: the array is empty")
 
 
 def _elements(path: Path, text: str) -> Iterator[tuple[int, int, str]]:
@@ -56,6 +87,9 @@ def _elements(path: Path, text: str) -> Iterator[tuple[int, int, str]]:
         line, counted = line + text.count("\n", counted, at), at
         indent = at - text.rfind("\n", 0, at) - 1
         if text[at : at + 1] == "]":
+            if text[at + 1 :].strip():
+                found = "the array ends here, and the file goes on"
+                raise DataError(Problem(f"{path}:{line}:{indent + 1}", found, "Give one array, or one object a line."))
             return
         try:
             _, end = parse(text, at)
