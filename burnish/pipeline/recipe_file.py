@@ -25,6 +25,7 @@ from burnish.pipeline.contradictions import (
     rft_clashes,
     sampled_clashes,
 )
+from burnish.pipeline.hub import fetching, of_hub
 from burnish.pipeline.paths import PATHS, places, put
 from burnish.pipeline.recipe import POLICIES, Optim, Ranked, Recipe
 from burnish.pipeline.settings import Preference
@@ -43,6 +44,8 @@ DATA = {
     "grpo": "prompts",
 }
 """The setting that a stage's own verb calls --data."""
+_ROWS = {"data", "eval_data", "rankings", "prompts", "cases"}
+"""Settings that name files of rows."""
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -291,7 +294,10 @@ def _missing_files(recipe: Recipe, base: Path) -> Iterator[Contradiction]:
             yield from ((place, f'"{each.where}": {each.found}', each.mend) for each in error.problems)
             continue
         if not there and not _elsewhere(setting, path):
-            yield place, f'"{path}" does not exist under {base}', "Paths are relative to the recipe's folder."
+            mend = "Paths are relative to the recipe's folder."
+            if of_hub(path) and setting.rpartition(".")[2] in _ROWS:
+                mend += f" Is it the Hub's? {fetching(path, base)}"
+            yield place, f'"{path}" does not exist under {base}', mend
 
 
 def _bad_addresses(recipe: Recipe) -> Iterator[Contradiction]:

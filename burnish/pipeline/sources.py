@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from burnish.data.order import set_apart
 from burnish.errors import DataError, MachineError, Problem
 from burnish.pipeline.columns import ranked_rows
+from burnish.pipeline.hub import fetching
 from burnish.pipeline.recipe import Evaluate, Optim, Ranked
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.stage import Context
@@ -154,7 +155,8 @@ def data_path(name: str, base: Path) -> Path:
     """A path of the recipe, or a Hub data set `owner/name` or `owner/name:file`, perhaps `owner/name@revision`, fetched
     into the Hub's cache.
 
-    Only JSONL files are fetched; no code of the data set is. Raises MachineError where the Hub is out of reach.
+    Only JSONL files are fetched; no code of the data set is. Raises MachineError where the Hub is out of reach, and
+    DataError where the data set has none.
     """
     local = located(name, base)
     if local.exists():
@@ -167,6 +169,8 @@ def data_path(name: str, base: Path) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         mend = "Give a path, or check the network and run the same command."
         raise MachineError(Problem(name, "is no path here and could not be fetched from the Hub", mend)) from error
+    if not file and not any(Path(folder).rglob("*.jsonl*")):
+        raise DataError(Problem(name, "the data set has no JSONL file", fetching(name, base)))
     return Path(folder) / file
 
 

@@ -21,9 +21,24 @@ NAME_BYTES = 255
 """File systems have no longer names."""
 HEAD = 4096
 """Bytes looked at to tell JSON lines from something else."""
+_FROM_TABLE = (
+    'python -c "import csv, json, sys; csv.field_size_limit(2**30); '
+    "sys.stdin.reconfigure(encoding='utf-8-sig', newline=''); [print(json.dumps(row, ensure_ascii=False)) "
+    "for row in csv.DictReader(sys.stdin, dialect='{}', strict=True)]\""
+)
+_TABLES = {".csv": "excel", ".tsv": "excel-tab"}
+_FROM_PARQUET = (
+    'python -c "import json, sys, pyarrow, pyarrow.parquet as p; '
+    "rows = p.read_table(pyarrow.BufferReader(sys.stdin.buffer.read())).to_pylist(); "
+    '[print(json.dumps(row, ensure_ascii=False, default=str)) for row in rows]"'
+)
+_PARQUET = "a Parquet file"
+_UNPACKERS = {"compressed by bzip2": "bzip2 -dc", "compressed by xz": "xz -dc", "compressed by zstd": "zstd -dc"}
+_CONVERTED = (".parquet", ".csv", ".tsv", ".zst", ".xz", ".bz2", ".arrow")
+"""Of these a folder is told by name, and the file itself how it is converted."""
 
 _MAGIC = (
-    (b"PAR1", "a Parquet file"),
+    (b"PAR1", _PARQUET),
     (b"PK\x03\x04", "a zip archive, as torch.save and numpy write"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"ARROW1", "an Arrow file"),
@@ -104,12 +119,26 @@ def foreign(path: Path, head: bytes) -> Problem | None:
         )
     for magic, what in _MAGIC:
         if head.startswith(magic):
-            return Problem(str(path), f"not JSON lines but {what}", "Convert it to JSON lines first.")
+            return Problem(str(path), f"not JSON lines but {what}", _conversion(path, what))
     encoding = _wide_encoding(head)
     if encoding:
         mend = f"Run: {rewrite(path, f'iconv -f {encoding} -t UTF-8')}"
         return Problem(str(path), f"the text is {encoding}; UTF-8 is wanted", mend)
+    suffix = path.suffixes[-2:-1] if path.suffix == ".gz" else path.suffixes[-1:]
+    dialect = _TABLES.get("".join(suffix).lower())
+    if dialect and not head.lstrip().startswith((b"{", b"[")):
+        quoted = (
+            " (with quoting=csv.QUOTE_NONE for strict=True, if quotation marks are text)" if suffix == [".tsv"] else ""
+        )
+        mend = f"Run{quoted}: {rewrite(path, _FROM_TABLE.format(dialect))}"
+        return Problem(str(path), "a table of separated values; one JSON object a line is wanted", mend)
     return None
+
+
+def _conversion(path: Path, what: str) -> str:
+    if what == _PARQUET:
+        return f"With pyarrow (pip install 'burnish[parquet]'), run: {rewrite(path, _FROM_PARQUET)}"
+    return f"Run: {rewrite(path, _UNPACKERS[what])}" if what in _UNPACKERS else "Convert it to JSON lines first."
 
 
 def _wide_encoding(head: bytes) -> str | None:
@@ -132,10 +161,18 @@ def _only_file(folder: Path) -> Path:
     if scripts:
         raise DataError(Problem(str(folder), f"the folder contains code ({scripts[0]}), which is not run", first))
     if not found:
-        raise DataError(Problem(str(folder), f"the folder holds no data file ({', '.join(SUFFIXES)})"))
+        found = f"the folder holds no data file ({', '.join(SUFFIXES)})"
+        raise DataError(Problem(str(folder), found, _deeper(folder)))
     if len(found) > 1:
         raise DataError(Problem(str(folder), f"the folder holds {len(found)} data files ({names})", first))
     return found[0]
+
+
+def _deeper(folder: Path) -> str:
+    """A data file in a folder below, or one that can be converted."""
+    with _read_errors(folder):
+        files = sorted(path for path in folder.rglob("*") if path.name.endswith((*SUFFIXES, *_CONVERTED)))
+    return f"Name a file itself: {shell(files[0])}" if files else ""
 
 
 def _exists(path: Path) -> bool:

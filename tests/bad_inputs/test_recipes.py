@@ -304,6 +304,7 @@ WRONG = [
     Wrong(4, "  data: rows.jsonl\n  epochs: 0", ":5:3", "sft.epochs is 0; it should be greater than", "epochs: 1"),
     Wrong(4, "  data: rows.jsonl\n  batch_size: 1000001", ":5:3", "batch_size is 1000001; it should be less", "32"),
     Wrong(4, "  data: rows.jsnl", ":4:3", '"rows.jsnl" does not exist', "relative to the recipe's folder"),
+    Wrong(4, "  data: owner/name", ":4:3", '"owner/name" does not exist', "hf download owner/name --repo-type dataset"),
     Wrong(4, "  data: '$(id); rm -rf .jsonl'", ":4:3", '"$(id); rm -rf .jsonl" does not exist', "relative to"),
     Wrong(8, "  minibatches: 99", ":8:3", "99 minibatches of 32 prompts", "Set minibatches to 32 or less."),
     Wrong(5, "rewards:", ":5:1", '"rewards" is not a setting', 'Did you mean "reward"?'),

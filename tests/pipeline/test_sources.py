@@ -180,6 +180,7 @@ def test_a_data_set_of_the_hub_and_its_revision(
         assert (repo_type, allow_patterns) == ("dataset", held)
         return str(tmp_path)
 
+    (tmp_path / "rows.jsonl").touch()
     monkeypatch.setattr(sources, "snapshot_download", fetched)
     assert sources.data_path(name, tmp_path) == tmp_path / name.partition(":")[2]
     assert data_of(name) == tmp_path / name.partition(":")[2]
@@ -206,3 +207,13 @@ def test_kto_learns_from_the_labels_of_people(tmp_path: Path) -> None:
     assert {row.completion for row in learned + heldout if not row.desirable} == {
         f"Answer {number}" for number in range(0, 20, 3)
     }
+
+
+def test_a_data_set_of_the_hub_without_json_lines_is_fetched_by_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "snapshot_download", lambda *_, **__: str(tmp_path / "absent"))
+    with pytest.raises(DataError) as caught:
+        sources.data_path("owner/name@v2", tmp_path)
+    line = f"hf download owner/name --revision v2 --repo-type dataset --local-dir {tmp_path}/owner/name"
+    assert caught.value.problems[0].mend.endswith(line)
