@@ -205,7 +205,7 @@ class RewardModel(Ranked):
     a prompt with more answers weighs more. plackett_luce: the likelihood of a prompt's whole order."""
     margin: Annotated[float, Field(gt=0)] | Annotated[str, Field(min_length=1)] | None = None
     """What the better answer must be ahead by: a number, or a column with one for each answer (how good it was called:
-    the margin is the difference) or, for pairs, a single one."""
+    the margin is the difference) or, for pairs, a single one; of `score_chosen`, `score_rejected` is the other."""
     centring: float | None = Field(default=None, gt=0)
     """Weight of (r_w + r_l)², which keeps scores near 0; usually 0.01."""
     lapse: float | None = Field(default=None, gt=0, lt=1)

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from burnish.errors import DataError, Problem
 from burnish.records.durable import digest_value
-from burnish.records.formats import labelled_of, orders, rankings_of
+from burnish.records.formats import labelled_of, meta_of, orders, rankings_of
 from burnish.records.jsonl import Row, kind, sift
 from burnish.records.rows import read_rows
 from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, text_of
@@ -149,9 +149,7 @@ def _candidates(row: Row, fewest: int) -> Entry:
             row, "all completions are the same", "Leave the row out: there is nothing to choose.", "completions"
         )
     named = row.value.get("id")
-    meta = {name: value for name, value in row.value.items() if name not in _COLUMNS}
-    if isinstance(meta.get("meta"), dict):
-        meta |= cast("dict[str, Any]", meta.pop("meta"))
+    meta = meta_of(row, _COLUMNS, messages)
     found = entry(row.where(), messages, texts, meta, None if named is None else str(named))
     return replace(found, models=_models(row, len(texts)), critiques=_critiques(row, len(texts)))
 

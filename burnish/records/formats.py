@@ -4,11 +4,11 @@ read_examples: `messages`; or `prompt`, `completion`.
 read_prompts: `messages`; or `prompt`.
 read_rankings: `prompt`, `completions`, `ranks` (1 is best, equal is a tie); or `prompt`, `chosen`, `rejected`; or
 `chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts; or OpenAssistant's trees of messages.
-read_labelled: `prompt`, `completion`, `label` (true is good, false is bad).
+read_labelled: `prompt`, `completion`, `label` (true is good, false is bad); or `messages` and `label`, of its last.
 
-A prompt is text (one user turn) or a list of turns; so is a completion, of one assistant turn. What else a row says
-goes into `meta`. Every reader collects one problem a row before it raises DataError; nothing is mended or dropped in
-silence.
+A prompt is text (one user turn, or a transcript) or a list of turns; so is a completion, of one assistant turn. What
+else a row says goes into `meta`, but for what a model was to see, which is refused (`burnish/records/beside.py`).
+Every reader collects one problem a row before it raises DataError; nothing is mended or dropped in silence.
 """
 
 from __future__ import annotations
@@ -20,12 +20,24 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
 from burnish.errors import DataError, Problem, nearest, plain
-from burnish.records.dialects import translation
+from burnish.records.beside import check_beside
+from burnish.records.dialects import ASKED, MORE, asking, ordering, translation, unanswered
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, kind, sift
 from burnish.records.rows import first_row, read_as, read_rows
 from burnish.records.trees import is_tree, tree_rankings
-from burnish.records.turns import Messages, at, conversation, ends_with_user, fault, messages_of, text_of, transcript
+from burnish.records.turns import (
+    Messages,
+    at,
+    conversation,
+    ends_with_user,
+    fault,
+    is_transcript,
+    messages_of,
+    spoken,
+    text_of,
+    transcript,
+)
 from burnish.types import Example, Labelled, Message, Prompt, Ranking
 
 T = TypeVar("T")
@@ -33,7 +45,7 @@ T = TypeVar("T")
 _EXAMPLE = ("messages", "prompt", "completion")
 _PROMPT = ("messages", "prompt")
 _RANKING = ("prompt", "completions", "ranks", "chosen", "rejected", "prompt_id", "judgements")
-_LABELLED = ("prompt", "completion", "label", "prompt_id")
+_LABELLED = ("messages", "prompt", "completion", "label", "prompt_id")
 _EXAMPLES_WANTED = 'Give "messages", or "prompt" and "completion".'
 _RANKINGS_WANTED = 'Give "prompt", "chosen" and "rejected", or "prompt", "completions" and "ranks".'
 _LABELS_WANTED = 'Give "prompt", "completion" and "label".'
@@ -120,16 +132,19 @@ def _unique(found: list[tuple[Row, Named]]) -> list[Named]:
 
 
 def _example(row: Row) -> Example:
+    if row.value.get("label") is False:
+        found = 'the answer is called bad ("label" is false), and here it would be learned'
+        mend = "Let kto learn from the file, or leave the row out; rename the column if it says something else."
+        raise fault(row, found, mend, "label")
     if "messages" not in row.value and "prompt" in row.value:
-        _require(row, "prompt", "completion")
-        prompt = ends_with_user(row, conversation(row, "prompt"), "prompt")
-        answer = Message(role="assistant", content=_answer(row, "completion", prompt))
-        return Example(id=_id(row), messages=(*prompt, answer), meta=_meta(row, _EXAMPLE))
-    line = translation(row)
-    _require(row, "messages", wanted=f"Run: {line}" if line else _EXAMPLES_WANTED)
+        _require(row, "completion", told=translation)
+        prompt, answer = _asked(row)
+        messages = (*prompt, Message(role="assistant", content=answer))
+        return Example(id=_id(row), messages=messages, meta=meta_of(row, _EXAMPLE, prompt))
+    _require(row, "messages", wanted=_EXAMPLES_WANTED, told=translation)
     messages = messages_of(row, "messages")
     _check_learnable(row, messages)
-    return Example(id=_id(row), messages=messages, meta=_meta(row, _EXAMPLE))
+    return Example(id=_id(row), messages=messages, meta=meta_of(row, _EXAMPLE, messages))
 
 
 def _check_learnable(row: Row, messages: Messages) -> None:
@@ -145,16 +160,32 @@ def _check_learnable(row: Row, messages: Messages) -> None:
 
 def _prompt(row: Row, column: str | None) -> Prompt:
     key = column or ("messages" if "messages" in row.value else "prompt")
-    _require(row, key, wanted="" if column else _where_prompts_stand(row))
-    messages = ends_with_user(row, conversation(row, key), key)
-    text = isinstance(row.value[key], str)
-    return Prompt(id=_id(row), messages=messages, meta=_meta(row, (*_PROMPT, key)), as_text=text)
+    if column:
+        _require(row, column)
+    elif key not in row.value:
+        _require(row, key, wanted=_where_prompts_stand(row), told=asking)
+    messages = conversation(row, key)
+    if key == "messages" and messages[-1].role == "assistant" and len(messages) > 1:
+        found = "the prompt ends with the assistant's turn; the user's is wanted"
+        raise fault(row, found, f"Remove that turn. Of all rows: {unanswered(row)}", key, len(messages) - 1)
+    messages = ends_with_user(row, messages, key)
+    if column == "instruction" and (more := next((name for name in MORE if row.value.get(name)), None)):
+        found = f'what is asked stands in "{more}" too, and "instruction" alone would be read'
+        raise fault(row, found, f"Leave prompt_column out, and run: {asking(row)}", more)
+    meta = meta_of(row, (*_PROMPT, key), messages)
+    return Prompt(id=_id(row), messages=messages, meta=meta, as_text=_as_text(row, key))
+
+
+def _as_text(row: Row, key: str) -> bool:
+    return isinstance(row.value.get(key), str) and not is_transcript(row.value[key])
 
 
 def _where_prompts_stand(row: Row) -> str:
-    """The mend for prompts in a column of another name: the first text of the row, if any, is taken for one."""
-    texts = (plain(key) for key, value in row.value.items() if isinstance(value, str) and key != "id")
-    column = next(texts, "COLUMN")
+    """The mend for prompts in columns of other names: one that is known for it, else the only text of the row."""
+    texts = [key for key, value in row.value.items() if isinstance(value, str) and key != "id"]
+    alone = len(texts) == 1 and not any(isinstance(value, list | dict) for value in row.value.values())
+    known = next((name for name in ASKED if name in texts), texts[0] if alone else "COLUMN")
+    column = plain(known)
     said = f"prompt_column: {column} in a recipe, --prompt-column {column} of sample and best-of-n"
     return f'Call the column "prompt", or name it: {said}.'
 
@@ -171,6 +202,9 @@ def _strengths(row: Row, ranking: Ranking, column: str) -> tuple[float, ...]:
     if column not in (row.value["meta"] if nested else row.value):
         raise fault(row, f'"{column}" is missing, which says how good the answers are', "Add it, or leave the row out.")
     value, count = at(row, *keys), len(ranking.completions)
+    other: Any = row.value.get(column.replace("chosen", "rejected")) if "chosen" in column else None
+    if count == 2 and _number(value) and _number(other):
+        return (float(value), float(other))
     if count == 2 and _number(value):
         return (float(value), 0.0) if ranking.ranks[0] <= ranking.ranks[1] else (0.0, float(value))
     if not isinstance(value, list) or len(cast("list[Any]", value)) != count or not all(map(_number, value)):
@@ -186,7 +220,9 @@ def _number(value: object) -> bool:
 def _ranking(row: Row) -> Ranking:
     if "completions" in row.value or "ranks" in row.value:
         return _native(row)
-    _require(row, "chosen", "rejected", wanted=_RANKINGS_WANTED)
+    _require(row, "chosen", "rejected", wanted=_RANKINGS_WANTED, told=ordering)
+    if "prompt" not in row.value and (line := ordering(row)):
+        raise fault(row, "the prompt of the pair stands in columns of other names", f"Run: {line}")
     messages, completions = _pair(row)
     for key, completion in zip(("chosen", "rejected"), completions, strict=True):
         if not completion.strip():
@@ -198,15 +234,28 @@ def _ranking(row: Row) -> Ranking:
 
 def labelled_of(row: Row) -> Labelled:
     """The answer of a row that is called good or bad."""
-    _require(row, "prompt", "completion", "label", wanted=_LABELS_WANTED)
-    messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
-    label = row.value["label"]
-    if not isinstance(label, bool):
-        found = f'"label" is {kind(label)}; true (good) or false (bad) is wanted'
+    said = row.value
+    whole = "messages" in said and "prompt" not in said
+    _require(row, *(("messages", "label") if whole else ("prompt", "completion", "label")), wanted=_LABELS_WANTED)
+    if not isinstance(said["label"], bool):
+        found = f'"label" is {kind(said["label"])}; true (good) or false (bad) is wanted'
         raise fault(row, found, "Write true or false, without quotes.", "label")
-    return Labelled(
-        prompt=_ranked(row, messages, _LABELLED), completion=_answer(row, "completion", messages), desirable=label
-    )
+    messages, answer = _last(row) if whole else _asked(row)
+    return Labelled(prompt=_ranked(row, messages, _LABELLED), completion=answer, desirable=said["label"])
+
+
+def _last(row: Row) -> tuple[Messages, str]:
+    """A conversation whose last turn is what is meant."""
+    messages = messages_of(row, "messages")
+    _check_learnable(row, messages)
+    if len(messages) == 1:
+        raise fault(row, "nothing was said before the answer", "Leave the row out.", "messages")
+    return ends_with_user(row, messages[:-1], "messages"), messages[-1].content
+
+
+def _asked(row: Row) -> tuple[Messages, str]:
+    messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
+    return messages, _answer(row, "completion", messages)
 
 
 def _pair(row: Row) -> tuple[Messages, tuple[str, str]]:
@@ -232,7 +281,7 @@ def _native(row: Row) -> Ranking:
     _require(row, "prompt", "completions", "ranks")
     messages = ends_with_user(row, conversation(row, "prompt"), "prompt")
     count = _check_lists(row)
-    completions = tuple(text_of(row, "completions", number) for number in range(count))
+    completions = tuple(_said(row, "completions", number) for number in range(count))
     if len(set(completions)) == 1:
         raise fault(row, "all completions are the same", "Leave the row out: it prefers nothing.", "completions")
     ranks = tuple(_whole(row, "ranks", number) for number in range(count))
@@ -266,11 +315,12 @@ def _whole(row: Row, *keys: str | int) -> int:
 
 
 def _answer(row: Row, key: str, prompt: Messages) -> str:
-    """One assistant turn: text, a list of that turn, or the whole conversation with it at the end."""
-    if isinstance(row.value[key], str):
-        answer = text_of(row, key)
+    """One assistant turn: text, a list of that turn, or the whole conversation with it at the end, perhaps as a
+    transcript."""
+    if isinstance(row.value[key], str) and not is_transcript(row.value[key]):
+        answer = _said(row, key)
     else:
-        turns = messages_of(row, key)
+        turns = _dialogue(row, key)
         turns = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
         if len(turns) != 1 or turns[0].role != "assistant":
             found = f'"{key}" holds {len(turns)} turns after the prompt; one of the assistant\'s is wanted'
@@ -281,11 +331,17 @@ def _answer(row: Row, key: str, prompt: Messages) -> str:
     return answer
 
 
+def _said(row: Row, *keys: str | int) -> str:
+    """An answer that is text, without the spaces around it where a transcript asks for it."""
+    text = spoken(row, text_of(row, *keys), *keys)
+    return text.strip() if is_transcript(row.value.get("prompt")) else text
+
+
 def _ranked(row: Row, messages: Messages, columns: tuple[str, ...] = _RANKING) -> Prompt:
     given = row.value.get("prompt_id")
     named = str(given) if given is not None else digest_value([message.as_json() for message in messages])[:16]
-    text = isinstance(row.value.get("prompt"), str)
-    return Prompt(id=named, messages=messages, meta=_meta(row, columns), as_text=text)
+    meta = meta_of(row, columns, messages)
+    return Prompt(id=named, messages=messages, meta=meta, as_text=_as_text(row, "prompt"))
 
 
 def _id(row: Row) -> str:
@@ -297,21 +353,24 @@ def _id(row: Row) -> str:
     return str(given)
 
 
-def _meta(row: Row, columns: tuple[str, ...]) -> dict[str, Any]:
-    """The columns that have no meaning here; an object under "meta" is spread among them."""
+def meta_of(row: Row, columns: tuple[str, ...], messages: Messages) -> dict[str, Any]:
+    """The columns that have no meaning here; an object under "meta" is spread among them. Raises DataError where one
+    of them was to be shown to a model beside the turns."""
+    check_beside(row, messages)
     meta = {key: value for key, value in row.value.items() if key not in columns}
     if isinstance(meta.get("meta"), dict):
         meta |= cast("dict[str, Any]", meta.pop("meta"))
     return meta
 
 
-def _require(row: Row, *keys: str, wanted: str = "") -> None:
-    """Raises DataError where one of the keys is missing. `wanted`: the mend for a row that has none of them."""
+def _require(row: Row, *keys: str, wanted: str = "", told: Callable[[Row], str | None] | None = None) -> None:
+    """Raises DataError where one of the keys is missing. `told`: the shell line for a row that has others in their
+    place, if one is known. `wanted`: the mend for a row that has none of them."""
     missing = [key for key in keys if key not in row.value]
     for key in missing[:1]:
         names = [plain(name) for name in row.value]
-        near = nearest(key, names) if names else ""
+        near, line = nearest(key, names, cutoff=0.8) if names else "", told(row) if told else None
         mend = f"{near} Add it, or rename the column." if near.startswith("Did") else "Add it, or leave the row out."
-        if wanted and len(missing) == len(keys) and not near.startswith("Did"):
-            mend = wanted
+        if len(missing) == len(keys):
+            mend = f"Run: {line}" if line else wanted if wanted and not near.startswith("Did") else mend
         raise fault(row, f'"{key}" is missing (keys here: {", ".join(names) or "none"})', mend)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +108,215 @@ def test_what_some_rows_lack_is_told_of_each(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         read_examples(path)
     assert [problem.where for problem in caught.value.problems] == [f"{path}:{line}:1" for line in (2, 3, 4)]
+
+
+def translated(reader: Callable[[Path], Any], path: Path) -> Any:
+    """What is read of a file once the line that it was refused with has run."""
+    problem = refused(reader, path)
+    line = problem.mend[problem.mend.index("python -c") :]
+    subprocess.run(["bash", "-c", line], check=True)
+    return reader(path.with_name(f"{path.name.split('.')[0]}.mended.jsonl"))
+
+
+def turns_of(messages: Sequence[Message]) -> list[tuple[str, str]]:
+    return [(turn.role, turn.content) for turn in messages]
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        (
+            {"instruction": "Who?", "context": "Ada wrote it.", "response": "Ada.", "category": "qa"},  # Dolly
+            [("user", "Who?\n\nAda wrote it."), ("assistant", "Ada.")],
+        ),
+        (
+            {"system_prompt": "Be kind.", "question": "Who?", "response": "Ada."},  # OpenOrca
+            [("system", "Be kind."), ("user", "Who?"), ("assistant", "Ada.")],
+        ),
+        ({"system_prompt": "", "question": "Who?", "response": "Ada."}, [("user", "Who?"), ("assistant", "Ada.")]),
+        ({"question": "1 + 2?", "answer": "It is\n#### 3"}, [("user", "1 + 2?"), ("assistant", "It is\n#### 3")]),
+        ({"problem": "1 + 2?", "solution": "So 3.", "answer": "3"}, [("user", "1 + 2?"), ("assistant", "So 3.")]),
+        ({"prompt": "Who?", "response": "Ada."}, [("user", "Who?"), ("assistant", "Ada.")]),
+        ({"conversations": ["Who?", "Ada."], "source": "s"}, [("user", "Who?"), ("assistant", "Ada.")]),  # LIMA
+        (
+            {"conversation": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada."}]},
+            [("user", "Who?"), ("assistant", "Ada.")],
+        ),
+        (
+            {
+                "system": "Be kind.",
+                "conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Ada."}],
+            },
+            [("system", "Be kind."), ("user", "Who?"), ("assistant", "Ada.")],
+        ),
+        (
+            {"instruction": "Who?", "input": "", "output": "Ada.", "history": [["Hi", "Hello."]], "system": "Be kind."},
+            [("system", "Be kind."), ("user", "Hi"), ("assistant", "Hello."), ("user", "Who?"), ("assistant", "Ada.")],
+        ),
+    ],
+)
+def test_conversations_as_they_are_published(
+    tmp_path: Path, row: dict[str, Any], expected: list[tuple[str, str]]
+) -> None:
+    [found] = translated(read_examples, written(tmp_path / "rows.jsonl", [row]))
+    assert turns_of(found.messages) == expected
+
+
+def test_what_a_turn_weighs_is_not_lost_on_the_way(tmp_path: Path) -> None:
+    said = [{"from": "human", "value": "Who?", "weight": 0}, {"from": "gpt", "value": "Ada.", "weight": 1}]
+    [found] = translated(read_examples, written(tmp_path / "rows.jsonl", [{"conversations": said}]))
+    assert turns_of(found.messages) == [("user", "Who?"), ("assistant", "Ada.")]
+    said[1]["weight"] = 0
+    with pytest.raises(DataError, match='turn 2 has "weight", and every turn of the assistant\'s is learned'):
+        translated(read_examples, written(tmp_path / "rows.jsonl", [{"conversations": said}]))
+
+
+def test_a_call_of_a_tool_is_not_taken_for_something_else(tmp_path: Path) -> None:
+    said = [{"from": who, "value": "x"} for who in ("human", "function_call", "observation", "gpt")]
+    with pytest.raises(DataError, match='turn 2 has the role "function_call": calls of tools are not read yet'):
+        translated(read_examples, written(tmp_path / "rows.jsonl", [{"conversations": said}]))
+
+
+ASKS = [{"role": "user", "content": "Who?"}]
+ADA, BOB = [*ASKS, {"role": "assistant", "content": "Ada."}], [*ASKS, {"role": "assistant", "content": "Bob."}]
+SHP = {"history": "Who?", "human_ref_A": "Ada.", "human_ref_B": "Bob.", "score_A": 3}
+SAFE = {"prompt": "Who?", "response_0": "Ada.", "response_1": "Bob.", "safer_response_id": 1}
+ARENA = {"conversation_a": ADA, "conversation_b": BOB, "model_a": "a", "model_b": "b"}
+HELPED = {"context": ASKS, "response1": "Ada.", "response2": "Bob."}
+STEERED = {"prompt": "Who?", "response_1": "Ada.", "response_2": "Bob."}
+WEBGPT = {"question": {"full_text": "Who?", "id": 1}, "answer_0": "Ada.", "answer_1": "Bob."}
+SUMMED = {"info": {"post": "Who?"}, "summaries": [{"text": "Ada."}, {"text": "Bob."}]}
+BARRED = {"input": "Who?", "output_1": "Ada.", "output_2": "Bob."}
+STACK = [{"text": "Ada.", "pm_score": 4}, {"text": "Bob.", "pm_score": 2}]
+
+
+@pytest.mark.parametrize(
+    ("row", "ranks"),
+    [
+        (SHP | {"labels": 1}, (1, 2)),
+        (SHP | {"labels": 0}, (2, 1)),
+        (SAFE | {"better_response_id": 0}, (1, 2)),
+        (SAFE | {"better_response_id": 1}, (2, 1)),
+        (ARENA | {"winner": "model_a"}, (1, 2)),
+        (ARENA | {"winner": "model_b"}, (2, 1)),
+        (ARENA | {"winner": "tie"}, (1, 1)),
+        (ARENA | {"winner": "tie (bothbad)"}, (1, 1)),
+        (HELPED | {"overall_preference": -3}, (1, 2)),
+        (HELPED | {"overall_preference": 2}, (2, 1)),
+        (HELPED | {"overall_preference": 0}, (1, 1)),
+        (STEERED | {"preference_strength": -1}, (1, 2)),
+        (STEERED | {"preference_strength": 3}, (2, 1)),
+        (WEBGPT | {"score_0": 0.5, "score_1": -0.5}, (1, 2)),
+        (WEBGPT | {"score_0": -1.0, "score_1": 1.0}, (2, 1)),
+        (WEBGPT | {"score_0": 0.0, "score_1": 0.0}, (1, 1)),
+        (SUMMED | {"choice": 0}, (1, 2)),
+        (SUMMED | {"choice": 1}, (2, 1)),
+        (BARRED | {"label": 1}, (1, 2)),
+        (BARRED | {"label": 2}, (2, 1)),
+        ({"question": "Who?", "response_j": "Ada.", "response_k": "Bob."}, (1, 2)),
+        ({"question": "Who?", "answers": STACK}, (1, 2)),
+        ({"question": "Who?", "answers": STACK[::-1]}, (2, 1)),
+        ({"question": "Who?", "chosen": "Ada.", "rejected": "Bob."}, (1, 2)),
+        ({"instruction": "Who?", "input": "", "output": "x", "rejected": "Bob.", "chosen": "Ada."}, (1, 2)),
+        (
+            {
+                "conversations": [{"from": "human", "value": "Who?"}],
+                "chosen": {"from": "gpt", "value": "Ada."},
+                "rejected": {"from": "gpt", "value": "Bob."},
+            },
+            (1, 2),
+        ),
+        (
+            {
+                "prompt": "\n\nHuman: Who?\n\nAssistant: ",  # Nectar
+                "answers": [{"answer": "Bob.", "rank": 7.0}, {"answer": "Ada.", "rank": 1.0}],
+            },
+            (7, 1),
+        ),
+    ],
+)
+def test_preferences_as_they_are_published(tmp_path: Path, row: dict[str, Any], ranks: tuple[int, ...]) -> None:
+    [found] = translated(read_rankings, written(tmp_path / "rows.jsonl", [row]))
+    assert turns_of(found.prompt.messages) == [("user", "Who?")]
+    assert found.ranks == ranks
+    assert set(found.completions) == {"Ada.", "Bob."}
+    if len(set(ranks)) > 1:
+        assert found.best == ("Ada." if ranks != (2, 1) else found.completions[1])
+
+
+def test_the_system_of_a_pair_comes_first(tmp_path: Path) -> None:
+    row = {"system": "Be kind.", "question": "Who?", "chosen": "Ada.", "rejected": "Bob."}  # Orca's pairs
+    [found] = translated(read_rankings, written(tmp_path / "rows.jsonl", [row]))
+    assert turns_of(found.prompt.messages) == [("system", "Be kind."), ("user", "Who?")]
+
+
+def test_conversations_of_an_arena_that_took_two_ways_are_left_out(tmp_path: Path) -> None:
+    longer = [*ADA, *ASKS, {"role": "assistant", "content": "Still Ada."}]
+    other = [*BOB, *ASKS, {"role": "assistant", "content": "Still Bob."}]
+    rows = [
+        ARENA | {"winner": "model_a"},
+        {**ARENA, "conversation_a": longer, "conversation_b": other, "winner": "model_b"},
+    ]
+    assert len(translated(read_rankings, written(tmp_path / "rows.jsonl", rows))) == 1
+
+
+def test_lines_are_for_arrays_too(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(ALPACA, indent=1))
+    assert len(translated(read_examples, path)) == 3
+
+
+def test_prompts_of_alpaca_have_their_inputs(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", ALPACA[:1])
+    assert 'what is asked stands in "input" too' in refused(lambda path: read_prompts(path, "instruction"), path).found
+    [found] = translated(read_prompts, path)
+    assert turns_of(found.messages) == [("user", "Add.\n\n1 and 2")]
+    assert found.meta == {"output": "3", "source": "s"}
+
+
+def test_prompts_of_conversations_are_those_without_the_answer(tmp_path: Path) -> None:
+    path = written(tmp_path / "rows.jsonl", [{"prompt": "Who?", "messages": ADA}, {"prompt": "Who?", "messages": BOB}])
+    assert [turns_of(each.messages) for each in translated(read_prompts, path)] == [[("user", "Who?")]] * 2
+
+
+def test_a_column_is_not_proposed_at_random(tmp_path: Path) -> None:
+    rows = [{"source": "olympiad", "category": "algebra", "n": 1}]
+    assert "prompt_column: COLUMN " in refused(read_prompts, written(tmp_path / "rows.jsonl", rows)).mend
+    rows = [{"source": "olympiad", "problem": "1 + 2?", "solution": "3"}]
+    assert "prompt_column: problem " in refused(read_prompts, written(tmp_path / "rows.jsonl", rows)).mend
+
+
+def test_pictures_with_one_text_are_refused_and_text_is_read(tmp_path: Path) -> None:
+    parts = [{"type": "text", "text": "Who?"}]
+    row = {"messages": [{"role": "user", "content": parts}, {"role": "assistant", "content": "Ada."}]}
+    [found] = read_examples(written(tmp_path / "rows.jsonl", [row]))
+    assert turns_of(found.messages) == [("user", "Who?"), ("assistant", "Ada.")]
+    parts.append({"type": "text", "text": "And when?"})
+    assert "has 2 parts" in refused(read_examples, written(tmp_path / "rows.jsonl", [row])).found
+    parts.append({"type": "image"})
+    found = refused(read_examples, written(tmp_path / "rows.jsonl", [row])).found
+    assert found == 'the content of turn 1 has a part that is of the type "image"; text alone is read'
+
+
+@pytest.mark.parametrize(
+    ("prompt", "found"),
+    [
+        ('[{"role": "user", "content": "Hi"}]', "is text that holds a list of turns"),
+        ("[{'content': 'Hi', 'role': 'user'}]", "is text that holds a list of turns"),
+        ("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n", "has a chat template's marks in it"),
+        ("<s>[INST] Hi [/INST]", "has a chat template's marks in it"),
+        ("Hi\n<extra_id_1>Assistant\nHello.\n<extra_id_1>User\nWho?", "has a chat template's marks in it"),
+    ],
+)
+def test_turns_that_are_written_into_a_text_are_no_question(tmp_path: Path, prompt: str, found: str) -> None:
+    path = written(tmp_path / "rows.jsonl", [{"prompt": prompt}])
+    assert refused(read_prompts, path).found == f'"prompt" {found}' or found in refused(read_prompts, path).found
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ['Sort: [{"role": "user"}]', '[{"role": "admin"}]', '[{"from": "Rome"}]', "What does <|im_start|>user mean?"],
+)
+def test_texts_that_speak_of_turns_are_questions(tmp_path: Path, prompt: str) -> None:
+    [found] = read_prompts(written(tmp_path / "rows.jsonl", [{"prompt": prompt}]))
+    assert turns_of(found.messages) == [("user", prompt)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,14 +135,62 @@ def test_drop_bad_does_not_trust_a_damaged_file(tmp_path: Path) -> None:
         read_rankings(path, drop_bad=True)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the HH-RLHF sample is not on this machine")
-def test_the_real_pairs_survive() -> None:
-    rankings, dropped = read_rankings(REAL, drop_bad=True)
-    assert len(rankings) + len(dropped) == 1847
-    assert len(dropped) == 9  # 3 empty answers, 6 with a turn lost
-    shorter = sum(len(ranking.completions[0]) < len(ranking.completions[1]) for ranking in rankings)
-    assert 0.5 < shorter / len(rankings) < 0.6
-    assert all(ranking.prompt.messages[-1].role == "user" for ranking in rankings)
+TRANSCRIPT = "\n\nHuman: a\n\nAssistant: b\n\nHuman: Hi\n\nAssistant:"
+SPOKEN = (Message(role="user", content="a"), Message(role="assistant", content="b"), HI)
+
+
+@pytest.mark.parametrize("after", ["", " "])
+def test_a_prompt_that_is_a_transcript_has_its_turns(tmp_path: Path, after: str) -> None:
+    prompt = TRANSCRIPT + after
+    [asked] = read_prompts(written(tmp_path, {"prompt": prompt}))
+    assert (asked.messages, asked.as_text) == (SPOKEN, False)
+    [pair] = read_rankings(written(tmp_path, {"prompt": prompt, "chosen": " Hello.", "rejected": " What?"}))
+    assert (pair.prompt.messages, pair.prompt.as_text) == (SPOKEN, False)
+    assert pair.completions == ("Hello.", "What?")
+    row = {"prompt": prompt, "completions": [" Hello.", " What?"], "ranks": [1, 2]}
+    assert read_rankings(written(tmp_path, row)) == [pair]
+    [told] = read_examples(written(tmp_path, {"prompt": prompt, "completion": " Hello."}))
+    assert told.messages == (*SPOKEN, HELLO)
+
+
+def test_answers_that_are_whole_transcripts_are_the_last_turn_of_theirs(tmp_path: Path) -> None:
+    whole = {"chosen": f"{TRANSCRIPT} Hello.", "rejected": f"{TRANSCRIPT} What?"}
+    [pair] = read_rankings(written(tmp_path, {"prompt": TRANSCRIPT, **whole}))
+    assert (pair.prompt.messages, pair.completions) == (SPOKEN, ("Hello.", "What?"))
+    with pytest.raises(DataError, match='"chosen" holds 4 turns after the prompt'):
+        read_rankings(written(tmp_path, {"prompt": "Hi", **whole}))
+
+
+def test_a_transcript_that_was_answered_is_no_prompt(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="the prompt ends with the assistant's turn"):
+        read_prompts(written(tmp_path, {"prompt": f"{TRANSCRIPT} Hello."}))
+
+
+@pytest.mark.parametrize("row", [{"messages": [USER, SAID]}, {"prompt": "Hi", "completion": "Hello."}])
+def test_what_was_called_bad_is_not_learned(tmp_path: Path, row: dict[str, Any]) -> None:
+    assert len(read_examples(written(tmp_path, {**row, "label": True}))) == 1
+    with pytest.raises(DataError, match="the answer is called bad") as caught:
+        read_examples(written(tmp_path, {**row, "label": True}, {**row, "label": False}))
+    assert caught.value.problems[0].where.startswith(f"{tmp_path / 'rows.jsonl'}:2:")
+    assert "kto" in caught.value.problems[0].mend
+
+
+def test_labelled_conversations_end_with_the_answer(tmp_path: Path) -> None:
+    good, bad = {"messages": [USER, SAID], "label": True}, {"messages": [USER, WORSE], "label": False, "x": 1}
+    one, other = read_labelled(written(tmp_path, good, bad))
+    same = read_labelled(written(tmp_path, {"prompt": [USER], "completion": [SAID], "label": True}, bad))[0]
+    assert one == same
+    assert (other.completion, other.desirable, other.prompt.meta) == ("What?", False, {"x": 1})
+    with pytest.raises(DataError, match="nothing was said before the answer"):
+        read_labelled(written(tmp_path, {"messages": [SAID], "label": True}))
+
+
+def test_scores_of_both_sides_are_strengths_of_both(tmp_path: Path) -> None:
+    row = {"prompt": "Hi", "chosen": "Hello.", "rejected": "What?", "score_chosen": 8.5, "score_rejected": 6.0}
+    path = written(tmp_path, row)
+    assert read_rankings(path, strength="score_chosen")[0].strengths == (8.5, 6.0)
+    path = written(tmp_path, {**row, "ahead": 2})
+    assert read_rankings(path, strength="ahead")[0].strengths == (2.0, 0.0)
 
 
 def test_rows_of_one_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
@@ -156,3 +205,29 @@ def test_rows_of_one_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
     path.write_text("[]")
     with pytest.raises(DataError, match="the array is empty"):
         holds_rankings(path)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the HH-RLHF sample is not on this machine")
+def test_the_real_pairs_survive() -> None:
+    rankings, dropped = read_rankings(REAL, drop_bad=True)
+    assert len(rankings) + len(dropped) == 1847
+    assert len(dropped) == 9  # 3 empty answers, 6 with a turn lost
+    shorter = sum(len(ranking.completions[0]) < len(ranking.completions[1]) for ranking in rankings)
+    assert 0.5 < shorter / len(rankings) < 0.6
+    assert all(ranking.prompt.messages[-1].role == "user" for ranking in rankings)
+
+
+@pytest.mark.parametrize(
+    ("reader", "row"),
+    [
+        (read_examples, {"messages": [USER, {"role": "assistant", "content": "Hello.<|im_end|>\n"}]}),
+        (read_examples, {"prompt": "Hi", "completion": "Hello.<|im_end|>"}),
+        (read_rankings, {"prompt": "Hi", "chosen": "Hello.<|im_end|>", "rejected": "What?<|im_end|>"}),
+        (read_rankings, {"prompt": "Hi", "completions": ["Hello.<|im_end|>", "What?"], "ranks": [1, 2]}),
+    ],
+)
+def test_an_end_marker_is_not_learned_by_letters(
+    tmp_path: Path, reader: Callable[[Path], Any], row: dict[str, Any]
+) -> None:
+    with pytest.raises(DataError, match=r"the answer ends with <\|im_end\|>"):
+        reader(written(tmp_path, row))
