@@ -11,14 +11,14 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
-from importlib.util import find_spec
 from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-from burnish.errors import ConfigError, MachineError, Problem
+from burnish.errors import ConfigError, Problem
 from burnish.label.card import card
+from burnish.records import parquet
 from burnish.records.durable import folder, write_bytes, write_json, write_jsonl, written_aside
 from burnish.stats.agreement import pairwise_agreement
 from burnish.store import events, queries
@@ -52,8 +52,8 @@ def export(
         raise ConfigError(Problem("form", "there is no such form", f"Choose one of {', '.join(FORMS)}."))
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(Problem(str(out), "exists already, and an export replaces nothing", "Give a new folder."))
-    if form == "parquet" and find_spec("pyarrow") is None:
-        raise MachineError(Problem("--as parquet", "needs the package pyarrow", "Try: pip install 'burnish[parquet]'"))
+    if form == "parquet":
+        parquet.module("--as parquet")
     with store.reading() as session:
         campaign = queries.named(session, name)
     if form not in forms_of(campaign):
@@ -199,9 +199,8 @@ def _cut(value: Any) -> Any:
 def _write(filling: Path, form: str, split: str, found: Sequence[SnapshotRow]) -> int:
     rows = [each for row in found for each in _MADE[form](row)]
     if rows and form == "parquet":
-        arrow, parquet = import_module("pyarrow"), import_module("pyarrow.parquet")
         with written_aside(filling / f"{split}.parquet") as aside:
-            parquet.write_table(arrow.Table.from_pylist(rows), aside)
+            parquet.module("--as parquet").write_table(import_module("pyarrow").Table.from_pylist(rows), aside)
     elif rows:
         write_jsonl(filling / f"{split}.jsonl", rows)
     return len(rows)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shlex
 import stat
 import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from glob import escape
 from pathlib import Path
 
 from burnish.errors import ConfigError, DataError, MachineError, Problem, plain
 
-SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz", ".parquet")
 """What counts as a data file where a folder is given."""
 NAME_BYTES = 255
 """File systems have no longer names."""
@@ -28,17 +30,17 @@ _FROM_TABLE = (
 )
 _TABLES = {".csv": "excel", ".tsv": "excel-tab"}
 _FROM_PARQUET = (
-    'python -c "import json, sys, pyarrow, pyarrow.parquet as p; '
-    "rows = p.read_table(pyarrow.BufferReader(sys.stdin.buffer.read())).to_pylist(); "
-    '[print(json.dumps(row, ensure_ascii=False, default=str)) for row in rows]"'
+    'python -c "import json, sys, pyarrow.parquet as p; [print(json.dumps(row, ensure_ascii=False, default=str)) '
+    'for name in sys.argv[1:] for batch in p.ParquetFile(name).iter_batches() for row in batch.to_pylist()]"'
 )
-_PARQUET = "a Parquet file"
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})(\..+)")
+"""One of several files that are one, as the Hub has large ones."""
 _UNPACKERS = {"compressed by bzip2": "bzip2 -dc", "compressed by xz": "xz -dc", "compressed by zstd": "zstd -dc"}
-_CONVERTED = (".parquet", ".csv", ".tsv", ".zst", ".xz", ".bz2", ".arrow")
+_CONVERTED = (".csv", ".tsv", ".zst", ".xz", ".bz2", ".arrow")
 """Of these a folder is told by name, and the file itself how it is converted."""
 
 _MAGIC = (
-    (b"PAR1", _PARQUET),
+    (b"PAR1", "a Parquet file"),
     (b"PK\x03\x04", "a zip archive, as torch.save and numpy write"),
     (b"\x93NUMPY", "a NumPy array"),
     (b"ARROW1", "an Arrow file"),
@@ -63,7 +65,8 @@ def rewrite(path: Path, command: str) -> str:
     """A shell line that puts a file through `command` into a new file beside it."""
     kind = ".txt" if ".txt" in path.suffixes else ".jsonl"
     new = shell(path.with_name(f"{path.name.split('.')[0]}.mended{kind}"))
-    return f"zcat {shell(path)} | {command} > {new}" if path.suffix == ".gz" else f"{command} < {shell(path)} > {new}"
+    opener = {".gz": "zcat", ".parquet": _FROM_PARQUET}.get(path.suffix)
+    return f"{opener} {shell(path)} | {command} > {new}" if opener else f"{command} < {shell(path)} > {new}"
 
 
 def located(name: str, base: Path) -> Path:
@@ -92,6 +95,8 @@ def data_file(path: Path) -> Path:
         raise DataError(Problem(str(path), "there is no such file", _near(path)))
     if not path.is_file():
         raise DataError(Problem(str(path), "is neither a file nor a folder"))
+    if (part := _PART.fullmatch(path.name)) and int(part[3]) > 1:
+        raise DataError(_of_several(path, part))
     return path
 
 
@@ -136,8 +141,6 @@ def foreign(path: Path, head: bytes) -> Problem | None:
 
 
 def _conversion(path: Path, what: str) -> str:
-    if what == _PARQUET:
-        return f"With pyarrow (pip install 'burnish[parquet]'), run: {rewrite(path, _FROM_PARQUET)}"
     return f"Run: {rewrite(path, _UNPACKERS[what])}" if what in _UNPACKERS else "Convert it to JSON lines first."
 
 
@@ -173,6 +176,17 @@ def _deeper(folder: Path) -> str:
     with _read_errors(folder):
         files = sorted(path for path in folder.rglob("*") if path.name.endswith((*SUFFIXES, *_CONVERTED)))
     return f"Name a file itself: {shell(files[0])}" if files else ""
+
+
+def _of_several(path: Path, part: re.Match[str]) -> Problem:
+    """The problem of a part: what is read is one file."""
+    name, number, count, suffix = part.groups()
+    whole = path.with_name(f"{name}.jsonl{'.gz' if suffix.endswith('.gz') else ''}")
+    parts = f"{shell(path.with_name(name))}-*-of-{count}{suffix}"
+    join = f"{_FROM_PARQUET} {parts}" if suffix == ".parquet" else f"cat {parts}"
+    there = len([*path.parent.glob(f"{escape(name)}-*-of-{count}{suffix}")])
+    mend = f"Join them: {join} > {shell(whole)}" if there == int(count) else "Put the other parts beside it."
+    return Problem(str(path), f"is part {int(number) + 1} of {int(count)}, and {there} lie there", mend)
 
 
 def _exists(path: Path) -> bool:

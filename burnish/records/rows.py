@@ -1,5 +1,5 @@
-"""The rows of a data file: JSON lines, or one JSON array of objects, as other tools export them. Knows where rows
-stand; nothing of what they mean."""
+"""The rows of a data file: JSON lines, one JSON array of objects, or Parquet. Knows where rows stand; nothing of what
+they mean."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from typing import TypeVar
 from burnish.errors import DataError, Problem
 from burnish.records.files import HEAD, data_file, opened
 from burnish.records.jsonl import Row, read_jsonl, row_of, scan, sift
+from burnish.records.parquet import MAGIC, json_rows
 
 T = TypeVar("T")
+Element = tuple[int, int, str]
+"""The line of a row, or its number, what characters stand before it in that line, and its text."""
 _BOM = b"\xef\xbb\xbf"
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
@@ -21,17 +24,17 @@ _BETWEEN = re.compile(r"[ \t\r\n,]*")
 def read_rows(path: Path) -> list[Row]:
     """The rows of a data file, plain or gzipped, or of the one data file of a folder. Raises as `read_jsonl` does."""
     path = data_file(path)
-    text = _array(path)
-    return read_jsonl(path) if text is None else _sound(path, text)
+    found = _elements(path)
+    return read_jsonl(path) if found is None else _sound(path, found)
 
 
 def first_row(path: Path) -> Row:
     """The first row, to see what kind of file it is. What stands behind it is not read."""
     path = data_file(path)
-    text = _array(path)
-    if text is None:
+    found = _elements(path)
+    if found is None:
         return scan(path, most=1).rows[0]
-    for line, indent, element in _elements(path, text):
+    for line, indent, element in found:
         return row_of(path, line, element, indent)
     raise DataError(_empty(path))
 
@@ -44,23 +47,26 @@ def read_as(path: Path, parse: Callable[[Row], T]) -> list[T]:
     return found
 
 
-def _array(path: Path) -> str | None:
-    """The text of a file that is one array; None of any other."""
+def _elements(path: Path) -> Iterator[Element] | None:
+    """The rows of a file that is no JSON lines."""
     with opened(path) as stream:
-        if not stream.peek(HEAD)[:HEAD].removeprefix(_BOM).lstrip().startswith(b"["):
+        head = stream.peek(HEAD)[:HEAD].removeprefix(_BOM).lstrip()
+        if head.startswith(MAGIC):
+            return ((number, 0, text) for number, text in json_rows(path))
+        if not head.startswith(b"["):
             return None
         data = stream.read().removeprefix(_BOM)
     try:
-        return data.decode()
+        return _of_array(path, data.decode())
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(Problem(f"{path}:{line}", f"byte 0x{data[error.start]:02x} is not UTF-8")) from error
 
 
-def _sound(path: Path, text: str) -> list[Row]:
+def _sound(path: Path, found: Iterator[Element]) -> list[Row]:
     rows: list[Row] = []
     problems: list[Problem] = []
-    for line, indent, element in _elements(path, text):
+    for line, indent, element in found:
         try:
             rows.append(row_of(path, line, element, indent))
         except DataError as error:
@@ -73,11 +79,10 @@ def _sound(path: Path, text: str) -> list[Row]:
 
 
 def _empty(path: Path) -> Problem:
-    return Problem(str(path), "0 rows: the array is empty")
+    return Problem(str(path), "0 rows: the file is empty")
 
 
-def _elements(path: Path, text: str) -> Iterator[tuple[int, int, str]]:
-    """(line, characters before it in that line, text) of each element."""
+def _of_array(path: Path, text: str) -> Iterator[Element]:
     parse = json.JSONDecoder().raw_decode
     at, line, counted = text.index("[") + 1, 1, 0
     while True:

@@ -90,7 +90,7 @@ SYNTAX = [
     Bad("row is a number", GOOD + b"17\n", ":2:1", "the row is a number", ""),
     Bad("pickle", pickle.dumps({"a": 1}), "", "not JSON (pickle header)", "Ask for it as JSON lines."),
     Bad("old pickle", pickle.dumps({"a": 1}, protocol=0), "", "not JSON (pickle header)", "Ask for it"),
-    Bad("Parquet", b"PAR1\x15\x04", "", "not JSON lines but a Parquet file", "pyarrow.parquet as p"),
+    Bad("Parquet", b"PAR1\x15\x04", "", "not JSON lines but a Parquet file", "Convert it"),
     Bad("torch.save", b"PK\x03\x04....", "", "not JSON lines but a zip archive", "Convert it"),
     Bad("cut gzip", gzip.compress(GOOD * 99)[:-12], "", "the gzip data end early: the file looks truncated", "Copy it"),
     Bad("damaged gzip", gzip.compress(GOOD * 99)[:10] + b"\xff" * 50, "", "the gzip data are damaged", "Copy it"),

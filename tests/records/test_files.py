@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from burnish.errors import DataError
-from burnish.records.formats import read_labelled, read_prompts
+from burnish.records.formats import read_prompts
 from burnish.records.rows import read_rows
 
 ROWS = [{"prompt": 'Wer? "Ada"\n, oder?', "completion": "Ja, ü", "n": "1"}, {"prompt": "b", "completion": "c", "n": ""}]
@@ -56,16 +56,6 @@ def test_a_table_with_a_quotation_mark_too_few_is_not_swallowed(tmp_path: Path) 
         mended(path)
 
 
-def test_parquet(tmp_path: Path) -> None:
-    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    turns = [{"role": "user", "content": "Hi"}]
-    rows = [{"prompt": turns, "completion": "Ja, ü", "label": label, "score": None} for label in (True, False)]
-    parquet.write_table(arrow.Table.from_pylist(rows), tmp_path / "train-00000-of-00001.parquet")
-    path = mended(tmp_path / "train-00000-of-00001.parquet")
-    assert [row.value for row in read_rows(path)] == rows
-    assert [each.desirable for each in read_labelled(path)] == [True, False]
-
-
 @pytest.mark.parametrize(("suffix", "pack"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
 def test_other_compressions(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / f"rows.jsonl{suffix}"
@@ -75,7 +65,23 @@ def test_other_compressions(tmp_path: Path, suffix: str, pack: Callable[[bytes],
 
 def test_a_folder_with_the_files_further_down_names_one(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"PAR1")
+    (tmp_path / "data" / "train-00000-of-00001.jsonl").touch()
     with pytest.raises(DataError) as caught:
         read_rows(tmp_path)
-    assert caught.value.problems[0].mend == f"Name a file itself: {tmp_path}/data/train-00000-of-00001.parquet"
+    assert caught.value.problems[0].mend == f"Name a file itself: {tmp_path}/data/train-00000-of-00001.jsonl"
+
+
+@pytest.mark.parametrize("name", ["train.jsonl", "train.jsonl.gz"])
+def test_one_of_several_parts_is_not_taken_for_all(tmp_path: Path, name: str) -> None:
+    stem, suffix = name.split(".", 1)
+    for number, row in enumerate(ROWS):
+        data = (json.dumps(row) + "\n").encode()
+        path = tmp_path / f"{stem}-0000{number}-of-00002.{suffix}"
+        path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    with pytest.raises(DataError, match="is part 2 of 2") as caught:
+        read_rows(tmp_path / f"{stem}-00001-of-00002.{suffix}")
+    subprocess.run(["bash", "-c", caught.value.problems[0].mend.removeprefix("Join them: ")], check=True)
+    assert [row.value for row in read_rows(tmp_path / name)] == ROWS
+    (tmp_path / f"{stem}-00000-of-00002.{suffix}").unlink()
+    with pytest.raises(DataError, match=r"is part 2 of 2, and 1 lie there. Put the other parts beside it"):
+        read_rows(tmp_path / f"{stem}-00001-of-00002.{suffix}")

@@ -203,7 +203,7 @@ def test_rows_of_one_array_on_one_line_are_told_apart(tmp_path: Path) -> None:
     with pytest.raises(DataError, match='"same" stands in line 1 already'):
         read_examples(path)
     path.write_text("[]")
-    with pytest.raises(DataError, match="the array is empty"):
+    with pytest.raises(DataError, match="the file is empty"):
         holds_rankings(path)
 
 

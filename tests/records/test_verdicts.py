@@ -179,7 +179,7 @@ def test_an_array_over_lines_is_told_by_line_and_column(tmp_path: Path):
         ('[{"a": 1, "a": 2}]', "stands twice"),
         ('[{"a": 1}, {"a": ', "breaks off"),
         ('[{"a": 1}', "breaks off"),
-        ("[]", "the array is empty"),
+        ("[]", "the file is empty"),
         ('[{"a": 1}]\n[{"a": 2}]', "the array ends here, and the file goes on"),
     ],
 )
