@@ -84,13 +84,13 @@ def _empty(path: Path) -> Problem:
 
 def _of_array(path: Path, text: str) -> Iterator[Element]:
     parse = json.JSONDecoder().raw_decode
-    at, line, counted = text.index("[") + 1, 1, 0
+    at, line, counted, begins = text.index("[") + 1, 1, 0, 0  # begins: where the line does
     while True:
         between = _BETWEEN.match(text, at)
         assert between is not None
         at = between.end()
-        line, counted = line + text.count("\n", counted, at), at
-        indent = at - text.rfind("\n", 0, at) - 1
+        line, begins = line + text.count("\n", counted, at), max(begins, text.rfind("\n", counted, at) + 1)
+        counted, indent = at, at - begins
         if text[at : at + 1] == "]":
             if text[at + 1 :].strip():
                 found = "the array ends here, and the file goes on"

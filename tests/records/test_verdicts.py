@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,14 @@ def test_arrays_are_read_as_strictly_as_lines(tmp_path: Path, text: str, says: s
     path.write_text(text)
     with pytest.raises(DataError, match=says):
         read_rows(path)
+
+
+def test_an_array_on_one_line_is_quick(tmp_path: Path):
+    path = tmp_path / "rows.json"
+    path.write_text('[{"a": "' + "x" * 15_000_000 + '"}' + ', {"a": 1}' * 20_000 + "]")
+    start = time.process_time()
+    assert len(read_rows(path)) == 20_001
+    assert time.process_time() - start < 5.0
 
 
 def test_lines_are_read_as_lines(tmp_path: Path):
