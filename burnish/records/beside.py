@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from burnish.records.dialects import with_system
+from burnish.records.dialects import HISTORY, SYSTEM, with_system
 from burnish.records.jsonl import Row
 from burnish.records.turns import Messages, fault
 
-_SYSTEM = ("system", "system_prompt")
-_EARLIER = "history"
 _UNSEEN = {
     "tools": "tools that the model may call",
     "images": "pictures",
@@ -27,7 +25,7 @@ _THINKING = "enable_thinking"
 
 def check_beside(row: Row, messages: Messages) -> None:
     """Raises DataError where a row has a column that a model was to see and would not. Empty ones say nothing."""
-    for name in _SYSTEM:
+    for name in SYSTEM:
         said = row.value.get(name)
         if isinstance(said, str) and said.strip():
             _check_system(row, name, said, messages)
@@ -35,9 +33,9 @@ def check_beside(row: Row, messages: Messages) -> None:
         if _given(row.value.get(name)):
             found = f'"{name}" holds {what}, which is shown to no model'
             raise fault(row, found, "Write what it must see into the turns, and remove or rename the column.", name)
-    if row.value.get(_EARLIER) and isinstance(row.value[_EARLIER], list):
-        found = f'"{_EARLIER}" holds earlier turns, which are not read'
-        raise fault(row, found, "Put them into the prompt, as a list of turns.", _EARLIER)
+    if row.value.get(HISTORY) and isinstance(row.value[HISTORY], list):
+        found = f'"{HISTORY}" holds earlier turns, which are not read'
+        raise fault(row, found, "Put them into the prompt, as a list of turns.", HISTORY)
     arguments = row.value.get(_ARGUMENTS)
     if isinstance(arguments, dict):
         name = next((str(each) for each, value in arguments.items() if each != _THINKING and _given(value)), None)

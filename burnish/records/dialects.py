@@ -16,11 +16,12 @@ from burnish.records.turns import is_transcript
 
 ASKED = ("instruction", "question", "query", "problem", "input")
 """Columns that elsewhere hold what is asked, the surer ones first."""
-MORE = ("input", "context")
+_MORE = ("input", "context")
 """What an instruction is about, in Alpaca's columns and in Dolly's."""
 _ANSWERED = ("output", "response", "solution", "answer")
-_SYSTEM = ("system", "system_prompt")
-_HISTORY = "history"
+SYSTEM = ("system", "system_prompt")
+"""Columns that hold what the system says; in `HISTORY` stand earlier turns."""
+HISTORY = "history"
 _SHELL = (
     'python -c "import json, sys; text = sys.stdin.read(); '
     "rows = json.loads(text) if text.lstrip()[:1] == '[' else map(json.loads, filter(str.strip, text.split('\\n'))); "
@@ -135,6 +136,11 @@ _ORDERS = (
 )
 
 
+def beyond(row: Row, column: str) -> str | None:
+    """The column in which a part of what is asked stands too, beside one that is a prompt elsewhere."""
+    return next((name for name in _MORE if name != column and row.value.get(name)), None)
+
+
 def translation(row: Row) -> str | None:
     """A shell line that writes the row's file with `messages`, or with `prompt` and `completion`; None where its
     columns are not known."""
@@ -214,15 +220,15 @@ def _conversations(row: Row) -> tuple[str, str] | None:
 def _asked(row: Row, columns: tuple[str, ...]) -> tuple[str, str] | None:
     """(what a line needs first, the prompt of a row), its system's words and earlier turns included."""
     column = _first(row, columns)
-    if column is None:
+    if column is None or (column != "instruction" and beyond(row, column)):
         return None
     said, more = f"r.pop('{column}')", column == "instruction"
     if more:
-        others = [name for name in MORE if name in row.value] or MORE[:1]
+        others = [name for name in _MORE if name in row.value] or _MORE[:1]
         said = ", ".join([f"ask({said}", *(f"r.pop('{name}', '')" for name in others)]) + ")"
     setup, system = _system(row)
-    if isinstance(row.value.get(_HISTORY), list):
-        setup, system = setup + _EARLIER, f"{system}earlier(r.pop('{_HISTORY}', [])) + "
+    if isinstance(row.value.get(HISTORY), list):
+        setup, system = setup + _EARLIER, f"{system}earlier(r.pop('{HISTORY}', [])) + "
     if system:
         setup, said = setup + _TURNS, f"{system}turns({said})"
     return (_ASK if more else "") + setup, said
@@ -236,7 +242,7 @@ def _flat(row: Row) -> tuple[Row, str]:
 
 
 def _system(row: Row) -> tuple[str, str]:
-    column = next((name for name in _SYSTEM if name in row.value), None)
+    column = next((name for name in SYSTEM if name in row.value), None)
     return (_FIRST, f"first(r.pop('{column}', '')) + ") if column else ("", "")
 
 

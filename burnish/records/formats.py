@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.beside import check_beside
-from burnish.records.dialects import ASKED, MORE, asking, ordering, translation, unanswered
+from burnish.records.dialects import ASKED, asking, beyond, ordering, translation, unanswered
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, kind, sift
 from burnish.records.rows import first_row, read_as, read_rows
@@ -169,7 +169,7 @@ def _prompt(row: Row, column: str | None) -> Prompt:
         found = "the prompt ends with the assistant's turn; the user's is wanted"
         raise fault(row, found, f"Remove that turn. Of all rows: {unanswered(row)}", key, len(messages) - 1)
     messages = ends_with_user(row, messages, key)
-    if column == "instruction" and (more := next((name for name in MORE if row.value.get(name)), None)):
+    if column == "instruction" and (more := beyond(row, column)):
         found = f'what is asked stands in "{more}" too, and "instruction" alone would be read'
         raise fault(row, found, f"Leave prompt_column out, and run: {asking(row)}", more)
     meta = meta_of(row, (*_PROMPT, key), messages)
@@ -184,7 +184,7 @@ def _where_prompts_stand(row: Row) -> str:
     """The mend for prompts in columns of other names: one that is known for it, else the only text of the row."""
     texts = [key for key, value in row.value.items() if isinstance(value, str) and key != "id"]
     alone = len(texts) == 1 and not any(isinstance(value, list | dict) for value in row.value.values())
-    known = next((name for name in ASKED if name in texts), texts[0] if alone else "COLUMN")
+    known = next((name for name in ASKED if name in texts and not beyond(row, name)), texts[0] if alone else "COLUMN")
     column = plain(known)
     said = f"prompt_column: {column} in a recipe, --prompt-column {column} of sample and best-of-n"
     return f'Call the column "prompt", or name it: {said}.'

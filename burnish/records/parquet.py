@@ -39,7 +39,7 @@ def json_rows(path: Path) -> Iterator[tuple[int, str]]:
     except (ValueError, OSError) as error:  # pyarrow's are of these kinds, and so are ours
         if isinstance(error, DataError):
             raise
-        found = f"the Parquet data are damaged ({str(error).splitlines()[0]})"
+        found = f"the Parquet data are damaged ({error})"
         raise DataError(Problem(str(path), found, "Copy it again, whole.")) from error
 
 

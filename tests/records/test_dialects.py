@@ -282,6 +282,8 @@ def test_prompts_of_conversations_are_those_without_the_answer(tmp_path: Path) -
 def test_a_column_is_not_proposed_at_random(tmp_path: Path) -> None:
     rows = [{"source": "olympiad", "category": "algebra", "n": 1}]
     assert "prompt_column: COLUMN " in refused(read_prompts, written(tmp_path / "rows.jsonl", rows)).mend
+    rows = [{"context": "Ada met Bob.", "question": "Who met Bob?"}]
+    assert "prompt_column: COLUMN " in refused(read_prompts, written(tmp_path / "rows.jsonl", rows)).mend
     rows = [{"source": "olympiad", "problem": "1 + 2?", "solution": "3"}]
     assert "prompt_column: problem " in refused(read_prompts, written(tmp_path / "rows.jsonl", rows)).mend
 
@@ -320,3 +322,11 @@ def test_turns_that_are_written_into_a_text_are_no_question(tmp_path: Path, prom
 def test_texts_that_speak_of_turns_are_questions(tmp_path: Path, prompt: str) -> None:
     [found] = read_prompts(written(tmp_path / "rows.jsonl", [{"prompt": prompt}]))
     assert turns_of(found.messages) == [("user", prompt)]
+
+
+@pytest.mark.parametrize("reader", [read_examples, read_prompts, read_rankings])
+def test_no_line_leaves_a_part_of_the_question_out(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
+    row = {"context": "Ada met Bob.", "question": "Who met Bob?", "answer": "Ada.", "chosen": "Ada.", "rejected": "I."}
+    with pytest.raises(DataError) as caught:
+        reader(written(tmp_path / "rows.jsonl", [row]))
+    assert "python -c" not in caught.value.problems[0].mend
