@@ -44,7 +44,7 @@ def dequantise(path: Path, folder: Path, progress: Progress) -> None:
     try:
         with quiet():
             AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name).save_pretrained(folder)
-        _mend_tokenizer(folder / VOCABULARY, str(header.keys.get(_WORDS)))
+        _mend_tokenizer(folder / VOCABULARY, header)
         progress.advance(note="tokenizer rebuilt")
         with quiet(), redirect_stderr(io.StringIO()):  # a bar of its own, which no setting turns off
             config = unread.completed(AutoConfig.from_pretrained(path.parent, gguf_file=path.name), header, path)
@@ -92,13 +92,16 @@ def _require_known_words(header: gguf.Header, path: Path) -> None:
         raise ModelError(Problem(str(path), found, "Use the model's safetensors version, or a file converted anew."))
 
 
-def _mend_tokenizer(path: Path, kind: str) -> None:
-    if kind not in (*_DIGITS_APART, *_WHOLE_FIRST):
-        return
-    stored = json.loads(path.read_bytes())
+def _mend_tokenizer(path: Path, header: gguf.Header) -> None:
+    """What transformers leaves out when it rebuilds a tokenizer."""
+    stored, kind = json.loads(path.read_bytes()), header.keys.get(_WORDS)
     if kind in _WHOLE_FIRST:
         stored["model"]["ignore_merges"] = True
-    else:
+    if kind in _DIGITS_APART:
         digits = {"type": "Digits", "individual_digits": True}
         stored["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [digits, stored["pre_tokenizer"]]}
+    before = stored["pre_tokenizer"] or {}
+    if header.keys.get("tokenizer.ggml.add_space_prefix") is False and before.get("type") == "Metaspace":
+        before["prepend_scheme"] = "never"
+        stored["decoder"]["decoders"] = [each for each in stored["decoder"]["decoders"] if each["type"] != "Strip"]
     path.write_text(json.dumps(stored, ensure_ascii=False), encoding="utf-8")

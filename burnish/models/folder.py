@@ -38,8 +38,10 @@ _log = logging.getLogger(__name__)
 CONFIG = "config.json"
 _DECODERS = ("language_model.model.", "model.language_model.")
 """Where models of several senses have their decoder of text, in older and in newer files."""
+HEADS = "heads.safetensors"
+"""Heads that transformers does not know, beside a model of burnish's."""
 SCORE = "score.weight"
-"""The head of a published reward model, in its files."""
+"""The head of a reward model: of a published one in its own files."""
 LAYERS = 1024
 """More decoder layers than any model has: a larger number in a configuration is damage."""
 
@@ -204,7 +206,8 @@ def backbone_name(model: PreTrainedModel) -> str:
 def check(path: Path) -> None:
     """Everything about a folder that can be known without reading its weights. Raises ModelError."""
     folder = read(path)
-    if SCORE in folder.entries:
+    beside = weights.read_header(path / HEADS) if (path / HEADS).is_file() else {}
+    if SCORE in folder.entries or SCORE in beside:
         mend = "Name it among the rewards: {model: {folder: FOLDER}}"
         raise ModelError(Problem(str(path), f"a reward model, which scores and does not answer ({SCORE})", mend))
     model = shell(folder.config)

@@ -30,7 +30,6 @@ from burnish.models.probe import probe, use_own_attention
 from burnish.models.processor import limit_threads
 from burnish.models.quiet import quiet
 
-HEADS = "heads.safetensors"
 DType = Literal["auto", "bfloat16", "float32"]
 _log = logging.getLogger(__name__)
 _probed: dict[str, tuple[Layout, str]] = {}
@@ -126,12 +125,12 @@ def save_heads(module: Trainable, folder_being_filled: Path) -> None:
     """Write the module's value and score heads, in fp32; nothing where it has none."""
     heads = {f"{name}.{key}": _as(tensor, torch.float32) for name, key, tensor in _head_tensors(module)}
     if heads:
-        weights.write(folder_being_filled / HEADS, heads)
+        weights.write(folder_being_filled / folders.HEADS, heads)
 
 
 def restore_heads(module: Trainable, folder: Path) -> None:
     """Put a folder's heads into those that the module has; what the folder lacks stays as it is. Raises ModelError."""
-    path = folder / HEADS
+    path = folder / folders.HEADS
     if not path.is_file():
         return
     stored = weights.read_header(path)

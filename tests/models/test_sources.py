@@ -18,7 +18,7 @@ from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError
 from burnish.models import sources
-from burnish.models.load import load_trainable
+from burnish.models.load import load_trainable, save_trainable
 from burnish.models.quiet import quiet
 from burnish.models.sources import ALIAS, WHEEL, resolve
 from burnish.records import durable
@@ -152,6 +152,33 @@ def test_a_model_of_the_hub_may_be_held_to_a_revision(
     assert resolve(name, tmp_path, Silent()) == tiny
     assert asked == [(repository, revision), (repository, tiny.name)], "weights of the commit that was looked at"
     assert weights == [False, True]
+
+
+def test_a_gguf_file_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_gguf(tmp_path / "m.Q8_0.gguf")
+    asked: list[tuple[str, str | None, list[str]]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    folder = resolve("owner/name@v1:m.Q8_0.gguf", Path("/nowhere"), Silent())
+    assert folder == resolve("m.Q8_0.gguf", tmp_path, Silent())
+    assert asked == [("owner/name", "v1", ["m.Q8_0.gguf"])]
+    with pytest.raises(ModelError, match="no such file on the Hub"):
+        resolve("owner/name:m.gguf", Path("/nowhere"), Silent())
+    with pytest.raises(ModelError, match=r"name one: owner/name:FILE\.gguf"):
+        resolve("owner/name", Path("/nowhere"), Silent())
+
+
+def test_a_reward_model_is_no_model_that_answers(tiny: Path, tmp_path: Path) -> None:
+    """Its embeddings are its LM head too, so that nothing is missing."""
+    module = load_trainable(tiny, dtype=torch.float32, lm=False, score=True)
+    with durable.folder(tmp_path / "rm") as filling:
+        save_trainable(module, filling, Tokenizer.load(tiny), dtype=torch.float32)
+    with pytest.raises(ModelError, match="a reward model, which scores and does not answer"):
+        resolve("rm", tmp_path, Silent())
 
 
 def test_an_adapter_of_the_hub_and_its_base(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

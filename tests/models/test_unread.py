@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from burnish.models.sources import resolve
 from burnish.types import Silent
 
 from .families import GROUPED, MIXED
-from .gguf_files import VOCABULARY, begun, finished, scrambled, settings_of, tensors_of
+from .gguf_files import VOCABULARY, add_settings, begun, finished, scrambled, settings_of, tensors_of
 
 IDS = [5, 6, 7, 3, 4, 258, 9, 1, 2, 8, 40, 41]
 SMALL: dict[str, Any] = {**GROUPED, "vocab_size": VOCABULARY, "tie_word_embeddings": False}
@@ -212,3 +213,26 @@ def test_llama_3s_words_are_taken_whole(tmp_path: Path) -> None:
     folder = resolve("m.gguf", tmp_path, Silent())
     assert '"ignore_merges": true' in (folder / "tokenizer.json").read_text()
     assert Tokenizer.load(folder).encode("ab") == [259]
+
+
+@pytest.mark.parametrize(("prefix", "token"), [(True, "▁a"), (False, "a")])
+def test_a_space_stands_before_a_text_where_the_file_says_so(prefix: bool, token: str, tmp_path: Path) -> None:
+    """SentencePiece's old habit, which not all of its tokenizers have."""
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "a", "▁a"]
+    config = LlamaConfig(**{**SMALL, "vocab_size": len(tokens)})
+    out = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    add_settings(out, "llama", settings_of(config))
+    out.add_tokenizer_model("llama")
+    out.add_token_list(tokens)
+    out.add_token_scores([float(-place) for place in range(len(tokens))])
+    out.add_token_types([2, 3, 3, *[6] * 256, 1, 1, 1])
+    out.add_bos_token_id(1)
+    out.add_eos_token_id(2)
+    out.add_unk_token_id(0)
+    out.add_add_space_prefix(prefix)
+    ask = "{% if add_generation_prompt %}assistant:{% endif %}"
+    out.add_chat_template("{% for m in messages %}{{ m['role'] }}:{{ m['content'] }}</s>{% endfor %}" + ask)
+    finished(out, tensors_of(model_of(config), "llama"))
+    tokenizer = Tokenizer.load(resolve("m.gguf", tmp_path, Silent()))
+    assert tokenizer.encode("a") == [tokens.index(token)]
+    assert tokenizer.decode(tokenizer.encode("a")) == "a"
