@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 from peft import LoraConfig as PeftConfig
-from peft import get_peft_model
-from torch import nn
+from peft import get_peft_model, set_peft_model_state_dict
+from torch import Tensor, nn
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, PreTrainedModel
 
 from burnish.errors import ModelError, Problem
@@ -24,6 +24,8 @@ from burnish.models.quiet import quiet
 from burnish.records.adapters import CONFIG, FILE
 
 KIND = "an adapter as peft writes it"
+_BASE = "base_model.model."
+_HEADS = (("lm_head.", "lm_head."), ("language_model.lm_head.", "lm_head."))
 _ADAPTED_ENDS = re.compile(r"(lm_head|embed_out|embed_tokens|wte|embed_in)\.lora_")
 """A and B of an LM head, or of embeddings."""
 _MERGED = (
@@ -56,29 +58,20 @@ def merged(adapter: Path, base: Path, *, scores: bool = False) -> PreTrainedMode
     """The model that base and adapter are together, in fp32: one that answers, or one that `scores`. Raises ModelError
     for what cannot be merged, or does not fit."""
     _require_mergeable(adapter)
-    file = adapter / FILE
-    entries = weights.read_header(file)
-    weights.read_tensors([file], {name: name for name in entries}, torch.float32)  # for numbers that are not finite
-    found = folders.read(base)
-    model: Any = _scorer(found, entries) if scores else plain_model(found, dtype=torch.float32)
-    config: Any = PeftConfig.from_pretrained(str(adapter))
-    config.init_lora_weights = True  # nothing is left of how it began
+    found, file = folders.read(base), adapter / FILE
+    sees = any(name.startswith(folders.DECODERS) for name in found.entries)
+    names = {name: own for name in weights.read_header(file) if (own := _in_decoder(name) if sees else name)}
+    tensors, _ = weights.read_tensors([file], names, torch.float32)
+    model: Any = _scorer(found, tensors) if scores else plain_model(found, dtype=torch.float32)
     try:
         with quiet():
-            rows = next(
-                (entry.shape[0] for name, entry in entries.items() if name.endswith("embed_tokens.weight")), None
-            )
-            if rows not in (None, model.get_input_embeddings().weight.shape[0]):
-                model.resize_token_embeddings(rows, mean_resizing=False)
-            if not config.ensure_weight_tying and any(_ADAPTED_ENDS.search(name) for name in entries):
-                _part(model)
-            wrapped: Any = get_peft_model(model, config)
-            loaded = wrapped.load_adapter(str(adapter), "default", torch_device="cpu")
-            problems = [Problem(f"{file}: {name}", "missing") for name in loaded.missing_keys]
-            problems += [Problem(f"{file}: {name}", "no layer of the base") for name in loaded.unexpected_keys]
-            if problems:
-                raise ModelError(*problems)
-            model = wrapped.merge_and_unload()
+            config: Any = PeftConfig.from_pretrained(str(adapter))
+            config.init_lora_weights = True  # nothing is left of how it began
+            if sees:  # it may be told by names of the whole model
+                config.target_modules = sorted(
+                    {name.partition(".lora_")[0].removeprefix(_BASE) for name in tensors if ".lora_" in name}
+                )
+            model = _put_on(model, config, tensors)
     except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
         if isinstance(error, ModelError):
             raise
@@ -86,6 +79,31 @@ def merged(adapter: Path, base: Path, *, scores: bool = False) -> PreTrainedMode
     if not scores:
         _untie(model)
     return model
+
+
+def _put_on(model: Any, config: Any, tensors: dict[str, Tensor]) -> Any:
+    """The model with an adapter's tensors added to its own. Raises ModelError where there are too few, or too many."""
+    rows = next((tensor.shape[0] for name, tensor in tensors.items() if name.endswith("embed_tokens.weight")), None)
+    if rows not in (None, model.get_input_embeddings().weight.shape[0]):
+        model.resize_token_embeddings(rows, mean_resizing=False)
+    if not config.ensure_weight_tying and any(_ADAPTED_ENDS.search(name) for name in tensors):
+        _part(model)
+    wrapped: Any = get_peft_model(model, config)
+    loaded: Any = set_peft_model_state_dict(wrapped, tensors)
+    problems = [Problem(name, "missing in the adapter") for name in loaded.missing_keys if ".lora_" in name]
+    problems += [Problem(name, "no layer of the base") for name in loaded.unexpected_keys]
+    if problems:
+        raise ModelError(*problems)
+    return wrapped.merge_and_unload()
+
+
+def _in_decoder(name: str) -> str | None:
+    """What a tensor is called where of a model of several senses the decoder of text is left; None of another sense."""
+    inner = name.removeprefix(_BASE)
+    for before, after in (*((prefix, "model.") for prefix in folders.DECODERS), *_HEADS):
+        if inner.startswith(before):
+            return f"{_BASE}{after}{inner.removeprefix(before)}"
+    return None
 
 
 def _scorer(found: folders.Folder, entries: Collection[str]) -> PreTrainedModel:

@@ -11,8 +11,9 @@ import pytest
 import torch
 from peft import LoraConfig as PeftConfig
 from peft import get_peft_model
+from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config, Gemma3ForConditionalGeneration, Gemma3TextConfig
 
 from burnish.batches import Document, pack
 from burnish.errors import ModelError
@@ -21,10 +22,12 @@ from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
 from burnish.models.quiet import quiet
 from burnish.models.sources import resolve
-from burnish.models.tiny import write_tiny
+from burnish.models.tiny import tiny_tokenizer, write_tiny
 from burnish.pipeline.key import content
 from burnish.records import durable
 from burnish.types import Silent
+
+from .families import MIXED, SMALL
 
 # peft 0.21 asks transformers for a name that it has deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
@@ -166,6 +169,39 @@ def test_an_adapter_brings_its_own_tokens(base: Path, tmp_path: Path) -> None:
         logprobs = grown(torch.tensor([IDS])).logits[0].log_softmax(-1)
     assert merged.backbone.get_input_embeddings().weight.shape[0] == 261
     torch.testing.assert_close(said(merged), logprobs[torch.arange(len(IDS) - 1), IDS[1:]], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_of_an_adapter_of_a_model_that_sees_what_its_text_learned_is_taken(older: bool, tmp_path: Path) -> None:
+    """By names of the whole model, newer ones and older ones, and a pattern that fits nothing else."""
+    seeing = {**SMALL, "num_hidden_layers": 1, "image_size": 28, "patch_size": 14}
+    config = Gemma3Config(
+        text_config=Gemma3TextConfig(**MIXED, query_pre_attn_scalar=20),
+        vision_config={name: value for name, value in seeing.items() if name != "vocab_size"},
+        mm_tokens_per_image=1,
+    )
+    torch.manual_seed(0)
+    whole: Any = Gemma3ForConditionalGeneration(config).eval()
+    whole.save_pretrained(tmp_path / "base")
+    tiny_tokenizer().save(tmp_path / "base")
+    chosen = PeftConfig(r=2, target_modules=r".*(language|vision).*q_proj", base_model_name_or_path="base")
+    with quiet():
+        model = get_peft_model(whole, chosen)
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.data.add_(0.1 * torch.randn_like(weight))
+        model.save_pretrained(tmp_path / "peft")
+    with torch.no_grad():
+        logprobs = model(input_ids=torch.tensor([IDS])).logits[0].log_softmax(-1)
+    file = tmp_path / "peft" / "adapter_model.safetensors"
+    stored = load_file(file)
+    assert any("vision" in name for name in stored), "it is left out"
+    new, old = "model.model.language_model.", "model.language_model.model."
+    assert any(new in name for name in stored)
+    save_file({name.replace(new, old) if older else name: tensor for name, tensor in stored.items()}, file)
+    path = tmp_path / "peft" / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "base_model_name_or_path": "base"}))
+    torch.testing.assert_close(found("peft", tmp_path), logprobs[range(len(IDS) - 1), IDS[1:]], atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
