@@ -29,11 +29,12 @@ from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import BASE, CONFIG, FILE
+from burnish.records.files import HUB_ID
 
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
 _SILENT = (
     *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
-    *("auto_mapping", "fan_in_fan_out"),
+    *("auto_mapping", "fan_in_fan_out", "revision"),
 )
 """Settings of peft that add nothing to what the tensors show. All others must have peft's defaults."""
 
@@ -47,6 +48,7 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
     tensors = _tensors(module)
     layers = list(adapted(backbone).values())
     config = layers[0].config
+    found = HUB_ID.fullmatch(base_name)
     # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
     names = sorted({_layer(name) for name in tensors})
     by_weight = [f"{name}.weight" for name in names if _taken_for_experts(name, backbone)]
@@ -58,7 +60,8 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
         target_parameters=by_weight or None,
         fan_in_fan_out=any(layer.transposed for layer in layers),
         task_type="CAUSAL_LM" if module.lm is not None else None,
-        base_model_name_or_path=base_name,
+        base_model_name_or_path=found["repository"] if found else base_name,
+        revision=found["revision"] if found else None,
         inference_mode=True,
     ).to_dict()
     stated["target_modules"] = [name for name in names if f"{name}.weight" not in by_weight]

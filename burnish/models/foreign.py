@@ -25,7 +25,9 @@ from burnish.records.adapters import CONFIG, FILE
 
 KIND = "an adapter as peft writes it"
 _BASE = "base_model.model."
+"""Before every name of the whole model."""
 _HEADS = (("lm_head.", "lm_head."), ("language_model.lm_head.", "lm_head."))
+"""The LM head of a model of several senses, in newer files and in older ones."""
 _ADAPTED_ENDS = re.compile(r"(lm_head|embed_out|embed_tokens|wte|embed_in)\.lora_")
 """A and B of an LM head, or of embeddings."""
 _MERGED = (
@@ -34,9 +36,9 @@ _MERGED = (
         "lora_alpha",
         "lora_dropout",
         "use_rslora",
+        "use_dora",
         "rank_pattern",
         "alpha_pattern",
-        "use_dora",
         "bias",
         "lora_bias",
     ),

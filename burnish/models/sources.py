@@ -35,7 +35,7 @@ from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import BASE, CONFIG, FILE, is_adapter, place_of_base
-from burnish.records.files import located
+from burnish.records.files import HUB_ID, located
 from burnish.runs import models_of
 from burnish.types import Progress
 
@@ -48,8 +48,7 @@ MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db5
 CACHE_FORMAT = 2
 """Goes up when the same file would be unpacked differently; the alias was not, when it last did."""
 _FORMATS = {MEMBER_SHA256: 1}
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_HUB_FILE = re.compile(rf"(?P<name>{_HUB_ID.pattern}):(?P<file>[\w./-]+\.gguf)", re.IGNORECASE)
+_HUB_FILE = re.compile(rf"(?P<name>{HUB_ID.pattern}):(?P<file>[\w./-]+\.gguf)", re.IGNORECASE)
 """A GGUF file of the Hub: owner/name:FILE.gguf."""
 _HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json", FILE]
 _HUB_FILES = [
@@ -101,7 +100,7 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
 
 def hub_id(name: str) -> bool:
     """Whether a name has the form of a Hub id, with its revision or without."""
-    return _HUB_ID.fullmatch(name) is not None
+    return HUB_ID.fullmatch(name) is not None
 
 
 def scorer_folder(name: str, base: Path, progress: Progress) -> Path:
