@@ -68,7 +68,8 @@ def require_whole(model: PreTrainedModel, missing: Collection[str], extra: Colle
     if architecture not in GGUF_CONFIG_ARCHS:
         processor = TENSOR_PROCESSORS.get(architecture, TensorProcessor)(config={})
         placed: Mapping[str, str] = get_gguf_hf_weights_map(model, processor)
-        extra = header.tensors.keys() - placed.keys() - {_FACTORS, _LONG, _SHORT}
+        taken = {*placed, *(f"{name}.weight" for name in placed), _FACTORS, _LONG, _SHORT}  # experts have no suffix
+        extra = header.tensors.keys() - taken
     problems = [Problem(name, f"missing: {architecture} has it") for name in sorted(missing)]
     problems += [Problem(name, f"no tensor of {architecture} as transformers has it") for name in sorted(extra)]
     if problems:

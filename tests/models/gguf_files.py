@@ -58,6 +58,13 @@ def tensors_of(model: Any, architecture: str) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         if name == "lm_head.weight" and model.config.tie_word_embeddings:
             continue
+        if ".experts." in name:
+            layer, which = name.split(".")[2], name.rpartition(".")[2]
+            parts = (
+                {"down": tensor} if which == "down_proj" else dict(zip(("gate", "up"), tensor.chunk(2, 1), strict=True))
+            )
+            found |= {f"blk.{layer}.ffn_{part}_exps.weight": each.detach() for part, each in parts.items()}
+            continue
         stem, _, kind = name.rpartition(".")
         if architecture == "llama" and stem.endswith(("q_proj", "k_proj")):
             heads = model.config.num_attention_heads if "q_proj" in stem else model.config.num_key_value_heads

@@ -18,6 +18,7 @@ from transformers import (
     Phi3Config,
     Qwen2Config,
     Qwen3Config,
+    Qwen3MoeConfig,
     Starcoder2Config,
 )
 
@@ -28,7 +29,7 @@ from burnish.models.load import load_trainable
 from burnish.models.sources import resolve
 from burnish.types import Silent
 
-from .families import GROUPED, MIXED
+from .families import EXPERTS, GROUPED, MIXED
 from .gguf_files import VOCABULARY, add_settings, begun, finished, scrambled, settings_of, tensors_of
 
 IDS = [5, 6, 7, 3, 4, 258, 9, 1, 2, 8, 40, 41]
@@ -98,6 +99,12 @@ CASES: dict[str, tuple[str, Any, dict[str, Any], Callable[[], dict[str, Any]]]] 
         dict,
     ),
     "qwen3": ("qwen3", Qwen3Config(**SMALL, head_dim=12), {}, dict),
+    "qwen3_moe": (
+        "qwen3moe",
+        Qwen3MoeConfig(**{**SMALL, **EXPERTS, "vocab_size": VOCABULARY}, num_experts=4, norm_topk_prob=True),
+        {"expert_count": 4, "expert_used_count": 2, "expert_feed_forward_length": 16},
+        dict,
+    ),
     "starcoder2": (
         "starcoder2",
         Starcoder2Config(
