@@ -94,7 +94,7 @@ def load_reward(
     Raises ModelError where there is none, DataError where one was changed.
     """
     if not (folder / f"{NORMALISATION}.json").is_file():
-        mend = "Give the folder reward/model of a run that burnish reward made, or a published reward model."
+        mend = "Give the folder reward/model of a run that burnish reward made."
         raise ModelError(Problem(str(folder), "holds no reward model", mend))
     durable.verify(folder)
     names = ["", *sorted(each.name for each in folder.glob(f"{MEMBER}*"))]
