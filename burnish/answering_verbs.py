@@ -12,7 +12,7 @@ import typer
 from burnish.options import Answers, Budget, Column, Json, Prompts, Set, Speaks, Warmth, writable
 from burnish.terminal import converse, emit, progress
 
-CHOOSES = "What chooses: a reward model (its run or folder), or a YAML file with `rewards` as a recipe lists them."
+CHOOSES = "What chooses: a reward model (run, folder or Hub id), or a YAML file with `rewards` as a recipe lists them."
 
 
 def chat(

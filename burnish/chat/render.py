@@ -56,6 +56,10 @@ class Renderer:
         """Ids that follow a prompt when the assistant says `text` and ends its turn."""
         return self._said(self.tokenizer.chat.slot.fill(text)) + self.tokenizer.ending
 
+    def whole(self, text: str) -> list[int]:
+        """Ids that follow a prompt when the assistant says `text` and that is all: whatever the template writes."""
+        return self._said(self.tokenizer.chat.slot.fill(text)) + self._read(self.tokenizer.chat.tail)
+
     def closed(self, ids: Sequence[int]) -> list[int]:
         """A sampled answer's ids with the end marker, which one that the budget cut lacks."""
         return list(ids) if self._end_of(ids) is not None else [*ids, *self.tokenizer.ending]

@@ -43,6 +43,7 @@ class Tokenizer:
         self.special = {t.content: id for id, t in self._markup.get_added_tokens_decoder().items() if t.special}
         self._never = frozenset(self.special.values()) - {self.special.get(names.get("unk_token", ""), -1)}
         self.vocab_size = 1 + max(self._markup.get_vocab().values())
+        self.pad_id = self._markup.token_to_id(names.get("pad_token", ""))
         self.begin = self._find_begin()
         self.template = _template_source(files, config, where)
         self.chat = Template(self.template, names, where)
@@ -56,6 +57,8 @@ class Tokenizer:
     """Special tokens and their ids."""
     vocab_size: int
     """One more than the largest id."""
+    pad_id: int | None
+    """What its files say that shorter texts are filled up with."""
     begin: list[int]
     """What it puts before a text that is no conversation: the token that begins one (`<bos>`), or nothing."""
     template: str

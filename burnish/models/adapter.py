@@ -2,7 +2,8 @@
 other. Knows files and names; the arithmetic is in `lora`.
 
 Beside peft's two files lies `base.json`, with the base's name and digest, and, where the module has heads of ours,
-`heads.safetensors`. A folder without `base.json` is another program's: its base is taken at its word.
+`heads.safetensors`. A folder without `base.json` is another program's (`burnish.models.foreign`): its base is taken at
+its word.
 """
 
 from __future__ import annotations
@@ -20,20 +21,22 @@ from burnish.chat.tokenizer import VOCABULARY, Tokenizer
 from burnish.errors import ModelError, Problem
 from burnish.models import folder as folders
 from burnish.models import weights
+from burnish.models.foreign import KIND, merged
 from burnish.models.forward import Trainable, scalar_head
 from burnish.models.layers import decoder_layers, twin
-from burnish.models.load import cut, load_trainable, restore_heads, save_heads, save_trainable
+from burnish.models.load import assembled, cut, load_trainable, restore_heads, save_heads, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
+from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import BASE, CONFIG, FILE
+from burnish.records.files import HUB_ID
 
 _NUMBERS = ("r", "lora_alpha", "lora_dropout")
 _SILENT = (
     *("target_modules", "task_type", "peft_version", "base_model_name_or_path", "inference_mode"),
-    *("auto_mapping", "fan_in_fan_out"),
+    *("auto_mapping", "fan_in_fan_out", "revision"),
 )
 """Settings of peft that add nothing to what the tensors show. All others must have peft's defaults."""
-_KIND = "an adapter as peft writes it"
 
 
 def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, base_name: str) -> None:
@@ -45,6 +48,7 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
     tensors = _tensors(module)
     layers = list(adapted(backbone).values())
     config = layers[0].config
+    found = HUB_ID.fullmatch(base_name)
     # Whole names, in order: last names alone would name layers that a shortened backbone does not have.
     names = sorted({_layer(name) for name in tensors})
     by_weight = [f"{name}.weight" for name in names if _taken_for_experts(name, backbone)]
@@ -56,7 +60,8 @@ def save_adapter(module: Trainable, folder_being_filled: Path, base: Path, *, ba
         target_parameters=by_weight or None,
         fan_in_fan_out=any(layer.transposed for layer in layers),
         task_type="CAUSAL_LM" if module.lm is not None else None,
-        base_model_name_or_path=base_name,
+        base_model_name_or_path=found["repository"] if found else base_name,
+        revision=found["revision"] if found else None,
         inference_mode=True,
     ).to_dict()
     stated["target_modules"] = [name for name in names if f"{name}.weight" not in by_weight]
@@ -125,18 +130,46 @@ def write_merged(adapter: Path, base: Path, folder_being_filled: Path) -> None:
     """Write the model that base and adapter are together into a folder that `records.durable.folder` is filling: added
     up in fp32, rounded once to the base's format. The tokenizer is the adapter's where it brings one.
 
-    Raises what `load_adapted` raises, and ModelError for an adapter of a model that does not answer.
+    Raises what `load_adapted` and `merged` raise, and ModelError for an adapter of a model that does not answer.
     """
-    kind, named = folders.read_json(adapter / CONFIG, _KIND).get("task_type"), _named(adapter)
+    kind, named = folders.read_json(adapter / CONFIG, KIND).get("task_type"), _named(adapter)
     if kind != "CAUSAL_LM" and (kind is not None or named):
         found = "an adapter of a model that scores and does not answer"
         raise ModelError(Problem(str(adapter), found, "Give that of a stage that makes a model that answers."))
-    module = load_adapted(adapter, base, dtype=torch.float32)
-    merge(module)
-    tokenizer = Tokenizer.load(adapter if (adapter / VOCABULARY).is_file() else base)
+    if named:
+        module = load_adapted(adapter, base, dtype=torch.float32)
+        merge(module)
+    else:
+        module = assembled(merged(adapter, base), lm=True, value=False, score=False)
+    save_trainable(module, folder_being_filled, Tokenizer.load(_speaker(adapter, base)), dtype=_dtype(base))
+
+
+def write_scorer(adapter: Path, base: Path, folder_being_filled: Path) -> None:
+    """The same for a reward model whose adapter another program made, as transformers publishes one.
+
+    Raises what `merged` raises, and ModelError for an adapter of something else.
+    """
+    kind = folders.read_json(adapter / CONFIG, KIND).get("task_type")
+    if kind != "SEQ_CLS" or _named(adapter):
+        found = "an adapter of a model that answers" if kind == "CAUSAL_LM" else "an adapter of burnish's"
+        raise ModelError(Problem(str(adapter), found, "Give the folder of a reward model, model beside adapter."))
+    model: Any = merged(adapter, base, scores=True)
+    tokenizer = Tokenizer.load(_speaker(adapter, base))
+    if tokenizer.pad_id is not None:  # what its trainer padded with
+        model.config.pad_token_id = tokenizer.pad_id
+    with quiet():
+        model.to(_dtype(base)).save_pretrained(folder_being_filled)
+    tokenizer.save(folder_being_filled)
+
+
+def _speaker(adapter: Path, base: Path) -> Path:
+    """Which of the two has the tokenizer."""
+    return adapter if (adapter / VOCABULARY).is_file() else base
+
+
+def _dtype(base: Path) -> torch.dtype:
     stated: Any = folders.read_config(base).dtype
-    dtype = stated if isinstance(stated, torch.dtype) else torch.float32
-    save_trainable(module, folder_being_filled, tokenizer, dtype=dtype)
+    return stated if isinstance(stated, torch.dtype) else torch.float32
 
 
 def _named(adapter: Path) -> dict[str, Any]:
@@ -144,7 +177,7 @@ def _named(adapter: Path) -> dict[str, Any]:
     folder was changed."""
     if (adapter / durable.MANIFEST).is_file():
         durable.verify(adapter)
-    return folders.read_json(adapter / BASE, _KIND) if (adapter / BASE).is_file() else {}
+    return folders.read_json(adapter / BASE, KIND) if (adapter / BASE).is_file() else {}
 
 
 def base_digest(base: Path) -> str:
@@ -157,7 +190,7 @@ def _restore(module: Trainable, adapter: Path) -> None:
     """Put the adapter of a folder on the module's backbone."""
     file = adapter / FILE
     if not file.is_file():
-        raise ModelError(Problem(str(adapter), f"no {FILE} here: not {_KIND}"))
+        raise ModelError(Problem(str(adapter), f"no {FILE} here: not {KIND}"))
     entries = weights.read_header(file)
     config = _config(adapter, sorted({_layer(name).rpartition(".")[2] for name in entries}))
     adapt(module, config, seed=0)
@@ -179,18 +212,15 @@ def _restore(module: Trainable, adapter: Path) -> None:
 
 def _config(adapter: Path, targets: list[str]) -> LoraConfig:
     path = adapter / CONFIG
-    stated = folders.read_json(path, _KIND)
+    stated = folders.read_json(path, KIND)
     if isinstance(named := stated.get("target_parameters"), list):  # a layer may be named by its weight
         stated["target_parameters"] = [name for name in named if not str(name).endswith(".weight")] or None
     usual = PeftConfig().to_dict()
     problems = [
         Problem(f"{path}: {name}", f"{value!r}, which burnish does not compute")
         for name, value in stated.items()
-        if name not in (*_NUMBERS, *_SILENT, "revision") and value not in (usual.get(name), None, False)
+        if name not in (*_NUMBERS, *_SILENT) and value not in (usual.get(name), None, False)
     ]
-    if stated.get("revision") not in (None, "main"):
-        mend = "Fetch that revision into a folder, name it as the base, and set revision to null."
-        problems.append(Problem(str(path), f"its base is of the revision {stated['revision']!r}", mend))
     numbers: list[Any] = [stated.get(name) for name in _NUMBERS]
     rank, alpha, dropout = numbers
     if not all(isinstance(number, int | float) for number in numbers) or type(rank) is not int or rank < 1:

@@ -36,8 +36,12 @@ from burnish.records import durable
 
 _log = logging.getLogger(__name__)
 CONFIG = "config.json"
-_DECODERS = ("language_model.model.", "model.language_model.")
+DECODERS = ("language_model.model.", "model.language_model.")
 """Where models of several senses have their decoder of text, in older and in newer files."""
+HEADS = "heads.safetensors"
+"""Heads that transformers does not know, beside a model of burnish's."""
+SCORE = "score.weight"
+"""The head of a reward model: of a published one in its own files."""
 LAYERS = 1024
 """More decoder layers than any model has: a larger number in a configuration is damage."""
 
@@ -61,7 +65,7 @@ def read(path: Path) -> Folder:
     config = read_config(path)
     files = weights.weight_files(path)
     entries = weights.read_headers(files)
-    if any(name.startswith(_DECODERS) for name in entries) and not any("lm_head." in name for name in entries):
+    if any(name.startswith(DECODERS) for name in entries) and not any("lm_head." in name for name in entries):
         config.tie_word_embeddings = True  # what is around a decoder of text may say so, and not the decoder's own part
     return Folder(path=path, config=config, files=files, entries=entries)
 
@@ -160,6 +164,7 @@ def compare(folder: Folder, model: PreTrainedModel, *, cut: bool = False, headle
             and not cut
             and not _left_out(file_name, model)
             and not _of_another_sense(file_name, folder)
+            and not (headless and file_name == SCORE)
         ):
             problems.append(Problem(f"{entry.file}: {file_name}", "not a tensor of this architecture"))
     if problems:
@@ -201,6 +206,10 @@ def backbone_name(model: PreTrainedModel) -> str:
 def check(path: Path) -> None:
     """Everything about a folder that can be known without reading its weights. Raises ModelError."""
     folder = read(path)
+    beside = weights.read_header(path / HEADS) if (path / HEADS).is_file() else {}
+    if SCORE in folder.entries or SCORE in beside:
+        mend = "Name it among the rewards: {model: {folder: FOLDER}}"
+        raise ModelError(Problem(str(path), f"a reward model, which scores and does not answer ({SCORE})", mend))
     model = shell(folder.config)
     compare(folder, model)
     embedding: Any = model.get_input_embeddings()
@@ -256,14 +265,14 @@ def _own_name(file_name: str, wanted: Mapping[str, Tensor], model: PreTrainedMod
     where the decoder of text is."""
     backbone = backbone_name(model)
     names = [file_name, f"{backbone}.{file_name}"]
-    names += [file_name.replace(prefix, f"{backbone}.", 1) for prefix in _DECODERS if file_name.startswith(prefix)]
+    names += [file_name.replace(prefix, f"{backbone}.", 1) for prefix in DECODERS if file_name.startswith(prefix)]
     names += [file_name.removeprefix("language_model.")]
     return next((name for name in names if name in wanted), file_name)
 
 
 def _of_another_sense(file_name: str, folder: Folder) -> bool:
     """A tensor of what sees or hears beside a decoder of text: it is left out."""
-    return any(name.startswith(_DECODERS) for name in folder.entries) and not file_name.startswith(_DECODERS)
+    return any(name.startswith(DECODERS) for name in folder.entries) and not file_name.startswith(DECODERS)
 
 
 def _left_out(file_name: str, model: PreTrainedModel) -> bool:

@@ -105,10 +105,14 @@ class _Reader:
         return shape, begin, length
 
     def check_keys(self, keys: dict[str, Any]) -> None:
-        wanted = {"general.architecture": str, "tokenizer.chat_template": str, "general.alignment": int}
+        wanted = {"general.architecture": str, "tokenizer.chat_template": str}
+        wanted |= {"general.alignment": int, "split.count": int}
         for name, kind in wanted.items():
             if name in keys and type(keys[name]) is not kind:
                 raise self.wrong(f"the key {name} is {keys[name]!r}, not of type {kind.__name__}")
+        if (parts := keys.get("split.count", 1)) > 1:
+            mend = "Join them with llama.cpp: llama-gguf-split --merge FIRST-FILE WHOLE.gguf"
+            raise ModelError(Problem(str(self.path), f"one of {parts} files that hold a model together", mend))
         if "general.architecture" not in keys or keys.get("tokenizer.ggml.tokens") != "string[]":
             raise self.wrong("no general.architecture or no tokenizer.ggml.tokens: not a language model")
         alignment = keys.get("general.alignment", 32)

@@ -30,7 +30,6 @@ from burnish.models.probe import probe, use_own_attention
 from burnish.models.processor import limit_threads
 from burnish.models.quiet import quiet
 
-HEADS = "heads.safetensors"
 DType = Literal["auto", "bfloat16", "float32"]
 _log = logging.getLogger(__name__)
 _probed: dict[str, tuple[Layout, str]] = {}
@@ -51,16 +50,19 @@ def load_trainable(
     """A model folder's weights with the heads asked for, in evaluation mode, on the device and with the kernels that
     `burnish.models.arithmetic.settle` chose: the CPU and torch's where nothing was.
 
-    Heads are restored from the folder where it has them; a new value head is zero, a new score head is drawn from
-    torch's global generator. `layers` keeps the first so many decoder layers. Warnings go to this module's log.
+    Heads are restored from the folder where it has them, burnish's or a published score head; a new value head is
+    zero, a new score head is drawn from torch's global generator. `layers` keeps the first so many decoder layers.
+    Warnings go to this module's log.
+
     Raises ModelError, or DataError where a sealed folder was changed.
     """
     keep_freed()
     give_back()
     limit_threads()
     found = folders.read(folder)
-    model = _model(found, dtype=dtype, headless=not lm, layers=layers)
+    model = plain_model(found, dtype=dtype, headless=not lm, layers=layers)
     module = assembled(model, lm=lm, value=value, score=score)
+    _restore_published(module, found)
     restore_heads(module, folder)
     _choose_layout(placed(module))
     if lm:
@@ -123,12 +125,12 @@ def save_heads(module: Trainable, folder_being_filled: Path) -> None:
     """Write the module's value and score heads, in fp32; nothing where it has none."""
     heads = {f"{name}.{key}": _as(tensor, torch.float32) for name, key, tensor in _head_tensors(module)}
     if heads:
-        weights.write(folder_being_filled / HEADS, heads)
+        weights.write(folder_being_filled / folders.HEADS, heads)
 
 
 def restore_heads(module: Trainable, folder: Path) -> None:
     """Put a folder's heads into those that the module has; what the folder lacks stays as it is. Raises ModelError."""
-    path = folder / HEADS
+    path = folder / folders.HEADS
     if not path.is_file():
         return
     stored = weights.read_header(path)
@@ -144,6 +146,20 @@ def restore_heads(module: Trainable, folder: Path) -> None:
             tensor.copy_(found)
 
 
+def _restore_published(module: Trainable, found: folders.Folder) -> None:
+    """Put the score head of a reward model that transformers published into the module. It has no bias."""
+    entry = found.entries.get(folders.SCORE)
+    if module.score is None or entry is None:
+        return
+    if entry.shape != (wanted := tuple(module.score.weight.shape)):
+        shapes = f"shape {list(entry.shape)}, {list(wanted)} is wanted"
+        raise ModelError(Problem(f"{entry.file}: {folders.SCORE}", shapes))
+    tensors, _ = weights.read_tensors([entry.file], {folders.SCORE: folders.SCORE}, torch.float32)
+    with torch.no_grad():
+        module.score.weight.copy_(tensors[folders.SCORE])
+        module.score.bias.zero_()
+
+
 def pick_dtype(setting: DType) -> torch.dtype:
     """The type that weights are computed in. `auto`: bfloat16 where the chosen device is faster in it."""
     match setting:
@@ -157,7 +173,10 @@ def pick_dtype(setting: DType) -> torch.dtype:
             raise ConfigError(Problem("dtype", f"{setting!r}; auto, bfloat16 and float32 are known"))
 
 
-def _model(found: folders.Folder, *, dtype: torch.dtype, headless: bool, layers: int | None) -> PreTrainedModel:
+def plain_model(
+    found: folders.Folder, *, dtype: torch.dtype, headless: bool = False, layers: int | None = None
+) -> PreTrainedModel:
+    """A folder's model in the class that transformers has for it, the first so many `layers` of it."""
     config = found.config if layers is None else cut(found.config, layers)
     shell = folders.shell(config)
     names = folders.compare(found, shell, cut=layers is not None, headless=headless)

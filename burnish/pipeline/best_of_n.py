@@ -15,6 +15,7 @@ from burnish.config import resolved
 from burnish.endpoints.server import Address
 from burnish.errors import ConfigError, Problem
 from burnish.models.arithmetic import settle
+from burnish.models.sources import hub_id
 from burnish.pipeline.answers import answered
 from burnish.pipeline.key import content, put_contents
 from burnish.pipeline.paths import OF_REWARDS
@@ -83,10 +84,10 @@ def choose(
 
 
 def named(reward: Path) -> tuple[RewardTerms, Path]:
-    """The rewards that a user means by a path, and the folder that their own paths are relative to: those that a YAML
-    file lists, or a reward model. Raises ConfigError where nothing is there, or for a file that lists none."""
-    if not reward.exists():
-        mend = "Give the run or the folder of a reward model, or a YAML file with rewards."
+    """The rewards that a user means by a path or Hub id, and the folder that their own paths are relative to: those
+    that a YAML file lists, or a reward model. Raises ConfigError where nothing is there, or for a file without any."""
+    if not reward.exists() and not hub_id(str(reward)):
+        mend = "Give the run, folder or Hub id of a reward model, or a YAML file with rewards."
         raise ConfigError(Problem(str(reward), "does not exist", mend))
     if reward.is_file():
         return listed(reward), reward.parent

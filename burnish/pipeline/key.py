@@ -31,6 +31,8 @@ IMMATERIAL = {"save_every", "spike", "store", "cache_gib"}
 MEANINGS = {"weight_decay": "matrices", "ptx_data": "ptx_coef 0.1, begun", "texts": "begun"}
 """Settings that came to mean something else, and what they mean now. It is said in the keys of stages that have them
 set, and of no others: a stage's `version` would rerun all."""
+_GGUF = {"model": "read whole", "teacher": "read whole"}
+"""The same of models in GGUF files."""
 Contents = Mapping[Keys, Any]
 """Where a setting that names files or a model stands in the recipe -> what `content` finds there."""
 
@@ -64,6 +66,7 @@ def stage_key(
     paths = PATHS.get(stage.name, ())
     section = {name: value for name, value in settings(recipe, stage).items() if value is not None}
     meanings = {name: meaning for name, meaning in MEANINGS.items() if section.get(name)}
+    meanings |= {name: meaning for name, meaning in _GGUF.items() if _is_gguf(recipe, stage, name)}
     for keys, held in found.items():
         if keys[0] == stage.name:
             put(section, keys[1:], held)
@@ -79,6 +82,11 @@ def stage_key(
             **({"facts": facts} if facts else {}),
         }
     )
+
+
+def _is_gguf(recipe: Recipe, stage: Stage, name: str) -> bool:
+    named = recipe.model if name in stage.shared else getattr(getattr(recipe, stage.name), name, None)
+    return isinstance(named, str) and named.lower().endswith(".gguf")
 
 
 def _material(section: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.errors import DataError, ModelError, Problem
+from burnish.errors import DataError
 from burnish.models.adapter import Trunk
 from burnish.models.load import pick_dtype
+from burnish.models.sources import scorer_folder
 from burnish.pipeline.reinforcement import OnPolicy
 from burnish.pipeline.reward import load_reward, load_watcher
 from burnish.pipeline.reward_terms import Learned, RewardTerm, require_packages, unfit
@@ -23,7 +24,8 @@ from burnish.rewards.checked import by_rule
 from burnish.rewards.combination import HELD_OUT, Sure, Weighted
 from burnish.rewards.function import FunctionReward, load_function
 from burnish.rewards.judged import JudgedReward
-from burnish.rewards.model import LearnedReward
+from burnish.rewards.model import EnsembleReward, LearnedReward
+from burnish.rewards.published import is_published, load_published
 from burnish.types import Progress, Prompt, Reward
 
 OWN = (RewardTerm(model=Learned()),)
@@ -80,8 +82,8 @@ def weighed(
 ) -> Weighted:
     """The terms as one reward, checked against the prompts that it will be asked about.
 
-    `renderer`: the policy's, whose token ids reward models read. None: each reward model reads the answers' text by its
-    own tokenizer.
+    `renderer`: the policy's, whose token ids reward models read that have its tokenizer and template. All others, and
+    where it is None, read the answers' text by their own.
 
     Raises DataError with every problem of the prompts' columns, and what the kinds raise for their files.
     """
@@ -110,26 +112,20 @@ def weighed(
 def _learned(
     settings: Learned, around: Surroundings, renderer: Renderer | None, micro_tokens: int, name: str
 ) -> LearnedReward:
+    dtype = pick_dtype(around.dtype)
     if settings.folder is None:
         folder, trunk = around.own, around.trunk
         assert folder is not None, "a recipe is refused whose rewards name a reward model that it does not train"
     else:
-        folder, trunk = located(settings.folder, around.base), None  # what lies beside it may be another's adapter
-        if renderer:
-            _require_same_tokens(folder, renderer)
-    scorer = load_reward(
-        folder,
-        pick_dtype(around.dtype),
-        combine=settings.combine,
-        spread_coef=settings.spread_coef or 1.0,
-        trunk=trunk,
-    )
-    ids = renderer or Renderer(Tokenizer.load(folder))
-    return LearnedReward(scorer=scorer, ids=ids, micro_tokens=micro_tokens, anew=renderer is None, name=name)
-
-
-def _require_same_tokens(folder: Path, renderer: Renderer) -> None:
-    """A reward model reads the ids that the policy said. Raises ModelError where they mean another text to it."""
-    if Tokenizer.load(folder).fingerprint != renderer.tokenizer.fingerprint:
-        found = "its tokenizer or chat template is not the policy's, whose token ids it would read"
-        raise ModelError(Problem(str(folder), found, "Train it from the same model as the policy."))
+        folder = scorer_folder(settings.folder, around.base, around.progress)
+        trunk = None  # what lies beside it may be another's adapter
+        if is_published(folder):
+            model, ids = load_published(folder, dtype)
+            return LearnedReward(
+                scorer=EnsembleReward((model,)), ids=ids, micro_tokens=micro_tokens, anew=True, name=name
+            )
+    scorer = load_reward(folder, dtype, combine=settings.combine, spread_coef=settings.spread_coef or 1.0, trunk=trunk)
+    own = Tokenizer.load(folder)
+    if renderer is None or own.fingerprint != renderer.tokenizer.fingerprint:
+        return LearnedReward(scorer=scorer, ids=Renderer(own), micro_tokens=micro_tokens, anew=True, name=name)
+    return LearnedReward(scorer=scorer, ids=renderer, micro_tokens=micro_tokens, name=name)

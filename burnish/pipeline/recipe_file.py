@@ -322,7 +322,7 @@ def _elsewhere(setting: str, name: str) -> bool:
     if name.startswith((".", "/", "~")):
         return False
     slashes = name.partition(":")[0].count("/")
-    if setting.endswith(".rankings"):
+    if setting.endswith((".rankings", ".model.folder")):
         return slashes == 1
     return slashes < 2 and setting.endswith((".teacher", "collect.model"))
 

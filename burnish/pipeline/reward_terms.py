@@ -27,7 +27,8 @@ class Learned(Strict):
     """A reward model, or several that were trained together (`reward.members`)."""
 
     folder: str | None = Field(default=None, min_length=1)
-    """The model folder of another run's reward stage. Absent: the reward model of this run."""
+    """The model folder of another run's reward stage, or a published reward model: its folder or Hub id. Absent: the
+    reward model of this run."""
     combine: Literal["mean", "worst", "mean_less_spread"] = "mean"
     """What several models say together: the mean of their scores, the lowest, or the mean less `spread_coef` standard
     deviations. Each model's scores have mean 0 and standard deviation 1 on answers of the data it learned from."""

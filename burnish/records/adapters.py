@@ -23,7 +23,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def base_name(folder: Path) -> str:
-    """What the model that an adapter belongs to is called. Raises ModelError."""
+    """What the model that an adapter belongs to is called, with its revision where one is named. Raises ModelError."""
     path = folder / CONFIG
     try:
         stated: Any = json.loads(path.read_bytes())
@@ -34,7 +34,8 @@ def base_name(folder: Path) -> str:
     if not isinstance(name, str) or not name:
         mend = 'Write the base model\'s folder or Hub id there: "base_model_name_or_path": "NAME".'
         raise ModelError(Problem(str(path), "does not say which model it is an adapter of", mend))
-    return name
+    revision = named.get("revision")
+    return f"{name}@{revision}" if revision and revision != "main" and "@" not in name else name
 
 
 def place_of_base(folder: Path, base: Path) -> tuple[str, Path]:

@@ -21,6 +21,8 @@ SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz", ".json", ".json.gz",
 """What counts as a data file where a folder is given."""
 NAME_BYTES = 255
 """File systems have no longer names."""
+HUB_ID = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(@(?P<revision>[\w./-]+))?")
+"""The form of a Hub id, with its revision or without."""
 HEAD = 4096
 """Bytes looked at to tell JSON lines from something else."""
 _FROM_TABLE = (

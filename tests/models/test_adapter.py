@@ -24,7 +24,7 @@ from burnish.models.load import load_trainable, save_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted, merge
 from burnish.models.tiny import write_random, write_tiny
 from burnish.records import durable
-from burnish.records.adapters import CONFIG, FILE
+from burnish.records.adapters import CONFIG, FILE, base_name
 
 from .families import FAMILIES
 
@@ -77,6 +77,15 @@ def test_the_same_adapter_has_the_same_bytes(tiny: Path, tmp_path: Path) -> None
     first, second = (saved(trained(tiny), tmp_path / name, tiny) for name in "ab")
     assert durable.digest_folder(first) == durable.digest_folder(second)
     assert json.loads((first / CONFIG).read_bytes())["base_model_name_or_path"] == "tiny"
+
+
+def test_a_base_of_a_revision_is_named_as_peft_names_it(tiny: Path, tmp_path: Path) -> None:
+    with durable.folder(tmp_path / "a") as filling:
+        save_adapter(trained(tiny), filling, tiny, base_name="owner/name@v2")
+    stated = json.loads((tmp_path / "a" / CONFIG).read_bytes())
+    assert (stated["base_model_name_or_path"], stated["revision"]) == ("owner/name", "v2")
+    assert base_name(tmp_path / "a") == "owner/name@v2"
+    load_adapted(tmp_path / "a", tiny, dtype=torch.float32, score=True)
 
 
 def whole(base: Path) -> Any:

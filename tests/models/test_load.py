@@ -17,8 +17,9 @@ from burnish.batches import Document, pack
 from burnish.chat.tokenizer import GENERATION, Tokenizer
 from burnish.errors import BurnishError, ConfigError, DataError, ModelError
 from burnish.models import weights
+from burnish.models.folder import HEADS
 from burnish.models.forward import Output, Trainable
-from burnish.models.load import HEADS, load_trainable, pick_dtype, save_trainable
+from burnish.models.load import load_trainable, pick_dtype, save_trainable
 from burnish.models.tiny import write_tiny
 from burnish.records import durable
 

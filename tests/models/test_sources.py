@@ -10,16 +10,21 @@ import gguf as writer
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig as PeftConfig
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM, LlamaConfig
 
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import MachineError, ModelError
 from burnish.models import sources
-from burnish.models.load import load_trainable
+from burnish.models.load import load_trainable, save_trainable
+from burnish.models.quiet import quiet
 from burnish.models.sources import ALIAS, WHEEL, resolve
-from burnish.models.tiny import CHATML, tiny_tokenizer
 from burnish.records import durable
 from burnish.types import Message, Silent
+
+from .gguf_files import VOCABULARY, begun, finished, settings_of, tensors_of
 
 
 @pytest.fixture(autouse=True)
@@ -31,36 +36,18 @@ def own_cache(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytes
 
 def write_gguf(path: Path, pre: str = "gpt-2") -> Path:
     """A Llama of one layer and random weights, with the byte tokenizer."""
-    vocabulary = tiny_tokenizer()
-    tokens = [vocabulary._markup.id_to_token(id) for id in range(vocabulary.vocab_size)] + ["ab"]
-    out = writer.GGUFWriter(path, "llama")
-    out.add_context_length(64)
-    out.add_embedding_length(32)
-    out.add_block_count(1)
-    out.add_feed_forward_length(64)
-    out.add_head_count(4)
-    out.add_head_count_kv(2)
-    out.add_layer_norm_rms_eps(1e-5)
-    out.add_rope_freq_base(10000.0)
-    out.add_vocab_size(len(tokens))
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(pre)
-    out.add_token_list(tokens)
-    out.add_token_types([1] * 256 + [3] * 3 + [1])
-    out.add_token_merges(["a b"])
-    out.add_bos_token_id(257)
-    out.add_eos_token_id(258)
-    out.add_chat_template(CHATML)
-    dice = np.random.default_rng(0)
-    shapes = {"token_embd": (260, 32), "blk.0.attn_q": (32, 32), "blk.0.attn_k": (16, 32), "blk.0.attn_v": (16, 32)}
-    shapes |= {"blk.0.attn_output": (32, 32), "blk.0.ffn_gate": (64, 32), "blk.0.ffn_up": (64, 32)}
-    shapes |= {"blk.0.ffn_down": (32, 64), "output_norm": (32,), "blk.0.attn_norm": (32,), "blk.0.ffn_norm": (32,)}
-    for name, shape in shapes.items():
-        out.add_tensor(f"{name}.weight", dice.normal(size=shape).astype(np.float32))
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+    )
+    tensors = tensors_of(AutoModelForCausalLM.from_config(config), "llama")
+    finished(begun(path, "llama", pre=pre, keys=settings_of(config)), tensors)
     return path
 
 
@@ -165,6 +152,57 @@ def test_a_model_of_the_hub_may_be_held_to_a_revision(
     assert resolve(name, tmp_path, Silent()) == tiny
     assert asked == [(repository, revision), (repository, tiny.name)], "weights of the commit that was looked at"
     assert weights == [False, True]
+
+
+def test_a_gguf_file_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_gguf(tmp_path / "m.Q8_0.gguf")
+    asked: list[tuple[str, str | None, list[str]]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision, allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    folder = resolve("owner/name@v1:m.Q8_0.gguf", Path("/nowhere"), Silent())
+    assert folder == resolve("m.Q8_0.gguf", tmp_path, Silent())
+    assert asked == [("owner/name", "v1", ["m.Q8_0.gguf"])]
+    with pytest.raises(ModelError, match="no such file on the Hub"):
+        resolve("owner/name:m.gguf", Path("/nowhere"), Silent())
+    with pytest.raises(ModelError, match=r"name one: owner/name:FILE\.gguf"):
+        resolve("owner/name", Path("/nowhere"), Silent())
+
+
+def test_a_reward_model_is_no_model_that_answers(tiny: Path, tmp_path: Path) -> None:
+    """Its embeddings are its LM head too, so that nothing is missing."""
+    module = load_trainable(tiny, dtype=torch.float32, lm=False, score=True)
+    with durable.folder(tmp_path / "rm") as filling:
+        save_trainable(module, filling, Tokenizer.load(tiny), dtype=torch.float32)
+    with pytest.raises(ModelError, match="a reward model, which scores and does not answer"):
+        resolve("rm", tmp_path, Silent())
+
+
+def test_an_adapter_of_the_hub_and_its_base(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base of the revision that the adapter names; nothing is asked of the adapter's folder but that it is one."""
+    with quiet():
+        model = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny), PeftConfig(target_modules=["q_proj"]))
+        model.save_pretrained(tmp_path / "adapter")
+    path = tmp_path / "adapter" / "adapter_config.json"
+    stated = {**json.loads(path.read_bytes()), "base_model_name_or_path": "owner/base", "revision": "v2"}
+    path.write_text(json.dumps(stated))
+    asked: list[tuple[str, str | None]] = []
+
+    def fetched(repository: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append((repository, revision))
+        return str(tiny if repository == "owner/base" else tmp_path / "adapter")
+
+    monkeypatch.setattr(sources, "snapshot_download", fetched)
+    merged = load_trainable(resolve("owner/adapter", tmp_path, Silent()), dtype=torch.float32)
+    assert asked[0] == ("owner/adapter", None)
+    assert ("owner/base", "v2") in asked
+    plain = load_trainable(tiny, dtype=torch.float32)
+    assert torch.equal(
+        merged.backbone.layers[0].self_attn.q_proj.weight, plain.backbone.layers[0].self_attn.q_proj.weight
+    )
 
 
 @pytest.mark.parametrize("file", ["config.json", "chat_template.jinja"])

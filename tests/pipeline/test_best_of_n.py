@@ -155,7 +155,7 @@ def test_rewards_that_cannot_choose_are_said(
             ["http://127.0.0.1:1/v1#m"],
             "counts tokens, and a server gives text alone",
         ),
-        ("", ["--reward", "rewards.yml"], "rewards.yml: does not exist. Give the run or the folder"),
+        ("", ["--reward", "rewards.yml"], "rewards.yml: does not exist. Give the run, folder or Hub id"),
     ],
 )
 def test_what_the_answers_cannot_have_is_said(

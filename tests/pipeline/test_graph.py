@@ -93,6 +93,17 @@ def test_a_setting_with_a_new_meaning_reruns_stages_that_have_it_set(
     assert ran(run(tiny, "sft.weight_decay=0.1", until="sft")) == ["sft"]
 
 
+def test_stages_that_read_a_gguf_file_rerun_as_it_is_read_whole(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys(model: str) -> str:
+        recipe, stage = load_recipe(tiny / "recipe.yaml", (f"model={model}",)), graph()[0]
+        return stage_key(recipe, stage, contents(recipe, tiny, stage), {})
+
+    (tiny / "model.GGUF").write_bytes(b"GGUF")
+    found = [keys("smollm2-135m"), keys("model.GGUF")]
+    monkeypatch.setattr("burnish.pipeline.key._GGUF", {})
+    assert [keys("smollm2-135m") == found[0], keys("model.GGUF") == found[1]] == [True, False]
+
+
 def test_a_stage_that_reads_facts_reruns_where_they_are_others(tiny: Path) -> None:
     """A reward model that is measured anew is made anew, to the same bits: what judges it must not stand."""
     reading = [replace(stage, facts=("reward",)) if stage.name == "gate" else stage for stage in graph()]

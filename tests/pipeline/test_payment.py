@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from contexts import context_of
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from burnish.batches import Document, pack
 from burnish.chat.render import Renderer
 from burnish.chat.tokenizer import Tokenizer
-from burnish.errors import ModelError
 from burnish.models.load import load_trainable, save_trainable
 from burnish.models.tiny import write_tiny
 from burnish.pipeline.critic_free import Grpo
@@ -100,16 +102,39 @@ def test_a_watch_without_a_watcher_goes_by_the_mean_less_the_spread_of_what_pays
     assert sure(place, Distill.model_validate({**settings, "teacher": "policy"})) is None, "it pays for nothing"
 
 
-def test_a_reward_model_that_reads_other_tokens_is_refused(place: Path) -> None:
+def test_a_reward_model_of_another_tokenizer_reads_the_text_by_its_own(place: Path) -> None:
+    """Whatever the policy's ids mean to it. Its template says something before anybody speaks."""
     renderer = Renderer(Tokenizer.load(place / "policy"))
-    (place / "other").mkdir()
-    for path in (place / "policy").iterdir():
-        (place / "other" / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(place / "scored", place / "other", ignore=shutil.ignore_patterns("manifest.json"))
     template = place / "other" / "chat_template.jinja"
-    template.write_text(template.read_text() + "\n")
-    term = RewardTerm.model_validate({"model": {"folder": "other"}})
-    with pytest.raises(ModelError, match="its tokenizer or chat template is not the policy's"):
-        weighed([term], around(place), PROMPTS, renderer, 256)
+    template.write_text("You are a judge." + template.read_text())
+    with durable.folder(place / "judging") as aside:
+        shutil.copytree(place / "other", aside, dirs_exist_ok=True)
+    said = [Completion(text=text, stop=Stop.EOS, ids=(1, 2)) for text in ("It left.", "No.")]
+    own = Renderer(Tokenizer.load(place / "judging"))
+    trees = [own.prompt(PROMPTS[0].messages) + own.answer(each.text) for each in said]
+    with torch.no_grad():
+        scorer = load_reward(place / "judging", torch.float32)
+        alone = [float(scorer.scores(pack([Document(row="a", ids=ids[:-1], branches=[ids[-1:]])]))) for ids in trees]
+    term = RewardTerm.model_validate({"model": {"folder": "judging"}})
+    assert weighed([term], around(place), PROMPTS, renderer, 256).score(PROMPTS, said).scores == pytest.approx(alone)
+
+
+def test_a_published_reward_model_pays_its_own_scores(place: Path) -> None:
+    """It is read where transformers reads it, by its own tokenizer: `tests/rewards/test_published.py`."""
+    config = AutoConfig.from_pretrained(place / "policy", num_labels=1, pad_token_id=256)
+    torch.manual_seed(1)
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    model.save_pretrained(place / "published")
+    own = Tokenizer.load(place / "policy")
+    own.save(place / "published")
+    said = [Completion(text=text, stop=Stop.EOS, ids=(1, 2)) for text in ("It left.", "No.")]
+    turns = [(*PROMPTS[0].messages, Message(role="assistant", content=each.text)) for each in said]
+    with torch.no_grad():
+        theirs = [float(model(input_ids=torch.tensor([Renderer(own).example(each).ids])).logits) for each in turns]
+    term = RewardTerm.model_validate({"model": {"folder": "published"}, "weight": 2})
+    rated = weighed([term], around(place), PROMPTS, Renderer(own), 256).score(PROMPTS, said)
+    assert rated.scores == pytest.approx([2 * score for score in theirs], abs=1e-5)
 
 
 def test_a_judge_is_asked_with_the_model_that_it_names(place: Path) -> None:

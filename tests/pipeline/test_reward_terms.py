@@ -15,7 +15,7 @@ from burnish.pipeline.graph import GRAPH
 from burnish.pipeline.key import contents, stage_key
 from burnish.pipeline.preflight import check_files
 from burnish.pipeline.recipe import Recipe
-from burnish.pipeline.recipe_file import load_recipe, moved
+from burnish.pipeline.recipe_file import load_recipe, moved, yaml_text
 
 ROOT = Path(__file__).parents[2]
 JUDGES = {"alias": "smollm2-135m", "folder": "mine", "hub": "owner/name", "server": "http://127.0.0.1:8000/v1"}
@@ -53,6 +53,15 @@ def test_a_recipe_of_rules_needs_no_other_stage_and_no_person(tmp_path: Path) ->
     assert check_files(recipe, tmp_path, ["grpo"]) == {"sums.jsonl": 2}
     assert recipe.grpo is not None
     assert [term.label for term in recipe.grpo.rewards or ()] == ["exact", "brevity"]
+
+
+def test_a_reward_model_may_be_one_of_the_hub(tmp_path: Path) -> None:
+    path = write(tmp_path, "    - {model: {folder: Skywork/Skywork-Reward-V2-Qwen3-0.6B}}\n")
+    assert check_files(load_recipe(path), tmp_path, ["grpo"]) == {"sums.jsonl": 2}
+    assert "folder: Skywork/Skywork-Reward" in yaml_text(moved(load_recipe(path), tmp_path, tmp_path / "run"))
+    path = write(tmp_path, "    - {model: {folder: runs/none/reward/model}}\n")
+    with pytest.raises(BurnishError, match='"runs/none/reward/model" does not exist'):
+        load_recipe(path)
 
 
 def test_rewards_are_written_out_as_they_were_meant(tmp_path: Path) -> None:
