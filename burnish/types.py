@@ -153,6 +153,10 @@ class Sampling:
         """Whether tokens are drawn from all that the model says, which a temperature alone changes."""
         return self.top_k is None and self.top_p == 1 and not self.min_p and self.repetition_penalty == 1
 
+    def cut(self, text: str) -> str:
+        """The text up to the first stop string in it; the whole where there is none."""
+        return text[: min((text.index(each) for each in self.stop if each in text), default=len(text))]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
