@@ -172,6 +172,15 @@ class Completion:
     version: int = 0
     """Which weights said it: how many updates a trainer had made to them."""
 
+    @property
+    def spoken(self) -> str:
+        """What is said once the thoughts are over, where a model writes them in front of its answer: what stands behind
+        `</think>`. Nothing where the answer was cut before; the whole text where no thoughts are shown."""
+        thoughts, end, rest = self.text.partition("</think>")
+        if end:
+            return rest.lstrip()
+        return "" if thoughts.lstrip().startswith("<think>") else self.text
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
