@@ -32,6 +32,9 @@ FILTERED = re.compile(
 """What a refusal says that is about one prompt: a filter that let it through to no model."""
 OLLAMA = "fp_ollama"
 """How its answers call the system that they come from."""
+NO_MODEL = re.compile(r"model_not_found|valid model|\bmodel\b.{0,120}\bnot (exist|found)", re.IGNORECASE)
+LONG = 60
+"""Characters of an answer that nobody draws twice."""
 MANY = 20
 """Models of a server; of more, the likest name alone is told."""
 
@@ -96,7 +99,12 @@ class ChatEndpoint:
         finally:
             pool.shutdown(cancel_futures=True)
         self._progress.finish()
-        return [each.result() for each in asked]
+        rows = [each.result() for each in asked]
+        long = [{answer.text for answer in row} for row in rows if len(row[0].text) >= LONG]
+        if n > 1 and sampling.temperature > 0 and long and all(len(texts) == 1 for texts in long):
+            said = "answers to one prompt are all the same, as if its server drew none or remembered what it had said"
+            warn_once(_log, f"{self.model}: {said}")
+        return rows
 
     def answer(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer, in the caller's own thread. Raises as `generate` does."""
@@ -168,10 +176,10 @@ class ChatEndpoint:
     def _explained(self, refusal: Refused, messages: Sequence[Message], sampling: Sampling) -> ConfigError:
         """A refusal that no other words mend, with what the server has, or which prompt it was."""
         [problem] = refusal.problems
-        if refusal.status == 404 and "model" in refusal.words and (names := self._served()):
+        if refusal.status in (400, 404) and NO_MODEL.search(refusal.words) and (names := self._served()):
             return ConfigError(replace(problem, mend=nearest(self.model, names, 0.0 if len(names) > MANY else 0.6)))
         if refusal.status in (400, 413, 422):
-            found = f"{problem.found}; asked: {plain(messages[-1].content, 60)}"
+            found = f'{problem.found}; asked: "{plain(messages[-1].content, 60)}"'
             return ConfigError(replace(problem, found=found, mend=instead(refusal, sampling)))
         return refusal
 

@@ -59,8 +59,8 @@ class Reply:
     @property
     def busy(self) -> bool:
         """Whether the next attempt may find something better."""
-        if self.response.is_success and not self.response.content.strip():
-            return True  # blank lines, which kept the connection open until the server gave up
+        if self.response.is_success and self.value is None and self.response.content.strip()[:1] in (b"", b"{"):
+            return True  # cut; or blank lines alone, which kept the connection open until the server gave up
         if NO_MOMENT.search(self.words):
             return False
         return self.status in BUSY or (self.status >= 500 and self.status not in FOR_GOOD)
@@ -74,7 +74,7 @@ class Reply:
     def said(self) -> str:
         """The status, and the server's own words as far as it has some."""
         if self.status < 400:
-            return "an empty answer"
+            return "an answer that is empty, or cut"
         value = self.value
         if value is None:
             return f"status {self.status}"

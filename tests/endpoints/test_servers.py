@@ -108,7 +108,7 @@ def test_what_a_recipe_asks_for_is_not_left_out(rule: Rule, sampling: Sampling, 
     with behaving(rule) as server, pytest.raises(ConfigError, match="the server refused: status 4") as caught:
         asked(server, sampling)
     assert caught.value.problems[0].mend == mend
-    assert "asked: Who was it?" in caught.value.problems[0].found
+    assert 'asked: "Who was it?"' in caught.value.problems[0].found
     assert not server.asked
 
 
@@ -222,6 +222,21 @@ def test_empty_answers_are_told(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("some answers are empty, of those that ended by filter") == 1
 
 
+def test_answers_that_nobody_draws_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A server may take a temperature and draw nothing, or remember what it said to the same question."""
+    with behaving(lambda asked: said(*["the same " * 9] * asked.get("n", 1))) as server:
+        asked(server, n=1)
+        asked(server, JUDGED, n=3)
+        assert "the same" not in caplog.text
+        asked(server, n=2)
+    assert caplog.text.count("answers to one prompt are all the same") == 1
+    caplog.clear()
+    warn_once.cache_clear()
+    with behaving(lambda asked: said(*["A"] * asked.get("n", 1))) as server:
+        asked(server, n=2)
+    assert not caplog.text
+
+
 BLOCKED = [
     refusal(
         "The response was filtered due to the prompt triggering the policy.", code="content_filter", param="prompt"
@@ -250,6 +265,7 @@ MOMENTS = [
     Reply.of({"choices": None}),
     Reply.of({"choices": []}),
     Reply(b"\n\n \n"),
+    Reply(b'\n{"choices": [{"message": {"content": "hal'),
     Reply(b"<html>", 524),
     Reply(b"", 520),
 ]
@@ -292,10 +308,19 @@ def test_too_many_requests_are_waited_for_beyond_a_minute(monkeypatch: pytest.Mo
     assert waits == [2, 4, 8, 16, 32]
 
 
-def test_a_model_that_is_not_served_is_told_those_that_are() -> None:
-    missing = refusal("The model `smal` does not exist.", 404, code="model_not_found")
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("The model `smal` does not exist.", 404),
+        ('model "smal" not found, try pulling it first', 404),
+        ("Invalid model: smal", 400),
+        ("smal is not a valid model ID", 400),
+    ],
+)
+def test_a_model_that_is_not_served_is_told_those_that_are(words: str, status: int) -> None:
+    missing = refusal(words, status)
     with behaving(lambda request: missing if request["model"] == "smal" else None) as server:
-        with pytest.raises(ConfigError, match=r'status 404, The model.*Did you mean "small"\?'):
+        with pytest.raises(ConfigError, match=rf'status {status}, .*smal.*Did you mean "small"\?'):
             asked(server.url.replace("#small", "#smal"))
         server.models = [f"model-{k}" for k in range(40)] + ["smaller"]
         with pytest.raises(ConfigError, match=r'Did you mean "smaller"\?$'):
