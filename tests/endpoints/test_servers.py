@@ -35,7 +35,8 @@ from burnish.endpoints.dialect import ALL, ROOM
 from burnish.endpoints.keys import KEY
 from burnish.errors import BurnishError, ConfigError, MachineError, warn_once
 from burnish.judge.pairwise import compare_by_model
-from burnish.types import Completion, Message, Prompt, Sampling, Stop
+from burnish.pipeline.talk import Talk
+from burnish.types import Completion, Message, Prompt, Sampling, Silent, Stop
 
 QUESTION = [Message(role="user", content="Who was it?")]
 JUDGED = Sampling(temperature=0.0, max_new_tokens=4)
@@ -350,6 +351,15 @@ def test_a_judge_behind_a_server_that_thinks_judges_a_campaign(
         assert code_of(told) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["judged"], found["unreadable"]) == (3, 0)
+
+
+def test_what_was_thought_is_shown_and_not_told_again() -> None:
+    seen: list[dict[str, Any]] = []
+    with behaving(lambda request: seen.append(request) or said("<think>Hm.</think>\n\nWell.")) as server:
+        talk = Talk.open(server.url, "", DRAWN, Silent())
+        assert talk.say("hello") == "<think>Hm.</think>\n\nWell."
+        talk.say("go on")
+    assert [turn["content"] for turn in seen[1]["messages"]] == ["hello", "Well.", "go on"]
 
 
 def test_errors_of_a_server_are_ours(caplog: pytest.LogCaptureFixture) -> None:
