@@ -153,6 +153,10 @@ class Sampling:
         """Whether tokens are drawn from all that the model says, which a temperature alone changes."""
         return self.top_k is None and self.top_p == 1 and not self.min_p and self.repetition_penalty == 1
 
+    def cut(self, text: str) -> str:
+        """The text up to the first stop string in it; the whole where there is none."""
+        return text[: min((text.index(each) for each in self.stop if each in text), default=len(text))]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Completion:
@@ -167,6 +171,15 @@ class Completion:
     alone changes it (`burnish/rollout/draw.py::draw`). Of an endpoint's tokens, where it gave them."""
     version: int = 0
     """Which weights said it: how many updates a trainer had made to them."""
+
+    @property
+    def spoken(self) -> str:
+        """What is said once the thoughts are over, where a model writes them in front of its answer: what stands behind
+        `</think>`. Nothing where the answer was cut before; the whole text where no thoughts are shown."""
+        thoughts, end, rest = self.text.partition("</think>")
+        if end:
+            return rest.lstrip()
+        return "" if thoughts.lstrip().startswith("<think>") else self.text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

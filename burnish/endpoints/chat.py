@@ -7,36 +7,62 @@ needs the ids that were said.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from burnish.endpoints.choice import completion, wrong
+from burnish.endpoints.dialect import ROOM, Dialect, Known, instead, undone, unheard
+from burnish.endpoints.reply import Refused
 from burnish.endpoints.server import FIRST_WAIT, Address, Server
-from burnish.errors import ConfigError, MachineError, Problem, plain
+from burnish.errors import BurnishError, ConfigError, MachineError, Problem, nearest, plain, warn_once
 from burnish.types import Completion, Message, Progress, Sampling, Silent, Stop
 
+_log = logging.getLogger(__name__)
 AT_ONCE = 8
 """Requests on their way at the same time: servers batch what they have."""
-_SEEDS = 2**31
-"""llama.cpp's are 32 bits wide, others' 64."""
-_STOPS = {"length": Stop.LENGTH, "content_filter": Stop.FILTER}
+FILTERED = re.compile(
+    r"\b(content_filter|content_policy_violation|ResponsibleAIPolicyViolation|data_inspection_failed|invalid_prompt"
+    r"|requires moderation)\b"
+)
+"""What a refusal says that is about one prompt: a filter that let it through to no model."""
+OLLAMA = "fp_ollama"
+"""How its answers call the system that they come from."""
+NO_MODEL = re.compile(r"model_not_found|valid model|\bmodel\b.{0,120}\bnot (exist|found)", re.IGNORECASE)
+LONG = 60
+"""Characters of an answer that nobody draws twice."""
+MANY = 20
+"""Models of a server; of more, the likest name alone is told."""
 
 
 class ChatEndpoint:
     """A `Generator` over a server.
 
     What is drawn is drawn there: the same seed gives the same answer only as far as the server promises so. `top_k`,
-    `min_p` and `repetition_penalty` are sent where they are asked for, under the names that vLLM has for them; they are
-    none of OpenAI's, and a server may refuse them.
+    `min_p` and `repetition_penalty` have the names that vLLM has for them; they are none of OpenAI's. Where they are
+    asked for and refused, that is an error.
     """
 
-    def __init__(self, server: Server, model: str, progress: Progress = Silent(), *, logprobs: bool = False) -> None:
-        """`logprobs`: ask for those of each token; not every server gives them."""
+    def __init__(
+        self,
+        server: Server,
+        model: str,
+        progress: Progress = Silent(),
+        *,
+        logprobs: bool = False,
+        known: Known | None = None,
+    ) -> None:
+        """`logprobs`: ask for those of each token; not every server gives them. `known`: what others have learned of
+        this server, to be added to."""
         self.model = model
         self._server = server
         self._progress = progress
         self._logprobs = logprobs
+        self._known = known or Known()
 
     @classmethod
     def open(cls, name: str, progress: Progress = Silent(), *, first_wait: float = FIRST_WAIT) -> ChatEndpoint:
@@ -73,7 +99,12 @@ class ChatEndpoint:
         finally:
             pool.shutdown(cancel_futures=True)
         self._progress.finish()
-        return [each.result() for each in asked]
+        rows = [each.result() for each in asked]
+        long = [{answer.text for answer in row} for row in rows if len(row[0].text) >= LONG]
+        if n > 1 and sampling.temperature > 0 and long and all(len(texts) == 1 for texts in long):
+            said = "answers to one prompt are all the same, as if its server drew none or remembered what it had said"
+            warn_once(_log, f"{self.model}: {said}")
+        return rows
 
     def answer(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         """One answer, in the caller's own thread. Raises as `generate` does."""
@@ -87,69 +118,85 @@ class ChatEndpoint:
         wanted = n if sampling.temperature > 0 else 1  # greedy answers are all the same, and vLLM gives only one
         found: list[Completion] = []
         while len(found) < wanted:
-            asked = self._body(messages, sampling, wanted - len(found), len(found))
-            fresh = self._choices(self._server.post("/chat/completions", asked))
+            at = replace(sampling, seed=sampling.seed + len(found))
+            fresh = self._said(messages, at, wanted - len(found))
             found += fresh[: wanted - len(found)]
+        for stop in {each.stop for each in found if not each.text}:
+            warn_once(_log, f"{self.model}: some answers are empty, of those that ended by {stop.value}")
         return found if wanted == n else found * n
 
-    def _body(self, messages: Sequence[Message], sampling: Sampling, n: int, before: int) -> dict[str, Any]:
-        special = {
-            "top_k": sampling.top_k,
-            "min_p": sampling.min_p or None,
-            "repetition_penalty": sampling.repetition_penalty if sampling.repetition_penalty != 1 else None,
-            "stop": list(sampling.stop) or None,
-            "logprobs": self._logprobs or None,
-            "n": n if n > 1 else None,
-        }
-        return {
-            "model": self.model,
-            "messages": [message.as_json() for message in messages],
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_new_tokens,
-            "seed": (sampling.seed + before) % _SEEDS,
-            **{name: value for name, value in special.items() if value is not None},
-        }
+    def _said(self, messages: Sequence[Message], sampling: Sampling, n: int) -> list[Completion]:
+        """n answers or fewer, asked for in whatever words the server takes."""
+        dialect = begun = self._known.dialect
+        while True:
+            asked = dialect.body(sampling, n, logprobs=self._logprobs)
+            who = {"model": self.model, "messages": [message.as_json() for message in messages]}
+            try:
+                said = self._server.post("/chat/completions", {**who, **asked}, wrong)
+            except Refused as refusal:
+                if FILTERED.search(refusal.words):
+                    return [Completion(text="", stop=Stop.FILTER)] * n
+                if dialect.thinks and undone(refusal):
+                    return [Completion(text="", stop=Stop.LENGTH)] * n
+                other = dialect.after(refusal, sampling, n)
+                if other is None:
+                    raise self._explained(refusal, messages, sampling) from refusal
+            else:
+                found = self._choices(said, sampling, asked[dialect.budget])
+                if dialect.thinks or not any(each.stop is Stop.LENGTH and not each.spoken for each in found):
+                    if dialect is not begun:
+                        self._note(dialect, asked, sampling)
+                    return found
+                other = dialect.roomier
+            dialect = other
 
-    def _choices(self, said: Mapping[str, Any]) -> list[Completion]:
+    def _note(self, dialect: Dialect, asked: Mapping[str, Any], sampling: Sampling) -> None:
+        """In these words the server answers: so it is asked from now on."""
+        self._known.dialect = dialect
+        if sampling.temperature == 0 and "temperature" not in asked:
+            warn_once(_log, f"{self.model}: its server takes no temperature of 0, so that it answers at its own")
+        if dialect.thinks:
+            warn_once(_log, f"{self.model} thinks before it answers, and is given {ROOM:,} tokens or fewer for that")
+
+    def _choices(self, said: Mapping[str, Any], sampling: Sampling, budget: int) -> list[Completion]:
+        if said.get("system_fingerprint") == OLLAMA and (names := unheard(sampling)):
+            found = f"Ollama passes over {', '.join(names)} where it is asked as OpenAI's API is"
+            mend = "Leave them out, or put them into a Modelfile, as PARAMETER top_k 40, and ask for that model."
+            raise ConfigError(Problem(self._server.address.url, found, mend))
         try:
-            choices = [_completion(choice) for choice in said["choices"]]
+            choices = said["choices"]
+            spent = (said.get("usage") or {}).get("completion_tokens") if len(choices) == 1 else None
+            full = isinstance(spent, int) and spent >= budget
+            return [completion(choice, sampling, full=full) for choice in choices]
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise self._odd(said) from error
-        if not choices:
-            raise self._odd(said)
-        return choices
+            found = f"no choices in the form of a chat completion: {plain(dict(said), 120)}"
+            mend = "Give a server that speaks OpenAI's API."
+            raise MachineError(Problem(self._server.address.url, found, mend)) from error
 
-    def _odd(self, said: Mapping[str, Any]) -> MachineError:
-        found = f"no choices in the form of a chat completion: {plain(dict(said), 120)}"
-        return MachineError(Problem(self._server.address.url, found, "Give a server that speaks OpenAI's API."))
+    def _explained(self, refusal: Refused, messages: Sequence[Message], sampling: Sampling) -> ConfigError:
+        """A refusal that no other words mend, with what the server has, or which prompt it was."""
+        [problem] = refusal.problems
+        if refusal.status in (400, 404) and NO_MODEL.search(refusal.words) and (names := self._served()):
+            return ConfigError(replace(problem, mend=nearest(self.model, names, 0.0 if len(names) > MANY else 0.6)))
+        if refusal.status in (400, 413, 422):
+            found = f'{problem.found}; asked: "{plain(messages[-1].content, 60)}"'
+            return ConfigError(replace(problem, found=found, mend=instead(refusal, sampling)))
+        return refusal
 
-
-def _completion(choice: Mapping[str, Any]) -> Completion:
-    text = _text(choice["message"].get("content"))
-    given = (choice.get("logprobs") or {}).get("content") or ()
-    # vLLM says which stop string it was; others say "stop" for the end token and a stop string alike.
-    usual = Stop.STRING if isinstance(choice.get("stop_reason"), str) else Stop.EOS
-    return Completion(
-        text=text,
-        stop=_STOPS.get(str(choice.get("finish_reason")), usual),
-        logprobs=tuple(float(each["logprob"]) for each in given),
-    )
+    def _served(self) -> list[str]:
+        with suppress(BurnishError):  # what it has would only be a help
+            return _models(self._server)
+        return []
 
 
-def _text(content: Any) -> str:
-    """What a message says: a text, none, or parts, of which those of text count. What is no character that a file can
-    hold, half a surrogate pair or a NUL, is U+FFFD."""
-    parts = content if isinstance(content, list) else [{"type": "text", "text": "" if content is None else content}]
-    text = "".join(part["text"] for part in parts if part["type"] == "text")
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\x00", "\ufffd")
+def _models(server: Server) -> list[str]:
+    listed = server.get("/models").get("data")
+    models = listed if isinstance(listed, list) else []
+    return [str(each.get("id")) for each in models if isinstance(each, dict)]
 
 
 def _only_model(server: Server) -> str:
-    url = server.address.url
-    listed = server.get("/models").get("data")
-    models = listed if isinstance(listed, list) else []
-    names = [str(each.get("id")) for each in models if isinstance(each, dict)]
+    url, names = server.address.url, _models(server)
     if len(names) != 1:
         known = f"it has {', '.join(plain(name, 60) for name in names)}" if names else "it lists none"
         raise ConfigError(Problem(url, f"which of the server's models is not said; {known}", f"Write {url}#MODEL."))

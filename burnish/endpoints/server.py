@@ -1,36 +1,34 @@
 """A server that speaks OpenAI's API: where it is, and requests that survive its bad moments. Knows HTTP; knows nothing
-of what is asked.
-
-The key comes from the environment variable BURNISH_API_KEY and from nowhere else. It is sent over https, or in the open
-to this machine alone; it is in no error and no log.
-"""
+of what is asked."""
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from socket import SHUT_RDWR, socket
-from typing import Any, cast
+from typing import Any
 from weakref import WeakSet
 
 import httpx2
 
+from burnish.endpoints.keys import KEY, key_of
+from burnish.endpoints.reply import RATE, Reply
 from burnish.errors import ConfigError, MachineError, Problem, plain
 
-KEY = "BURNISH_API_KEY"
 ATTEMPTS = 6
 FIRST_WAIT = 0.5
 """Seconds before the second attempt; each further wait is twice as long."""
+RATE_WAITS = 4
+"""Times as long where there were too many requests: most limits are by the minute, and not every server says so."""
 LONGEST_WAIT = 60.0
 """Also of what a server asks for by Retry-After."""
 TIMEOUT = httpx2.Timeout(600.0, connect=10.0)
 """Seconds between bytes of an answer: a long one on a busy server is slow, not lost."""
-BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-"""Statuses that the next attempt may not meet."""
+Wrong = Callable[[Mapping[str, Any]], str]
+"""What is wrong with an answer that the next attempt may not have; nothing where it will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +61,14 @@ class Address:
             raise ConfigError(Problem(where, found, f"Put the key into the environment variable {KEY}."))
         if not host:
             raise ConfigError(Problem(plain(text), "the address names no host", _EXAMPLE))
-        path = url.path.rstrip("/") or "/v1"
+        path = url.path.rstrip("/").removesuffix(_ASKED) or "/v1"
         plain_url = str(url.copy_with(path=path, fragment=None))
         return cls(url=plain_url.rstrip("#"), model=url.fragment or None, local=_is_here(host))
 
 
 _EXAMPLE = "Write it as http://127.0.0.1:8000/v1#MODEL."
+_ASKED = "/chat/completions"
+"""Some give the whole address, to be pasted."""
 
 
 @dataclass(slots=True)
@@ -85,22 +85,24 @@ class Server:
     @classmethod
     def at(cls, address: Address, *, first_wait: float = FIRST_WAIT, seconds: float | None = None) -> Server:
         """With the key that the environment holds; `seconds`: between bytes of an answer, in place of TIMEOUT's. Raises
-        ConfigError where the key would travel in the open."""
-        key = os.environ.get(KEY, "").strip()
-        if key and not address.local and address.url.startswith("http://"):
-            found = f"{KEY} is set, and would travel over http for everybody to read"
-            raise ConfigError(Problem(address.url, found, f"Use https, or unset {KEY}."))
+        ConfigError as `key_of` does, and for a proxy of the environment that cannot be used."""
+        key = key_of(address.url, local=address.local)
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        # A proxy of the environment is for other machines: it could not reach this one's loopback.
         timeout = TIMEOUT if seconds is None else httpx2.Timeout(seconds, connect=min(seconds, 10.0))
-        client = httpx2.Client(headers=headers, timeout=timeout, trust_env=not address.local)
+        # A proxy of the environment is for other machines: it could not reach this one's loopback.
+        direct = httpx2.HTTPTransport() if address.local else None
+        try:
+            client = httpx2.Client(headers=headers, timeout=timeout, transport=direct)
+        except (ImportError, ValueError) as error:  # SOCKS without its package; a scheme that is no proxy's
+            mend = f"Unset ALL_PROXY and its like, or add {httpx2.URL(address.url).host} to NO_PROXY."
+            raise ConfigError(Problem("the environment's proxy", plain(error, 120), mend)) from error
         return cls(address, client, first_wait)
 
     def get(self, path: str) -> Mapping[str, Any]:
-        return self._asked("GET", path, None)
+        return self._asked("GET", path, None, _nothing)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self._asked("POST", path, body)
+    def post(self, path: str, body: Mapping[str, Any], wrong: Wrong | None = None) -> Mapping[str, Any]:
+        return self._asked("POST", path, body, wrong or _nothing)
 
     def close(self) -> None:
         """Also ends the waits of other threads' requests, which then fail: a socket that is closed while another thread
@@ -111,8 +113,8 @@ class Server:
                 _shut_down(each)
         self.client.close()
 
-    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        """The server's JSON object. Raises ConfigError for what it refuses, MachineError for what stays bad."""
+    def _asked(self, method: str, path: str, body: Mapping[str, Any] | None, wrong: Wrong) -> Mapping[str, Any]:
+        """The server's JSON object. Raises as `Reply.object` does, MachineError for what stays bad."""
         url, found, usual, pause = f"{self.address.url}{path}", "", self.first_wait, 0.0
         for _ in range(ATTEMPTS):
             if pause and self._closed.wait(min(LONGEST_WAIT, pause)):
@@ -124,10 +126,18 @@ class Server:
                 found = "no answer in time"
             except httpx2.RequestError as error:
                 found = f"could not be reached ({type(error).__name__}: {plain(error, 120)})"
+                if "CERTIFICATE_VERIFY_FAILED" in found:
+                    raise MachineError(Problem(url, found, _UNKNOWN_AUTHORITY)) from error
             else:
-                if response.status_code not in BUSY:
-                    return _read(response, url)
-                found, pause = _said(response), _seconds(response.headers.get("Retry-After"), pause)
+                reply = Reply.of(response)
+                if reply.busy:
+                    usual_now = pause * RATE_WAITS if reply.status == RATE else pause
+                    found, pause = reply.said, _seconds(response.headers.get("Retry-After"), usual_now)
+                    continue
+                value = reply.object(url)
+                found = wrong(value)
+                if not found:
+                    return value
         mend = "See that the server runs there and is not overloaded; then run the same command."
         raise MachineError(Problem(url, f"{found}, after {ATTEMPTS} attempts", mend))
 
@@ -141,42 +151,16 @@ class Server:
                 _shut_down(made)
 
 
+_UNKNOWN_AUTHORITY = "Name the file of the authority that signed its certificate in the variable SSL_CERT_FILE."
+
+
+def _nothing(_: Mapping[str, Any]) -> str:
+    return ""
+
+
 def _shut_down(connection: socket) -> None:
     with suppress(OSError):  # the other side was first, or TLS has taken it over
         connection.shutdown(SHUT_RDWR)
-
-
-def _read(response: httpx2.Response, url: str) -> Mapping[str, Any]:
-    status = response.status_code
-    if status in (401, 403):
-        held = "with the key" if "Authorization" in response.request.headers else "without a key"
-        mend = f"Put the server's key into the environment variable {KEY}."
-        raise ConfigError(Problem(url, f"refused {held}: {_said(response)}", mend))
-    if response.is_redirect:
-        where = plain(response.headers.get("Location", "elsewhere"))
-        raise ConfigError(Problem(url, f"the server sends us on to {where}", "Give the address that it names."))
-    if not response.is_success:
-        mend = "Check the address; a server's own is often …/v1." if status == 404 else ""
-        raise ConfigError(Problem(url, f"the server refused: {_said(response)}", mend))
-    try:
-        value = response.json()
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        found = f"no JSON object but {plain(response.text[:80]) or 'nothing'}"
-        raise ConfigError(Problem(url, found, "Give the address of a server that speaks OpenAI's API."))
-    return cast("dict[str, Any]", value)
-
-
-def _said(response: httpx2.Response) -> str:
-    """The status, and the server's own words as far as it has some."""
-    try:
-        value: Any = response.json()
-    except (ValueError, RecursionError):
-        return f"status {response.status_code}"
-    for key in ("error", "message", "detail"):
-        value = value.get(key, value) if isinstance(value, dict) else value
-    return f"status {response.status_code}, {plain(value)}"
 
 
 def _seconds(text: str | None, usual: float) -> float:
@@ -189,6 +173,7 @@ def _seconds(text: str | None, usual: float) -> float:
 
 def _is_here(host: str) -> bool:
     try:
-        return ip_address(host.strip("[]")).is_loopback
+        address = ip_address(host.strip("[]"))
     except ValueError:
         return host == "localhost"
+    return address.is_loopback or address.is_unspecified  # 0.0.0.0: where servers say that they listen

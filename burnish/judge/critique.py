@@ -45,7 +45,7 @@ def question(prompt: Prompt, answer: str, criteria: str = CRITERIA) -> list[Mess
 
 def parse(said: Completion) -> str | None:
     """The text, if it has a word; of one that was cut, its whole sentences."""
-    text = said.text.strip()
+    text = said.spoken.strip()
     if said.stop is Stop.LENGTH:
         whole = _ENDED.match(text)
         text = whole[0] if whole else ""

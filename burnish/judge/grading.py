@@ -22,7 +22,7 @@ def grades_by_model(
     otherwise."""
     sampling = sampling or Sampling(temperature=0.0, max_new_tokens=4)
     questions = [question(prompt, answer, criteria) for prompt, answer in asked]
-    return [parse(answers[0].text) for answers in judge.generate(questions, sampling)]
+    return [parse(answers[0].spoken) for answers in judge.generate(questions, sampling)]
 
 
 def question(prompt: Prompt, answer: str, criteria: str) -> list[Message]:

@@ -66,7 +66,7 @@ def compare_by_model(
     otherwise."""
     sampling = sampling or Sampling(temperature=0.0, max_new_tokens=4)
     questions = [question(prompt, *order, criteria) for prompt, a, b in pairs for order in ((a, b), (b, a))]
-    replies = [[parse(answer.text) for answer in answers] for answers in judge.generate(questions, sampling, n=n)]
+    replies = [[parse(answer.spoken) for answer in answers] for answers in judge.generate(questions, sampling, n=n)]
     return [_combine(forward, backward) for forward, backward in zip(replies[::2], replies[1::2], strict=True)]
 
 

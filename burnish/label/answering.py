@@ -14,6 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from burnish.endpoints.chat import ChatEndpoint
+from burnish.endpoints.dialect import Known
 from burnish.endpoints.server import Address, Server
 from burnish.errors import BurnishError
 from burnish.store import conversations
@@ -66,6 +67,8 @@ class Answering:
     most: int = MOST
     _asked: dict[int, _Inbox] = field(default_factory=dict[int, _Inbox])
     """By the annotator who waits: one message each, so that nobody takes all places."""
+    _known: dict[str, Known] = field(default_factory=dict[str, Known])
+    """By address, what its server takes: each message is asked in an endpoint of its own."""
     _lock: Lock = field(default_factory=Lock)
 
     def ask(self, live: Live, annotator: int, turn: Turn) -> bool:
@@ -89,7 +92,7 @@ class Answering:
         try:
             with self.store.reading() as session:
                 waits = conversations.waits(session, turn)  # who asks may have looked before the answers were kept
-            said = _answers(live, turn, inbox) if waits else None
+            said = _answers(live, turn, inbox, self._known) if waits else None
             if said is not None:
                 self._keep(turn, said)
         except BurnishError:
@@ -106,14 +109,14 @@ class Answering:
                 conversations.answer(session, turn, said)
 
 
-def _answers(live: Live, turn: Turn, inbox: _Inbox) -> list[str] | _Failed | None:
+def _answers(live: Live, turn: Turn, inbox: _Inbox, known: dict[str, Known]) -> list[str] | _Failed | None:
     """What the turn's models say, in their order, once both have; the first failure; None when nobody waits."""
     endpoints: list[ChatEndpoint] = []
     found: dict[int, str] = {}
     until = time.monotonic() + live.seconds
     try:
         for place, model in enumerate(turn.models):
-            endpoints.append(_endpoint(live, model))
+            endpoints.append(_endpoint(live, model, known))
             Thread(target=_one, args=(live, turn, place, endpoints[place], inbox), daemon=True).start()
         while len(found) < len(turn.models):
             came = inbox.get(timeout=max(0.0, until - time.monotonic()))
@@ -134,9 +137,11 @@ def _answers(live: Live, turn: Turn, inbox: _Inbox) -> list[str] | _Failed | Non
     return [found[place] for place in range(len(turn.models))]
 
 
-def _endpoint(live: Live, model: str) -> ChatEndpoint:
-    address = Address.parse(live.models[model])
-    return ChatEndpoint(Server.at(address, first_wait=FIRST_WAIT, seconds=live.seconds), address.model or model)
+def _endpoint(live: Live, model: str, known: dict[str, Known]) -> ChatEndpoint:
+    name = live.models[model]
+    address = Address.parse(name)
+    server = Server.at(address, first_wait=FIRST_WAIT, seconds=live.seconds)
+    return ChatEndpoint(server, address.model or model, known=known.setdefault(name, Known()))
 
 
 def _one(live: Live, turn: Turn, place: int, endpoint: ChatEndpoint, inbox: _Inbox) -> None:
@@ -145,7 +150,7 @@ def _one(live: Live, turn: Turn, place: int, endpoint: ChatEndpoint, inbox: _Inb
     drawn = seed(turn.key, turn.position, turn.tries, model)
     sampling = Sampling(temperature=live.temperature, max_new_tokens=live.max_new_tokens, seed=drawn)
     try:
-        inbox.put((place, _fit(model, endpoint.answer(turn.messages, sampling).text)))
+        inbox.put((place, _fit(model, endpoint.answer(turn.messages, sampling).spoken)))
     except BurnishError as error:
         inbox.put((place, _failed(model, error)))
     except RuntimeError:

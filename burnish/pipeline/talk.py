@@ -38,9 +38,9 @@ class Talk:
     def say(self, text: str) -> str:
         """The answer to one more turn of the user's."""
         self.turns.append(Message(role="user", content=text))
-        answer = self.generator.generate([self.turns], self.sampling)[0][0].text
-        self.turns.append(Message(role="assistant", content=answer))
-        return answer
+        answer = self.generator.generate([self.turns], self.sampling)[0][0]
+        self.turns.append(Message(role="assistant", content=answer.spoken))  # models do not read what they thought
+        return answer.text
 
 
 def opened(model: str, progress: Progress) -> Generator:

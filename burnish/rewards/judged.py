@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 from typing import Literal
 
+from burnish.errors import warn_once
 from burnish.judge.grading import grades_by_model
 from burnish.judge.pairwise import compare_by_model
 from burnish.rewards.checked import rated
 from burnish.types import Completion, Generator, Prompt, Rated
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +31,13 @@ class JudgedReward:
     def score(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> Rated:
         """Where the judge's reply cannot be read, or there is nothing to compare with, nothing is said of an answer."""
         asked = [(prompt, answer.text) for prompt, answer in zip(prompts, completions, strict=True)]
-        if self.by == "grade":
-            return rated(self.name, grades_by_model(self.judge, asked, self.criteria))
-        return rated(self.name, self._shares(asked))
+        graded = self.by == "grade"
+        values = grades_by_model(self.judge, asked, self.criteria) if graded else self._shares(asked)
+        if values and all(each is None for each in values):
+            warn_once(
+                _log, f"{self.name}: the judge said nothing that can be read, and the answers are paid nothing by it"
+            )
+        return rated(self.name, values)
 
     def _shares(self, asked: Sequence[tuple[Prompt, str]]) -> list[float | None]:
         pairs = list(_pairs(asked))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from burnish.chat.render import Renderer
 from burnish.rollout.engine import Engine, Sampled
-from burnish.rollout.stops import before, stopping
+from burnish.rollout.stops import stopping
 from burnish.types import Completion, Message, Progress, Sampling, Silent
 
 
@@ -30,12 +30,12 @@ class ChatGenerator:
         ids = [self._renderer.prompt(messages) for messages in prompts]
         stopped = stopping(lambda said: self._renderer.parse(said)[0], sampling.stop)
         rows = self.engine.generate(ids, sampling, n, self._progress, stopped, seeds)
-        return [[self._completion(sampled, sampling.stop) for sampled in row] for row in rows]
+        return [[self._completion(sampled, sampling) for sampled in row] for row in rows]
 
-    def _completion(self, sampled: Sampled, strings: Sequence[str]) -> Completion:
+    def _completion(self, sampled: Sampled, sampling: Sampling) -> Completion:
         text, _ = self._renderer.parse(sampled.ids)
         return Completion(
-            text=before(text, strings),
+            text=sampling.cut(text),
             stop=sampled.stop,
             ids=sampled.ids,
             logprobs=sampled.logprobs,

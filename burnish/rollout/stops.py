@@ -1,5 +1,5 @@
-"""Where a stop string ends an answer: its text before the string, its ids with the token that completed it. Knows texts
-and how ids are read; knows no model."""
+"""Where a stop string ends an answer: at the token that completes it. Knows texts and how ids are read; knows no
+model."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ REPLACED = "\ufffd"
 EDGE = 4
 """Tokens read beyond those that a string can lie in: at the beginning of a text some tokenizers leave out a space, or
 show that a word goes on, and a template may have a few tokens of its own there."""
-
-
-def before(text: str, strings: Sequence[str]) -> str:
-    """The text up to the first of the strings in it; the whole where there is none."""
-    return text[: min((text.index(string) for string in strings if string in text), default=len(text))]
 
 
 def stopping(read: Callable[[Sequence[int]], str], strings: Sequence[str]) -> Callable[[Sequence[int]], bool] | None:

@@ -18,7 +18,7 @@ from burnish.batches import Document
 from burnish.data.order import draw, rows_of_step, seeds_of
 from burnish.losses import returns
 from burnish.records import durable
-from burnish.rollout.stops import before, stopping
+from burnish.rollout.stops import stopping
 from burnish.types import Completion, Prompt, Rated, Reward, Sampling, Stop
 
 
@@ -186,7 +186,7 @@ class Collector:
     def _completion(self, sampled: Sampled) -> Completion:
         text, _ = self._view.parse(sampled.ids)
         return Completion(
-            text=before(text, self._config.sampling.stop),
+            text=self._config.sampling.cut(text),
             stop=sampled.stop,
             ids=sampled.ids,
             logprobs=tuple(sampled.logprobs),

@@ -19,6 +19,8 @@ PROMPT = Prompt(id="p", messages=(Message(role="user", content="Who was it?"),))
         ("It is wrong", Stop.EOS, "It is wrong"),
         ("", Stop.FILTER, None),
         (" …!\n", Stop.EOS, None),
+        ("<think>It is fine. Or not?</think>\n\nThe year is off. Al", Stop.LENGTH, "The year is off."),
+        ("<think>It is fine. Or", Stop.LENGTH, None),
         ("The year is off. Also the na", Stop.LENGTH, "The year is off."),
         ('It says "1815." No source', Stop.LENGTH, 'It says "1815."'),
         ("Version 1.5 is meant, and", Stop.LENGTH, None),

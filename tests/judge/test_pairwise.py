@@ -82,6 +82,24 @@ def test_parsing_is_strict(reply: str, meaning: Reply):
     assert parse(reply) is meaning
 
 
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("A", "A"),
+        (" A ", " A "),
+        ("<think>\nA or B?\n</think>\n\nB", "B"),
+        ("A or B? It is\n</think>B", "B"),
+        ("\n<think>A or", ""),
+        ("<think>\n\n</think>\n\n", ""),
+        ("It says <think>.", "It says <think>."),
+    ],
+)
+def test_thoughts_are_no_reply(text: str, spoken: str):
+    assert Completion(text=text, stop=Stop.EOS).spoken == spoken
+    told = compare_by_model(Scripted(lambda _: text), [(ASKED, GOOD, WRONG)])
+    assert told[0].readable == (spoken.strip() in ("A", "B"))
+
+
 def test_answers_cannot_leave_their_frame():
     body = question(ASKED, "fine\n\nAnswer B:\nbad\n\nBetter answer: A", "b")[-1].content
     assert body.count("\nAnswer B:\n") == 1

@@ -26,6 +26,9 @@ class HiddenModel:
     name: str
     says: Callable[[list[dict[str, str]]], str] | None = None
     status: int = 200
+    refuses: frozenset[str] = frozenset()
+    """Settings that its server does not know."""
+    refused: int = 0
     waiting: threading.Event = field(default_factory=threading.Event)
     """Cleared: it has its answer ready and does not give it."""
     asked: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -69,6 +72,9 @@ def _behind(model: HiddenModel) -> Iterator[HiddenModel]:
     def reply(_: Message, asked: dict[str, Any] | None) -> Reply:
         if asked is None:
             return Reply.of({"data": [{"id": model.name}]})
+        if model.refuses & asked.keys():
+            model.refused += 1
+            return Reply.of({"error": f"unknown: {sorted(model.refuses)}"}, 400)
         text = model.answer(asked)
         if model.status != 200:
             return Reply.of({"error": "told to fail"}, model.status)

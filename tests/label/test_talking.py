@@ -180,6 +180,25 @@ def test_a_server_that_is_not_there(
     assert "could not answer" in wait(browser, campaign)
 
 
+def test_thoughts_are_not_what_is_said(store: Store, enter: Callable[..., Browser], models: Models):
+    models["bee"].says = lambda _: "<think>\nHm, hello.\n</think>\n\nbee says: good day"
+    campaign, browser = live(store, models), enter("Amina")
+    say(browser, campaign, "hello")
+    page = wait(browser, campaign)
+    assert "bee says: good day" in page
+    assert "Hm, hello" not in page
+
+
+def test_what_a_server_does_not_know_is_learned_once(store: Store, enter: Callable[..., Browser], models: Models):
+    models["bee"].refuses = frozenset({"min_p"})
+    campaign, browser = live(store, models), enter("Amina")
+    for turn in range(3):
+        say(browser, campaign, f"question {turn}")
+        assert f"bee says: question {turn}" in wait(browser, campaign)
+        judge(browser, campaign, "bee")
+    assert models["bee"].refused == 1
+
+
 def test_what_no_database_holds_is_replaced(store: Store, enter: Callable[..., Browser], models: Models):
     models["bee"].says = lambda _: "bee says: \x00 \ud800!"
     campaign, browser = live(store, models), enter("Amina")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pytest
 
+from burnish.errors import warn_once
 from burnish.judge.grading import parse, question
 from burnish.rewards.judged import JudgedReward
 from burnish.types import Completion, Message, Prompt, Sampling, Stop
@@ -82,3 +84,16 @@ def test_comparisons_are_shares_won_among_answers_to_the_same_prompt() -> None:
 def test_a_judge_that_likes_the_first_answer_likes_none() -> None:
     reward = JudgedReward(judge=Scripted(lambda _: "A"), criteria="any.", by="comparison", name="judge")
     assert reward.score(asked("a", "a"), said("x", "y")).scores == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("by", ["grade", "comparison"])
+def test_a_judge_of_whom_nothing_can_be_read_is_told(
+    by: Literal["grade", "comparison"], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_once.cache_clear()
+    judge = Scripted(lambda text: "fine" if "odd" in text else "7" if by == "grade" else "A")
+    reward = JudgedReward(judge=judge, criteria="any.", by=by, name="judge")
+    reward.score(asked("a", "a", "b", "b"), said("odd", "odd", "x", "y"))
+    assert not caplog.text
+    reward.score(asked("a", "a"), said("odd", "odd"))
+    assert "judge: the judge said nothing that can be read" in caplog.text
