@@ -32,7 +32,7 @@ GRAPH: Graph = (
         run=computed("burnish.pipeline.sft"),
         shared=("model", "seed", "dtype", "rankings"),
     ),
-    Stage(name="collect", version=5, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
+    Stage(name="collect", version=4, needs=("sft",), makes="snapshot", run=computed("burnish.pipeline.collect")),
     Stage(name="reward", version=7, needs=("sft", "collect"), makes="model", run=computed("burnish.pipeline.reward")),
     Stage(
         name="dpo",
