@@ -107,7 +107,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
     """Inside, models are loaded to the second device."""
     monkeypatch.setitem(arithmetic._chosen, "device", torch.device(NAME))
     monkeypatch.setattr(sys.modules[Adam.__module__], "_device_dtype_check_for_fused", lambda *_: None)  # by name
-    monkeypatch.setattr(load, "_model", _here(load._model))
+    monkeypatch.setattr(load, "plain_model", _here(load.plain_model))
     for name in ("shell", "compare"):
         monkeypatch.setattr(folder, name, _here(getattr(folder, name)))
     torch.__future__.set_swap_module_params_on_conversion(True)  # weights that are one stay one, as on a GPU
