@@ -50,6 +50,8 @@ _MERGED = (
 """Settings of which merging takes care, or that say nothing of what was learned. Others must have peft's defaults."""
 _BEGINNINGS = (True, False, "gaussian", "eva", "orthogonal")
 """How A and B may have begun: other ways (PiSSA, OLoRA, LoftQ) take what they begin with out of the base."""
+_FAULTS = (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError)
+"""What peft raises for an adapter that does not fit its base, or is of a kind that it does not merge."""
 _MEND = (
     'Merge it where it was made: python -c "from peft import AutoPeftModelForCausalLM as M; '
     "M.from_pretrained('ADAPTER').merge_and_unload().save_pretrained('FOLDER')\"."
@@ -74,7 +76,7 @@ def merged(adapter: Path, base: Path, *, scores: bool = False) -> PreTrainedMode
                     {name.partition(".lora_")[0].removeprefix(_BASE) for name in tensors if ".lora_" in name}
                 )
             model = _put_on(model, config, tensors)
-    except (ValueError, RuntimeError, KeyError, TypeError, NotImplementedError) as error:
+    except _FAULTS as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(Problem(str(adapter), f"peft cannot put it on {base} ({error})")) from error
@@ -140,9 +142,8 @@ def _require_mergeable(adapter: Path) -> None:
     path = adapter / CONFIG
     stated = folders.read_json(path, KIND)
     if not (adapter / FILE).is_file():
-        pickles = sorted(each.name for each in adapter.iterdir() if weights.is_pickle(each))
-        found = f"{pickles[0]}: pickle can run code: refused" if pickles else f"no {FILE} here: not {KIND}"
-        raise ModelError(Problem(str(adapter), found, _MEND if pickles else ""))
+        weights.refuse_pickles(adapter, _MEND)
+        raise ModelError(Problem(str(adapter), f"no {FILE} here: not {KIND}"))
     if (kind := stated.get("peft_type")) != "LORA":
         raise ModelError(Problem(f"{path}: peft_type", f"{kind}, and only LORA is merged into its base here", _MEND))
     usual = PeftConfig().to_dict()

@@ -167,7 +167,7 @@ def _file(path: Path, progress: Progress) -> Path:
     if path.suffix.lower() == ".gguf":
         return _unpacked(path, durable.digest_file(path), progress)
     if weights.is_pickle(path):
-        raise ModelError(Problem(str(path), "pickle can run code: refused", weights.MEND_PICKLE))
+        raise weights.pickled(path)
     raise ModelError(Problem(str(path), "a file, but not .gguf", f"Give the folder that it lies in: {path.parent}."))
 
 

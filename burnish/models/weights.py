@@ -67,10 +67,19 @@ def weight_files(folder: Path) -> list[Path]:
         return _indexed(folder)
     if (folder / FILE).is_file():
         return [folder / FILE]
-    pickles = sorted(path.name for path in folder.iterdir() if is_pickle(path))
-    if pickles:
-        raise ModelError(Problem(str(folder / pickles[0]), "pickle can run code: refused", MEND_PICKLE))
+    refuse_pickles(folder)
     raise ModelError(Problem(str(folder), f"no {FILE} here"))
+
+
+def refuse_pickles(folder: Path, mend: str = MEND_PICKLE) -> None:
+    """Raises ModelError, naming the first, where a folder holds pickles; of what else it lacks, nothing."""
+    if pickles := sorted(path for path in folder.iterdir() if is_pickle(path)):
+        raise pickled(pickles[0], mend)
+
+
+def pickled(path: Path, mend: str = MEND_PICKLE) -> ModelError:
+    """The error about a file of pickles, whatever it was to hold."""
+    return ModelError(Problem(str(path), "pickle can run code: refused", mend))
 
 
 def read_headers(files: list[Path]) -> dict[str, Entry]:

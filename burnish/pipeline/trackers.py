@@ -204,7 +204,7 @@ def _managed(name: str, work: Callable[[], object]) -> bool:
     try:
         with redirect_stdout(sys.stderr):
             work()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:  # noqa: BLE001 (a server, a disk, a package: whatever it is, training goes on)
         _log.warning("%s failed, and gets no more figures of this training: %s", name, plain(error))
         return False
     return True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from stub import Stub, serving
@@ -11,18 +10,12 @@ from stub import Stub, serving
 from burnish.__main__ import code_of
 
 
-def test_a_model_behind_a_server_writes_critiques(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": f"Question {number}", "completions": ["Yes.", "No."]} for number in range(3)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert code_of(["label", "new", "one", "--from", "rows.jsonl"]) == 0
+def test_a_model_behind_a_server_writes_critiques(campaign: str, capsys: pytest.CaptureFixture[str]) -> None:
     with serving(Stub()) as stub:
         arguments = [
             "label",
             "critique",
-            "one",
+            campaign,
             "--model",
             f"{stub.url}#small",
             "--called",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -339,15 +338,11 @@ def test_a_server_without_models_still_answers_who_names_one() -> None:
 
 
 def test_a_judge_behind_a_server_that_thinks_judges_a_campaign(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    campaign: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    rows = [{"prompt": f"Question {number}", "completions": ["Yes.", "No."]} for number in range(3)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert code_of(["label", "new", "one", "--from", "rows.jsonl"]) == 0
     with behaving(openai_reasoning, lambda request: said("tie")) as server:
         capsys.readouterr()
-        told = ["label", "judge", "one", "--model", server.url, "--rubric", "It is so.", "--json"]
+        told = ["label", "judge", campaign, "--model", server.url, "--rubric", "It is so.", "--json"]
         assert code_of(told) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["judged"], found["unreadable"]) == (3, 0)
