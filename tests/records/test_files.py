@@ -39,7 +39,7 @@ def mended(path: Path) -> Path:
     [
         ("rows.csv", TABLE.encode()),
         ("rows.csv", b"\xef\xbb\xbf" + TABLE.encode()),
-        ("rows.csv.gz", gzip.compress(TABLE.encode())),
+        ("rows.csv.gz", gzip.compress(TABLE.encode(), mtime=0)),
         ("rows.tsv", 'prompt\tcompletion\tn\n"Wer? ""Ada""\n, oder?"\tJa, ü\t1\nb\tc\t\n'.encode()),
     ],
 )
