@@ -13,10 +13,12 @@ from typing import Any, Literal
 import torch
 
 from burnish.errors import ConfigError, MachineError, Problem
+from burnish.models.compiled import refusal
 from burnish.models.processor import cores, gains_bfloat16
+from burnish.records.files import cache_folder
 
 Device = Literal["auto", "cpu", "cuda"]
-Kernels = Literal["auto", "torch", "liger"]
+Kernels = Literal["auto", "torch", "liger", "compiled"]
 _chosen: dict[str, Any] = {"device": torch.device("cpu"), "kernels": "torch"}
 
 
@@ -41,6 +43,8 @@ def choose(asked: Device, kernels: Kernels = "auto") -> None:
     place = _place(asked)
     if kernels == "liger":
         _require_liger(place)
+    if kernels == "compiled":
+        _require_compiler(place)
     if place.type == "cuda":
         torch.cuda.set_device(place.index)
     _chosen.update(device=place, kernels="torch" if kernels == "auto" else kernels)
@@ -67,12 +71,22 @@ def _require_liger(place: torch.device) -> None:
         raise MachineError(Problem("kernels", "liger, which needs the packages liger-kernel and triton", mend))
 
 
+def _require_compiler(place: torch.device) -> None:
+    """Compiled code is kept with burnish's own files, where nobody else can lay any."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more would be a pool of processes for few functions
+    if why := refusal(place):
+        needs = "a C++ compiler and Python's headers" if place.type == "cpu" else "Triton and a C compiler"
+        mend = "Try: apt install g++ python3-dev, or set kernels to torch."
+        raise MachineError(Problem("kernels", f"compiled, which needs {needs}: {why}", mend))
+
+
 def device() -> torch.device:
     """Where models are loaded to; the CPU until something else is chosen."""
     return _chosen["device"]
 
 
-def chosen_kernels() -> Literal["torch", "liger"]:
+def chosen_kernels() -> Literal["torch", "liger", "compiled"]:
     """With whose kernels models are loaded; torch's until something else is chosen."""
     return _chosen["kernels"]
 

@@ -71,6 +71,8 @@ class Trainable(nn.Module):
         self.value = value
         self.score = score
         self.layout = layout
+        self.target_logprobs = target_logprobs
+        """What computes them of logits; whoever places the module may know something faster."""
         self.measures_entropy = False
         self.chunk = CHUNK
         self.longest = longest_of(backbone)
@@ -149,13 +151,13 @@ class Trainable(nn.Module):
         logprobs, entropies = [], []
         for rows_NC, target_N in chunks:
             logits_NV = self._logits(rows_NC, batch.temperature)
-            logprobs.append(target_logprobs(logits_NV, target_N))
+            logprobs.append(self.target_logprobs(logits_NV, target_N))
             if self.measures_entropy:
                 entropies.append(entropy(logits_NV))
         return torch.cat(logprobs), torch.cat(entropies) if entropies else None
 
     def _logprobs(self, rows_NC: Tensor, target_N: Tensor, temperature: float) -> Tensor:
-        return target_logprobs(self._logits(rows_NC, temperature), target_N)
+        return self.target_logprobs(self._logits(rows_NC, temperature), target_N)
 
     def _logits(self, rows_NC: Tensor, temperature: float) -> Tensor:
         assert self.lm is not None

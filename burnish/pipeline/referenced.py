@@ -19,7 +19,12 @@ REFERENCES = ".references"
 def referenced(context: Context, feed: DatasetFeed, untrained: Trainable, *, save_every: int, label: str) -> Feed:
     """The feed, with what the reference said: that is the module itself, before any step."""
     dtype = next(untrained.parameters()).dtype
-    ways = {" with tiles": tiled(dtype), " with Liger's kernels": chosen_kernels() == "liger"}
+    kernels = chosen_kernels()
+    ways = {
+        " with tiles": tiled(dtype),
+        " with Liger's kernels": kernels == "liger",
+        " compiled": kernels == "compiled",
+    }
     numbers = f"{dtype} on {untrained.device.type}{''.join(way for way, taken in ways.items() if taken)}"
     key = durable.digest_value([folder_content(tuned_model(context)), numbers, feed.digest()])
     folder = context.run / REFERENCES / key[:16]

@@ -71,6 +71,13 @@ def rewrite(path: Path, command: str) -> str:
     return f"{opener} {shell(path)} | {command} > {new}" if opener else f"{command} < {shell(path)} > {new}"
 
 
+def cache_folder() -> Path:
+    """Where what can be made again is kept, unpacked models and compiled code: $BURNISH_CACHE, or burnish in the user's
+    cache folder."""
+    own = os.environ.get("BURNISH_CACHE")
+    return Path(own) if own else Path.home() / ".cache" / "burnish"
+
+
 def located(name: str, base: Path) -> Path:
     """Where a path that somebody wrote lies: as it is when absolute, else under `base`; ~ is a home.
 

@@ -141,7 +141,7 @@ def test_what_does_not_fit_is_said_and_left(
     module = fused(path)
     backbone = type(module.backbone).__name__
     assert by_liger(module) == (parts(module, *kinds) if kinds else set())
-    told = [record.message for record in caplog.records if record.name == "burnish.models.liger"]
+    told = [record.message for record in caplog.records if record.name == "burnish.models.fused"]
     assert told == [f"{backbone}: Liger's kernels fit none of its {left}: torch computes these"]
     torch.testing.assert_close(said(module), said(plain(path)), rtol=0, atol=LOGPROB)
 
