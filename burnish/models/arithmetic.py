@@ -74,7 +74,6 @@ def _require_liger(place: torch.device) -> None:
 def _require_compiler(place: torch.device) -> None:
     """Compiled code is kept with burnish's own files, where nobody else can lay any."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "compiled"))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # more would be a pool of processes for few functions
     if why := refusal(place):
         needs = "a C++ compiler and Python's headers" if place.type == "cpu" else "Triton and a C compiler"
         mend = "Try: apt install g++ python3-dev, or set kernels to torch."

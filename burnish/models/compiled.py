@@ -27,6 +27,8 @@ from burnish.models.fused import Kernels
 
 _FEW = 16
 """Fewer rows go by the formula as it stands: to start compiled code takes longer, and one row would need its own."""
+_APART = 16
+"""Rows of a wider tensor are read where they lie up to so many widths apart; further, how far may be the batch's."""
 _TRACED = 512
 _BEND, _CUBE = (2 / torch.pi) ** 0.5, 0.044715
 """Of GELU by tanh (Hendrycks & Gimpel 2016)."""
@@ -51,8 +53,9 @@ def refusal(place: torch.device) -> str | None:
     try:
         (twice_RC,) = _run(_twice, (), x_RC)
     except Exception as error:  # noqa: BLE001 (a compiler, a linker, a driver: each raises what it likes)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-        return next((line for line in lines if "error" in line.lower()), lines[0])[:300]
+        inner = getattr(error, "inner_exception", error)  # torch's own says in a line whose it is, and no more
+        lines = [line.strip() for line in str(inner).splitlines() if line.strip()] or [type(inner).__name__]
+        return next((line for line in lines if "error:" in line.lower()), lines[0])[:300]
     return None if torch.equal(twice_RC, 2 * x_RC) else "compiled code computes something else"
 
 
@@ -235,9 +238,10 @@ def _run(formula: Formula, settled: tuple[Any, ...], *given: Tensor) -> tuple[Te
 
 
 def _dense(given: Tensor) -> Tensor:
-    """Each row in one piece, as rows of a wider tensor may be; no two rows in one place."""
+    """Each row in one piece, as rows of a wider tensor may be, no two rows in one place; a vector in one piece."""
     row = given[0]
-    return given if row.is_contiguous() and given.stride(0) >= row.numel() else given.contiguous()
+    apart = row.numel() <= given.stride(0) <= _APART * row.numel()
+    return given if given.dim() > 1 and row.is_contiguous() and apart else given.contiguous()
 
 
 class _Kind(NamedTuple):
@@ -281,9 +285,12 @@ def _code(
 
 def _by_inductor(function: Callable[..., Any]) -> Callable[..., Any]:
     """torch finds code that it has by the function's own code object, and asks for nothing else here (no guards): so it
-    gets one that no other has. What it would ask for are the arguments of `_code`."""
+    gets one that no other has. What it would ask for are the arguments of `_code`.
+
+    Not `dynamic`: else torch would leave a width open once it has seen two, and code would depend on what came before.
+    The rows are open all the same, being marked. One thread compiles: more would be processes, for few functions."""
     own = FunctionType(function.__code__.replace(), function.__globals__, "computed", None, function.__closure__)
-    return torch.compile(own, fullgraph=True, options={"guard_filter_fn": _none})
+    return torch.compile(own, fullgraph=True, dynamic=False, options={"guard_filter_fn": _none, "compile_threads": 1})
 
 
 def _none(guards: Sequence[Any]) -> list[bool]:

@@ -23,6 +23,7 @@ class WithCritic(Trainable):
     def __init__(self, policy: Trainable, critic: Trainable) -> None:
         super().__init__(policy.backbone, lm=policy.lm, score=policy.score, layout=policy.layout)
         self.measures_entropy, self.chunk = policy.measures_entropy, policy.chunk
+        self.target_logprobs = policy.target_logprobs
         self.critic = critic
 
     def forward(self, batch: Batch) -> Output:

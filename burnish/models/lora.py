@@ -167,6 +167,7 @@ def adapter_off(backbone: nn.Module) -> Generator[None]:
 def without_adapter(module: Trainable) -> Callable[[Batch], Output]:
     """What the module's LM head said before there was an adapter: a reference that costs no memory."""
     frozen = Trainable(module.backbone, lm=module.lm, layout=module.layout)
+    frozen.target_logprobs = module.target_logprobs
 
     def output(batch: Batch) -> Output:
         with adapter_off(module.backbone):

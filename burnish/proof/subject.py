@@ -131,10 +131,12 @@ class Subject:
 
 def with_heads(module: Trainable, heads: frozenset[str]) -> Trainable:
     """The same backbone with only these heads, on the same weights."""
-    return Trainable(
+    found = Trainable(
         module.backbone,
         lm=module.lm if "lm" in heads else None,
         value=module.value if "value" in heads else None,
         score=module.score if "score" in heads else None,
         layout=module.layout,
     ).eval()
+    found.target_logprobs = module.target_logprobs
+    return found

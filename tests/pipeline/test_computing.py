@@ -100,6 +100,9 @@ def test_kernels_are_torchs_until_the_recipe_names_others_and_stay_as_a_stage_be
     assert kernels(tmp_path / "begun", kernels="liger") == "liger"
     assert kernels(tmp_path / "new") == "torch"
     assert kernels(tmp_path / "begun") == "liger"
+    monkeypatch.setattr(arithmetic, "refusal", lambda place: None)
+    assert kernels(tmp_path / "other", kernels="compiled") == "compiled"
+    assert kernels(tmp_path / "other") == "compiled"
     assert kernels(tmp_path / "begun", kernels="torch") == "torch"
     assert kernels(tmp_path / "begun") == "torch"
 
