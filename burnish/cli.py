@@ -13,6 +13,7 @@ from burnish.label_verbs import label
 from burnish.options import (
     HERE,
     Budget,
+    ByKernels,
     Data,
     Db,
     Json,
@@ -208,6 +209,7 @@ for called, verb in answering_verbs.VERBS.items():
 def doctor(
     model: Annotated[str, typer.Argument(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")],
     data: Annotated[Path | None, typer.Option(help="Conversations or rankings. Without it: a few of our own.")] = None,
+    kernels: ByKernels = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
     json: Json = False,
 ) -> None:
@@ -216,7 +218,7 @@ def doctor(
     from burnish.models.arithmetic import settle
     from burnish.proof.doctor import as_text, examine
 
-    settle()
+    settle(kernels=kernels)
     found = examine(model, Path.cwd(), data, progress())
     _keep(found.as_json(), out)
     emit(found.as_json(), as_text(found, marker(), out), json)
@@ -235,15 +237,18 @@ def bench(
     micro_tokens: Annotated[int, typer.Option(min=16, help="Token budget of our micro-batches.")] = 2048,
     new_tokens: Annotated[int, typer.Option(min=1, help="Most of a sampled answer.")] = 64,
     peer: Annotated[bool, typer.Option("--peer/--no-peer", help="Time others too, at their best settings.")] = True,
+    kernels: ByKernels = "auto",
     out: Annotated[Path | None, typer.Option(help="Write the JSON here too.")] = None,
     json: Json = False,
 ) -> None:
     """Time burnish beside others, step by step in turn, and against what this machine can do at all."""
     writable(out, "bench.json")
+    from burnish.models.arithmetic import choose, chosen_kernels
     from burnish.pipeline.sources import data_path
     from burnish.proof.bench import compare, reinforcement, report, training
 
-    plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer)
+    choose("auto", kernels)  # said here where it cannot be: each side is a process of its own
+    plan = compare.Plan(works, batch, rounds, max_length, micro_tokens, new_tokens, peer, chosen_kernels())
     contests = training.contests if kind == "train" else reinforcement.contests
     found = contests(model, Path.cwd(), data_path(data, Path.cwd()) if data else None, plan, progress())
     rows = list[compare.Row]()

@@ -13,6 +13,7 @@ from typing import Any
 from burnish.batches import Document
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import plain
+from burnish.models.arithmetic import chosen_kernels
 from burnish.models.forward import Layout
 from burnish.models.sources import resolve
 from burnish.proof.law import Finding, Law
@@ -50,6 +51,8 @@ class Diagnosis:
     model: str
     layout: Layout
     findings: Sequence[Finding]
+    kernels: str = "torch"
+    """By which it was computed."""
     skipped: Sequence[str]
     """Names of laws that have nothing to say of this model."""
     lessons: Sequence[Lesson]
@@ -71,6 +74,7 @@ class Diagnosis:
         return {
             "model": self.model,
             "layout": self.layout.value,
+            "kernels": self.kernels,
             "passed": self.passed,
             "laws": [finding.as_json() for finding in self.findings],
             "skipped": list(self.skipped),
@@ -103,6 +107,7 @@ def examine(model: str, base: Path, data: Path | None, progress: Progress, laws:
     return Diagnosis(
         model=model,
         layout=subject.layout,
+        kernels=chosen_kernels(),
         findings=findings,
         skipped=[law.name for law in laws if law not in fitting],
         lessons=[_lesson(document, subject.tokenizer) for document in documents],
@@ -116,7 +121,8 @@ def examine(model: str, base: Path, data: Path | None, progress: Progress, laws:
 def as_text(found: Diagnosis, mark: Callable[[str], str], out: Path | None) -> str:
     """The table, an example with its learned tokens marked, and what to do next."""
     width = max(len(finding.name) for finding in found.findings)
-    lines = [f"{found.model}: {LAYOUTS[found.layout]}", _tried(found), ""]
+    by = "" if found.kernels == "torch" else f", by {found.kernels} kernels"
+    lines = [f"{found.model}: {LAYOUTS[found.layout]}{by}", _tried(found), ""]
     lines.append(f"{'law':<{width}}  {'measured':>9}  {'tolerance':>9}")
     lines += [_row(finding, width) for finding in found.findings]
     lines += [f"not tried, having nothing to say of this model: {', '.join(found.skipped)}"] if found.skipped else []

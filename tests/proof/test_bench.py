@@ -18,6 +18,8 @@ from burnish.__main__ import code_of
 from burnish.chat.render import Renderer
 from burnish.data.documents import ranked_document
 from burnish.errors import ConfigError, DataError, MachineError, Problem
+from burnish.models import arithmetic
+from burnish.models.arithmetic import Kernels
 from burnish.models.tiny import tiny_tokenizer, write_tiny
 from burnish.proof.bench import training
 from burnish.proof.bench.compare import Contest, Peer, Plan, compare
@@ -172,9 +174,25 @@ def test_ours_alone_on_a_small_model(tiny: Path, tmp_path: Path, capsys: pytest.
         assert row["peer"] is row["ratio"] is None
         assert 0 < row["floor_share"] < 1
         assert row["peak_mb"] > 100
+        assert row["kernels"] == "torch"
         assert len(row["ours_each"]) == len(row["floor_shares"]) == 2
         assert math.isfinite(row["ours_loss"])
     assert found["rows"][0]["ours_loss"] == pytest.approx(math.log(2), abs=0.05)
+
+
+def test_our_side_is_told_its_kernels(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = Plan("sft", 2, 1, 512, 1024, 8, False, "compiled")
+    (contest,) = contests(str(tiny), tmp_path, None, given, Silent())
+    write_job(tmp_path / "job.json", contest.job)
+    assert read_job(tmp_path / "job.json").kernels == "compiled"
+    (row,) = acted(monkeypatch, kernels="compiled", slow=4.0)
+    assert row.as_json()["kernels"] == "compiled"
+    assert "tuning: ours by compiled kernels" in as_text([row], "a model")
+    monkeypatch.setattr(arithmetic, "refusal", lambda place: "no g++")
+    assert code_of(["bench", "train", "--model", str(tiny), "--no-peer", "--kernels", "compiled"]) == 3
+    assert "kernels: compiled, which needs" in capsys.readouterr().err
 
 
 def test_what_cannot_be_timed_is_said(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,8 +240,9 @@ class Acted:
         return {"peak_mb": 1.0, "floor_seconds": [0.5] * len(self.made), "gflops": 1.0, "gbytes": 1.0}
 
 
-def acted(monkeypatch: pytest.MonkeyPatch, **seconds: float) -> Iterator[Row]:
-    job = Job(work="sft", model="", steps=3, per_step=1, micro_tokens=64, items=[item("a", 5)] * 3)
+def acted(monkeypatch: pytest.MonkeyPatch, kernels: Kernels = "auto", **seconds: float) -> Iterator[Row]:
+    given = [item("a", 5)] * 3
+    job = Job(work="sft", model="", steps=3, per_step=1, micro_tokens=64, items=given, kernels=kernels)
     peer = Peer(name="other", program="peer", settings=["slow", "fast", "large"])
     contest = Contest(job=job, says="tuning", program="ours", peers=[peer], step={})
     monkeypatch.setattr("burnish.proof.bench.compare.Side", partial(Acted, **seconds))

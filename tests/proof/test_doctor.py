@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from transformers import MistralConfig, StableLmConfig
+from transformers import LlamaConfig, MistralConfig, StableLmConfig
 
 from burnish.__main__ import code_of
 from burnish.batches import Document
-from burnish.errors import DataError
+from burnish.errors import DataError, MachineError
 from burnish.models import arithmetic
 from burnish.models.forward import Layout
 from burnish.models.tiny import tiny_tokenizer, write_random, write_tiny
@@ -21,6 +21,7 @@ from burnish.proof.laws import LAWS
 from burnish.proof.material import TAKEN, read_rows
 from burnish.types import Silent
 
+SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
 QUICK = [law for law in LAWS if law.name in ("zeroed score head: ln 2", "each token passes once")]
 
 
@@ -43,7 +44,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _torch_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """A command settles how torch computes for its process; this one is not its own."""
-    monkeypatch.setattr(arithmetic, "settle", lambda: None)
+    monkeypatch.setattr(arithmetic, "settle", lambda **_: None)
 
 
 def rows(folder: Path, *values: object) -> Path:
@@ -67,6 +68,33 @@ def test_the_command_passes_on_a_small_model(tiny: Path, tmp_path: Path, capsys:
         assert row["measured"] <= row["tolerance"]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch warns of itself when it compiles
+def test_the_laws_hold_with_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(arithmetic._chosen, "device", arithmetic.device())
+    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
+    try:
+        arithmetic.choose("cpu", "compiled")
+    except MachineError as error:
+        pytest.skip(error.problems[0].found)
+    write_random(tmp_path / "llama", LlamaConfig(vocab_size=tiny_tokenizer().vocab_size, **SIZES, head_dim=8))
+    found = examine("llama", tmp_path, None, Silent())
+    assert [each.name for each in found.findings if not each.passed] == []
+    assert found.as_json()["kernels"] == "compiled"
+    assert as_text(found, str, None).startswith("llama: packed trees, by compiled kernels\n")
+
+
+def test_the_command_takes_kernels(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr(arithmetic, "settle", lambda **how: asked.append(how))
+    monkeypatch.setattr(doctor, "examine", lambda *given: examine(*given, laws=QUICK))
+    assert code_of(["doctor", str(tiny), "--kernels", "torch", "--json"]) == 0
+    assert asked == [{"kernels": "torch"}]
+    assert json.loads(capsys.readouterr().out)["kernels"] == "torch"
+    assert code_of(["doctor", str(tiny), "--kernels", "unsloth"]) == 2
+
+
 def test_learned_tokens_are_counted_and_shown(tiny: Path) -> None:
     """The shortest conversation: 4 markers, and the bytes of "user\\n", "12 times 12?", "\\n", "assistant\\n", "144"
     and "\\n". Learned are "144" and the marker that ends it."""
@@ -81,8 +109,7 @@ def test_learned_tokens_are_counted_and_shown(tiny: Path) -> None:
 
 
 def test_an_architecture_without_trees_is_told_so(tmp_path: Path) -> None:
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = StableLmConfig(vocab_size=tiny_tokenizer().vocab_size, num_key_value_heads=2, **sizes)
+    config = StableLmConfig(vocab_size=tiny_tokenizer().vocab_size, num_key_value_heads=2, **SIZES)
     write_random(tmp_path / "model", config)
     found = examine("model", tmp_path, None, Silent(), QUICK)
     assert (found.layout, found.passed, found.skipped) == (Layout.ROWS, True, ["each token passes once"])
@@ -146,7 +173,6 @@ def test_it_says_how_long_the_documents_were_that_it_tried(tiny: Path, tmp_path:
 def test_one_document_of_each_kind_stands_past_the_window(tmp_path: Path) -> None:
     """Of our own rows the last of four conversations has 110 tokens and learns those that it learns without a window;
     the last of three trees has 113."""
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     own: list[int] = []
     for window, context, longer in ((200, 1024, 200), (511, 4096, 511), (512, 4096, 0), (200, 300, 0)):
         config = MistralConfig(
@@ -154,7 +180,7 @@ def test_one_document_of_each_kind_stands_past_the_window(tmp_path: Path) -> Non
             num_key_value_heads=2,
             sliding_window=window,
             max_position_embeddings=context,
-            **sizes,
+            **SIZES,
         )
         write_random(tmp_path / f"{window} of {context}", config)
         found = examine(f"{window} of {context}", tmp_path, None, Silent(), QUICK)

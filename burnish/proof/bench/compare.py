@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError, MachineError, Problem, nearest
+from burnish.models.arithmetic import Kernels
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
 from burnish.proof.bench.side import Killed, Side
@@ -49,6 +50,8 @@ class Plan:
     """Most of a sampled answer."""
     peer: bool
     """Whether others are timed too."""
+    kernels: Kernels = "auto"
+    """By which our side computes."""
 
     def names(self, known: Sequence[str]) -> list[str]:
         """The kinds of work. Raises ConfigError, naming every one that there is not."""
@@ -153,6 +156,7 @@ class _Comparison:
             peers=runs,
             floor_shares=shares[WARMUP:],
             machine={name: round(said[name], 1) for name in ("gflops", "gbytes")},
+            kernels=contest.job.kernels,
             step={**contest.step, "useful_tokens": ours.made[WARMUP].tokens},
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from burnish.batches import Document
 from burnish.data.order import rows_of_step
+from burnish.models.arithmetic import Kernels
 from burnish.records import durable
 
 SEED = 0
@@ -64,6 +65,8 @@ class Job:
     """Most of such an answer."""
     source: str = ""
     """The model by the name that was asked for, where it comes of a GGUF file."""
+    kernels: Kernels = "auto"
+    """By which our side computes."""
 
     def rows(self, step: int) -> list[Item]:
         """The rows of a step, as `burnish.train.feeds.DatasetFeed` takes them."""

@@ -46,7 +46,7 @@ class TurnLog:
 def train(job: Job, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory and what the floor is made of."""
     work = WORKS[job.work]
-    settle()
+    settle(kernels=job.kernels)
     torch.manual_seed(SEED)
     module = load_trainable(Path(job.model), dtype=pick_dtype("auto"), lm=not work.score, score=work.score)
     if work.lora is not None:

@@ -97,7 +97,7 @@ class Timed:
 
 def learn(job: Job, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory and what the floor is made of."""
-    settle()
+    settle(kernels=job.kernels)
     torch.manual_seed(SEED)
     folder, ppo = Path(job.model), job.work == "ppo-step"
     tokenizer = Tokenizer.load(folder)

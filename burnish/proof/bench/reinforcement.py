@@ -78,6 +78,7 @@ def contests(model: str, base: Path, data: Path | None, plan: Plan, progress: Pr
             answers=work.answers,
             new_tokens=plan.new_tokens,
             source=_source(model, base),
+            kernels=plan.kernels,
         )
         if work.program == "policies":
             require_fit([_fullest(item, job) for item in job.items], plan.micro_tokens)

@@ -53,6 +53,8 @@ class Row:
     """Floor over measured seconds of each timed step of ours."""
     machine: Mapping[str, float]
     step: Mapping[str, float]
+    kernels: str = "torch"
+    """By which ours computed."""
 
     @property
     def peer(self) -> Run | None:
@@ -70,6 +72,7 @@ class Row:
             "ratio": round(median(ratios(self.ours, self.peer)), 2) if self.peer else None,
             "floor_share": round(median(self.floor_shares), 3),
             "peak_mb": round(self.ours.peak_mb),
+            "kernels": self.kernels,
             "seconds": round(median(step.seconds for step in self.ours.steps), 3),
             "phases": {name: round(seconds, 3) for name, seconds in self.ours.phases.items()},
             "ours_loss": _loss(self.ours),
@@ -139,6 +142,7 @@ def as_text(rows: Sequence[Row], model: str) -> str:
         "loss: mean loss of the last step; of given rows, both made it of the same.",
     ]
     notes += [_against(row, name, run) for row in rows for name, run in row.others.items()]
+    notes += [f"{row.says}: ours by {row.kernels} kernels" for row in rows if row.kernels != "torch"]
     notes += [_phases(row) for row in rows if row.ours.phases]
     return "\n".join([model, "", *(line.rstrip() for line in table), *notes])
 

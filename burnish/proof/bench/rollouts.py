@@ -25,7 +25,7 @@ Groups = Sequence[tuple[int, Sequence[int]]]
 
 def answer(job: Job, told: Turns) -> None:
     """Steps as they are asked for; at the end, peak memory and what the floor is made of."""
-    settle()
+    settle(kernels=job.kernels)
     module = load_trainable(Path(job.model), dtype=pick_dtype("auto"))
     engine = Engine(module, end_ids=Tokenizer.load(Path(job.model)).end_ids)
     made = sampled(engine, job, told)

@@ -59,6 +59,7 @@ def contests(model: str, base: Path, data: Path | None, plan: Plan, progress: Pr
             per_step=per_step,
             micro_tokens=plan.micro_tokens,
             items=items(rows, renderer, work.answers, steps * per_step, plan.max_length),
+            kernels=plan.kernels,
         )
         require_fit([item.document for item in job.items], plan.micro_tokens)
         peers = _peers(name) if plan.peer else []
