@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from burnish.errors import ConfigError, Problem
+from burnish.types import KernelName
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Override a setting; repeatable.")]
@@ -15,9 +16,7 @@ RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, fo
 Model = Annotated[str, typer.Option(help="A model folder, a GGUF file, a Hub id or smollm2-135m.")]
 SPEAKS = "A release, a model folder, a GGUF file, a Hub id, smollm2-135m, or a server: http://HOST:PORT/v1#NAME."
 Speaks = Annotated[str, typer.Argument(metavar="MODEL", help=SPEAKS)]
-ByKernels = Annotated[
-    Literal["auto", "torch", "liger", "compiled"], typer.Option("--kernels", help="As in a recipe; auto: torch.")
-]
+ByKernels = Annotated[KernelName, typer.Option("--kernels", help="As in a recipe; auto: torch.")]
 Data = Annotated[Path, typer.Option(help="A JSONL file.")]
 Out = Annotated[Path, typer.Option(help="The run folder.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, for example runs/demo.")]

@@ -9,6 +9,8 @@ from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[Role, ...] = ("system", "user", "assistant", "tool")
+KernelName = Literal["auto", "torch", "liger", "compiled"]
+"""By whose kernels models compute, as a recipe asks for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,13 +16,13 @@ from burnish.errors import ConfigError, MachineError, Problem
 from burnish.models.compiled import refusal
 from burnish.models.processor import cores, gains_bfloat16
 from burnish.records.files import cache_folder
+from burnish.types import KernelName
 
 Device = Literal["auto", "cpu", "cuda"]
-Kernels = Literal["auto", "torch", "liger", "compiled"]
 _chosen: dict[str, Any] = {"device": torch.device("cpu"), "kernels": "torch"}
 
 
-def settle(asked: Device = "auto", kernels: Kernels = "auto") -> None:
+def settle(asked: Device = "auto", kernels: KernelName = "auto") -> None:
     """Choose device and kernels, use the cores that this process may use (or OMP_NUM_THREADS), and only kernels that
     repeat themselves.
 
@@ -36,7 +36,7 @@ def settle(asked: Device = "auto", kernels: Kernels = "auto") -> None:
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (torch's stub lacks it)
 
 
-def choose(asked: Device, kernels: Kernels = "auto") -> None:
+def choose(asked: Device, kernels: KernelName = "auto") -> None:
     """The device on which this process loads models from now on, and the kernels with which. auto: a GPU where torch
     has one; torch's kernels. Raises MachineError for a GPU or a package that is not there, ConfigError for kernels that
     do not run on the device."""

@@ -138,7 +138,7 @@ def _rotating(part: nn.Module, kernels: Kernels, dtype: torch.dtype) -> Forward 
         return None
 
     def rotated(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *other: Any, **named: Any) -> Any:
-        if other or named:  # heads stand elsewhere
+        if other or named or cos.dtype is not q.dtype:  # heads stand elsewhere, or the result is another type
             return rotation(q, k, cos, sin, *other, **named)
         return kernels.rotation(q, k, cos, sin)
 

@@ -21,7 +21,6 @@ from burnish.pipeline.settings import (
     Device,
     DType,
     Kept,
-    Kernels,
     Lora,
     Positive,
     Preference,
@@ -34,6 +33,7 @@ from burnish.pipeline.settings import (
 from burnish.release.gate import Threshold
 from burnish.store.kinds import KINDS, kind_of
 from burnish.store.views import CampaignKind
+from burnish.types import KernelName
 
 STAGES = (
     "sft",
@@ -324,7 +324,7 @@ class Recipe(Strict):
     began. Never changes the result but for rounding."""
     dtype: DType = "auto"
     """Numbers of the weights. auto: what the device is fast at, measured when a stage begins."""
-    kernels: Kernels = "auto"
+    kernels: KernelName = "auto"
     """What computes norms, gated activations and rotation. compiled: code that torch compiles for them when a stage
     begins, with a C++ compiler on a CPU; liger: the kernels of the package liger-kernel, on a GPU. What they do not fit
     torch computes, and a warning says so. auto: torch; a stage that was begun goes on as it began. Never changes the

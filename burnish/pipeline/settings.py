@@ -17,7 +17,6 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "bfloat16", "float32"]
-Kernels = Literal["auto", "torch", "liger", "compiled"]
 Schedule = Literal["constant", "linear", "cosine"]
 TrackerName = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 

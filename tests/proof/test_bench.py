@@ -19,7 +19,6 @@ from burnish.chat.render import Renderer
 from burnish.data.documents import ranked_document
 from burnish.errors import ConfigError, DataError, MachineError, Problem
 from burnish.models import arithmetic
-from burnish.models.arithmetic import Kernels
 from burnish.models.tiny import tiny_tokenizer, write_tiny
 from burnish.proof.bench import training
 from burnish.proof.bench.compare import Contest, Peer, Plan, compare
@@ -33,7 +32,7 @@ from burnish.proof.bench.turns import Ended, Step, Turns, peak_mb
 from burnish.proof.bench.works import WORKS
 from burnish.proof.material import Rows
 from burnish.train.feeds import DatasetFeed
-from burnish.types import Message, Prompt, Ranking, Silent
+from burnish.types import KernelName, Message, Prompt, Ranking, Silent
 
 RENDERER = Renderer(tiny_tokenizer())
 
@@ -240,7 +239,7 @@ class Acted:
         return {"peak_mb": 1.0, "floor_seconds": [0.5] * len(self.made), "gflops": 1.0, "gbytes": 1.0}
 
 
-def acted(monkeypatch: pytest.MonkeyPatch, kernels: Kernels = "auto", **seconds: float) -> Iterator[Row]:
+def acted(monkeypatch: pytest.MonkeyPatch, kernels: KernelName = "auto", **seconds: float) -> Iterator[Row]:
     given = [item("a", 5)] * 3
     job = Job(work="sft", model="", steps=3, per_step=1, micro_tokens=64, items=given, kernels=kernels)
     peer = Peer(name="other", program="peer", settings=["slow", "fast", "large"])

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from burnish.errors import ConfigError, MachineError, Problem, nearest
-from burnish.models.arithmetic import Kernels
 from burnish.proof.bench.job import Job, write_job
 from burnish.proof.bench.report import Row, Run
 from burnish.proof.bench.side import Killed, Side
 from burnish.proof.bench.turns import Step
-from burnish.types import Progress
+from burnish.types import KernelName, Progress
 
 WARMUP = 2
 """Steps before the timed ones; of a peer's, the second is its trial."""
@@ -50,7 +49,7 @@ class Plan:
     """Most of a sampled answer."""
     peer: bool
     """Whether others are timed too."""
-    kernels: Kernels = "auto"
+    kernels: KernelName = "auto"
     """By which our side computes."""
 
     def names(self, known: Sequence[str]) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any
 
 from burnish.batches import Document
 from burnish.data.order import rows_of_step
-from burnish.models.arithmetic import Kernels
 from burnish.records import durable
+from burnish.types import KernelName
 
 SEED = 0
 
@@ -65,7 +65,7 @@ class Job:
     """Most of such an answer."""
     source: str = ""
     """The model by the name that was asked for, where it comes of a GGUF file."""
-    kernels: Kernels = "auto"
+    kernels: KernelName = "auto"
     """By which our side computes."""
 
     def rows(self, step: int) -> list[Item]:
