@@ -8,6 +8,7 @@ they bring into its text is read with special tokens on, and so must hold none: 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,8 @@ _AT_ONCE = 600_000
 _WINDOW = 1024
 """Conversations that are held rendered at a time."""
 _MARKS = ("\ue000", "\ue001")
+_THOUGHT = re.compile(r"<([\w:.-]+)>\s*(?:</\1>\s*)?\Z")
+"""An open or an empty thought at the end of a request."""
 _WRITE = "Use a model whose template shows tools, or write the calls into content, as the assistant says them."
 
 Tools = Sequence[Mapping[str, Any]]
@@ -169,38 +172,57 @@ class Talks:
             self._check_answer(last, asked, views[0])
             return Shown(pieces=made, last=None)
         text = _behind(views[0])
-        return Shown(pieces=made, last=self._said(messages[last], last, asked, pieces_of(text), text))
+        cut = self._request(text, asked)
+        if cut is None:
+            raise self._otherwise(last)
+        return Shown(pieces=made, last=self._said(messages[last], last, pieces_of(text[cut:]), asked, text))
 
     def _put(self, pieces: list[str | Slot | Said], message: Message, number: int, head: str, alone: str) -> None:
         """Cut the request for a turn with calls from what the assistant says in it."""
         places = (place for place, piece in enumerate(pieces) if isinstance(piece, Slot) and piece.number == number - 1)
         place = 1 + next(places)
         end = place + (1 if _silent(message) else 3)
-        pieces[place:end] = [head, self._said(message, number, head, pieces[place:end], alone)]
-        if not head:
-            del pieces[place]
+        begin = pieces[place] if place < len(pieces) else ""
+        text = begin if isinstance(begin, str) else ""
+        cut = self._request(text, head)
+        if cut is None:  # templates leave the thoughts of earlier turns out
+            thought = _THOUGHT.search(head)
+            cut = thought.start() if thought and text.startswith(head[: thought.start()]) else None
+        if cut is None:
+            raise self._otherwise(number)
+        rest = [text[cut:], *pieces[place + 1 : end]]
+        pieces[place:end] = [*filter(None, [text[:cut]]), self._said(message, number, rest, head, alone)]
 
-    def _said(self, message: Message, number: int, head: str, pieces: Sequence[str | Slot | Said], alone: str) -> Said:
-        """A turn with calls, of the pieces behind what was said before it. `alone`: the text there where it is the
-        last."""
+    def _request(self, text: str, head: str) -> int | None:
+        """How many characters the request for a turn has in a text that shows the turn; None where it is not there. A
+        thought that it opens may go on in the same line there (`Template.opened`)."""
+        opened = self.template.opened
+        ends = (head, head.rstrip() if opened and head.endswith(opened) else head)
+        return next((len(each) for each in ends if text.startswith(each)), None)
+
+    def _otherwise(self, number: int) -> DataError:
+        found = f"the chat template asks for turn {number + 1} in one way and shows its calls in another"
+        return DataError(Problem(self.template.where, found, _WRITE))
+
+    def _said(self, message: Message, number: int, pieces: Sequence[str | Slot | Said], head: str, alone: str) -> Said:
+        """A turn with calls, of the pieces behind its request. `alone`: request and text where the turn is the last."""
+        cut = self._request(alone, head)
+        if cut is None:
+            raise self._otherwise(number)
         text = "".join(piece for piece in pieces[-1:] if isinstance(piece, str))
         slots = [piece for piece in pieces if not isinstance(piece, str)]
         slot = slots[0] if slots and isinstance(slots[0], Slot) else None
-        before = "".join(piece for piece in pieces[:1] if isinstance(piece, str)) if slot else text
-        if not before.startswith(head) or not alone.startswith(head):
-            found = f"the chat template asks for turn {number + 1} in one way and shows its calls in another"
-            raise DataError(Problem(self.template.where, found, _WRITE))
+        before = "".join(piece for piece in pieces[:1] if isinstance(piece, str)) if slot else ""
         if len(slots) != (not _silent(message)) or (slot and slot.number != number):
             found = f"the chat template does not show what turn {number + 1} says beside its calls"
             raise DataError(Problem(self.template.where, found, "Leave the content out, or the row."))
-        text = text if slot else text[len(head) :]
-        own = next((piece for piece in reversed(pieces_of(alone[len(head) :])) if isinstance(piece, str)), "")
+        own = next((piece for piece in reversed(pieces_of(alone[cut:])) if isinstance(piece, str)), "")
         lead = self.template.lead  # which some write where a turn is the last alone
         own = max((_shared(text, each) for each in (own, own.removeprefix(lead))), key=len)
         if hidden := next((call.name for call in message.calls if not _shows(own, call)), None):
             found = f'the chat template shows no calls of tools (turn {number + 1}, "{hidden}")'
             raise DataError(Problem(self.template.where, found, _WRITE))
-        return Said(number=number, before=before[len(head) :] if slot else "", slot=slot, text=text, own=own)
+        return Said(number=number, before=before, slot=slot, text=text, own=own)
 
     def _check_answer(self, number: int, head: str, shown: str) -> None:
         """That a plain answer is shown as it is where nobody has tools."""

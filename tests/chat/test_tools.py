@@ -19,7 +19,8 @@ from burnish.chat.tokenizer import TEMPLATE, Tokenizer
 from burnish.data.documents import example_documents
 from burnish.errors import BurnishError, DataError, ModelError
 from burnish.types import Example, Message, ToolCall
-from tests.chat import tool_templates as shapes
+
+from . import tool_templates as shapes
 
 SYSTEM, ASK = Message(role="system", content="Be kind."), Message(role="user", content="Weather in Köln?")
 TOOL = {
@@ -174,6 +175,16 @@ def test_plain_answers_beside_tools_are_as_they_are_without(made: Made, shape: s
     added = len(shown.ids) - len(plain.ids)
     assert shown.ids[added:] == plain.ids
     assert shown.weights == [0.0] * added + plain.weights
+
+
+@pytest.mark.parametrize(("shape", "first"), [(shapes.UNTHINKING, ""), (shapes.GLUED, "</think>")])
+def test_thoughts_that_requests_begin(made: Made, shape: str, first: str) -> None:
+    """Earlier turns are shown without; what the request holds is not learned."""
+    renderer = made(shape)
+    said = learned(renderer, renderer.example(LONGER, [TOOL]))
+    assert said == ["Hello." + END, f"\n{WRITTEN}{END}", ANSWER.content + END, f"{first}\n{ROME}{END}"]
+    answered = learned(renderer, renderer.example(LONGER[3:7], [TOOL]))
+    assert answered[-1] == first + ANSWER.content + END
 
 
 def test_templates_that_want_text_get_text(made: Made) -> None:

@@ -39,7 +39,8 @@ MISTRAL = (
     "{% set asked = rest | selectattr('role', 'equalto', 'user') | list %}<|endoftext|>"
     "{% for m in rest %}{% if m.role == 'user' %}"
     "{% if tools and m == asked[-1] %}[AVAILABLE_TOOLS] {{ tools | tojson }}[/AVAILABLE_TOOLS]{% endif %}[INST] "
-    "{% if m == asked[-1] and messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}{{ m.content }}[/INST]"
+    "{% if m == asked[-1] and messages[0].role == 'system' %}{{ messages[0].content }}\n\n{% endif %}"
+    "{{ m.content }}[/INST]"
     "{% elif m.tool_calls %}[TOOL_CALLS] [{% for c in m.tool_calls %}"
     '{{ (c.function | tojson)[:-1] }}, "id": "{{ c.id }}"}'
     "{% if c.id | length != 9 %}{{ raise_exception('ids of 9 characters') }}{% endif %}"
@@ -58,6 +59,12 @@ THINKS = HERMES.replace(
     "{{ m.content }}",
 )
 """As Qwen3: an empty thought before what is said last, alone."""
+UNTHINKING = THINKS.replace("assistant\n{% endif %}", "assistant\n<think>\n\n</think>\n\n{% endif %}")
+"""As Qwen3.5 without thoughts: the request has the empty one."""
+GLUED = THINKS.replace("<think>\n\n</think>\n\n", "<think></think>").replace(
+    "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+)
+"""As Nemotron's: the thought that the request begins is closed in the same line."""
 TEXTUAL = HERMES.replace("{{ c.arguments | tojson }}", "{{ '' + c.arguments }}").replace(
     "{% elif m.role == 'assistant' %}", "{% elif m.role == 'assistant' and m.content is none %}"
 )
