@@ -160,13 +160,12 @@ class Talks:
         pieces = pieces_of(whole)
         if lost := self.template.lost([message.role for message in messages[:-1]], pieces, silent):
             raise DataError(lost)
-        own = "".join(piece for piece in pieces if isinstance(piece, str))
-        if hidden := next((name for name in map(_name_of, tools) if not _says(own, name)), None):
-            raise DataError(Problem(self.template.where, f'the chat template shows no tools ("{hidden}")', _WRITE))
+        self._check_tools(tools, pieces)
         numbers = [number for number, message in enumerate(messages[:-1]) if message.calls]
         made: list[str | Slot | Said] = [*pieces]
         for number, head, alone in zip(numbers, views[1::2], views[2::2], strict=True):
             self._put(made, messages[number], number, _behind(head), _behind(alone))
+        self._check_tools(tools, made)
         asked = pieces[-1] if isinstance(pieces[-1], str) else ""
         if not messages[last].calls:
             self._check_answer(last, asked, views[0])
@@ -176,6 +175,13 @@ class Talks:
         if cut is None:
             raise self._otherwise(last)
         return Shown(pieces=made, last=self._said(messages[last], last, pieces_of(text[cut:]), asked, text))
+
+    def _check_tools(self, tools: Tools, pieces: Sequence[str | Slot | Said]) -> None:
+        """That each tool is named, and not by calls alone, where those are known."""
+        texts = (piece.text[len(piece.own) :] if isinstance(piece, Said) else piece for piece in pieces)
+        own = "\n".join(text for text in texts if isinstance(text, str))
+        if hidden := next((name for name in map(_name_of, tools) if not _says(own, name)), None):
+            raise DataError(Problem(self.template.where, f'the chat template shows no tools ("{hidden}")', _WRITE))
 
     def _put(self, pieces: list[str | Slot | Said], message: Message, number: int, head: str, alone: str) -> None:
         """Cut the request for a turn with calls from what the assistant says in it."""

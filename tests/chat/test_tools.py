@@ -214,7 +214,7 @@ def test_templates_without_tools_are_refused_with_a_mend(
 ) -> None:
     renderer = made(shape or tokenizer.template)
     with pytest.raises(DataError, match=says) as caught:
-        renderer.example([ASK, CALLED], [TOOL])
+        renderer.example([ASK, CALLED, RESULT, ANSWER], [TOOL])
     assert "write the calls into content" in caught.value.problems[0].mend
 
 

@@ -55,12 +55,14 @@ def test_calls_are_learned_and_a_kill_changes_nothing(place: Path) -> None:
     killed = subprocess.Popen([sys.executable, "-m", "burnish", *asked(place, "killed")], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while killed.poll() is None and time.monotonic() < deadline:
-        if [*(place / "killed").glob("sft/checkpoints/*")]:
+        if [*(place / "killed").glob("sft/checkpoints/[!.]*")]:
             killed.kill()
         time.sleep(0.005)
     killed.wait()
+    assert not (place / "killed" / "sft" / "model").exists(), "killed too late"
     resumed = burnish(*asked(place, "killed"), "--json")
     assert resumed.returncode == 0, resumed.stderr
+    assert json.loads((place / "killed" / "sft" / "stage.json").read_text())["resumed"]
     assert digest_file(place / "killed" / model) == digest_file(place / "whole" / model)
     template = (place / "whole" / "sft" / "model" / TEMPLATE).read_text()
     assert template == HERMES
