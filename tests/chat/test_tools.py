@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 from burnish.chat.render import Rendered, Renderer
 from burnish.chat.talks import TALK_CHARACTERS, Ahead
 from burnish.chat.template import WALL_SECONDS
-from burnish.chat.tokenizer import TEMPLATE, Tokenizer
+from burnish.chat.tokenizer import TEMPLATE, VOCABULARY, Tokenizer
 from burnish.data.documents import example_documents
 from burnish.errors import BurnishError, DataError, ModelError
 from burnish.types import Example, Message, ToolCall
@@ -301,9 +301,17 @@ def test_contents_forge_nothing(made: Made) -> None:
     assert specials(plain) == specials(forged)
 
 
-def test_a_tokenizer_that_changes_text_before_it_looks_is_asked_itself(tokenizer: Tokenizer) -> None:
+def test_a_tokenizer_that_changes_text_before_it_looks_is_asked_itself(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert tokenizer.forged("a <|im_start|> b") == "<|im_start|>"
-    assert tokenizer.forged("a <|im_strt|> b") is None
+    assert tokenizer.forged("a <|IM_START|> b") is None
+    tokenizer.save(tmp_path)
+    vocabulary = json.loads((tmp_path / VOCABULARY).read_text())
+    vocabulary["normalizer"] = {"type": "Lowercase"}
+    vocabulary["added_tokens"] = [{**each, "normalized": True} for each in vocabulary["added_tokens"]]
+    (tmp_path / VOCABULARY).write_text(json.dumps(vocabulary))
+    lower = Tokenizer.load(tmp_path)
+    assert lower.forged("a <|IM_START|> b") == "<|im_start|>"
+    assert lower.forged("a <|IM_STRT|> b") is None
 
 
 def test_prompts_with_calls_are_refused_by_all_but_sft(made: Made) -> None:
