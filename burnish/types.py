@@ -14,14 +14,42 @@ KernelName = Literal["auto", "torch", "liger", "compiled"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A tool that the assistant calls."""
+
+    name: str
+    arguments: Mapping[str, Any] = field(hash=False)
+    """In the order in which they are written."""
+    id: str | None = None
+    """What the tool's result names it by, where it does."""
+
+    def as_json(self) -> dict[str, Any]:
+        """In OpenAI's form, with the arguments as an object."""
+        named = {} if self.id is None else {"id": self.id}
+        return {**named, "type": "function", "function": {"name": self.name, "arguments": dict(self.arguments)}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn of a conversation."""
 
     role: Role
     content: str
+    calls: tuple[ToolCall, ...] = ()
+    """Tools that the assistant calls in this turn, behind what it says."""
+    name: str | None = None
+    """Of a tool whose result this is, where the row says it."""
+    call_id: str | None = None
+    """Of the call whose result this is, where the row says it."""
 
-    def as_json(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    def as_json(self) -> dict[str, Any]:
+        return {"role": self.role, "content": self.content, **self.beside()}
+
+    def beside(self) -> dict[str, Any]:
+        """What is no content, as templates know it; mostly nothing."""
+        calls = {"tool_calls": [call.as_json() for call in self.calls]} if self.calls else {}
+        named = {"name": self.name, "tool_call_id": self.call_id}
+        return {**calls, **{key: value for key, value in named.items() if value is not None}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +83,13 @@ class Example:
     id: str
     messages: tuple[Message, ...]
     meta: Mapping[str, Any] = field(default_factory=dict)
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """Schemas of the tools that the model is shown, as templates take them."""
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether a template is to show tools, or calls of them."""
+        return bool(self.tools) or any(turn.calls for turn in self.messages)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from burnish.chat.talks import Said, Shown, Talks, Tools
 from burnish.chat.template import Slot
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, Problem
@@ -34,13 +35,26 @@ class Renderer:
         self.tokenizer = tokenizer
         self._markup: dict[str, list[int]] = {}
         self._lead_ids = self._read(tokenizer.chat.lead)
+        self.talks = Talks(tokenizer.chat, tokenizer.forged)
 
-    def example(self, messages: Sequence[Message]) -> Rendered:
+    def example(self, messages: Sequence[Message], tools: Tools = (), shown: Shown | None = None) -> Rendered:
         """A conversation to learn from: the prompt, in which the assistant's turns are learned too, and the answer.
-        Raises DataError when it does not end with an assistant's turn."""
+        Raises DataError when it does not end with an assistant's turn.
+
+        Args: tools, schemas of what the assistant may call; shown, what `talks` made of the two, where it was asked
+        before, as for many conversations it should.
+        """
         if not messages or messages[-1].role != "assistant":
             raise DataError(Problem("", "the conversation does not end with an assistant's turn: nothing to learn"))
-        made = self._asked(messages[:-1])
+        if shown is None and (tools or any(turn.calls for turn in messages)):
+            [found] = self.talks.show([(messages, tools)])
+            if isinstance(found, DataError):
+                raise found
+            shown = found
+        made = self._asked(messages[:-1], shown)
+        if shown and shown.last:
+            self._call(made, shown.last, messages[-1], 1.0)
+            return made
         _add(made, self.answer(messages[-1].content), 1.0)
         tail, ending = self._read(self.tokenizer.chat.tail), self.tokenizer.ending
         _add(made, tail[len(ending) :] if tail[: len(ending)] == ending else [], 0.0)
@@ -81,13 +95,15 @@ class Renderer:
         """Where the first token stands that ends an answer."""
         return next((number for number, id in enumerate(ids) if id in self.tokenizer.end_ids), None)
 
-    def _asked(self, messages: Sequence[Message]) -> Rendered:
+    def _asked(self, messages: Sequence[Message], shown: Shown | None = None) -> Rendered:
         """What stands before an answer. Of earlier ones nothing is learned that stands before what the system says."""
         made = Rendered(ids=[], weights=[])
         chat = self.tokenizer.chat
-        pieces = chat.render([message.role for message in messages], ask=True)
-        slots = [piece.number for piece in pieces if isinstance(piece, Slot)]
-        early = slots[: slots.index(0)] if slots and messages[0].role == "system" else []
+        if shown is None and any(message.calls for message in messages):
+            raise DataError(Problem("", "a prompt with calls of tools: sft alone learns them so far"))
+        pieces = shown.pieces if shown else chat.render([message.role for message in messages], ask=True)
+        order = [piece.number for piece in pieces if not isinstance(piece, str)]
+        early = order[: order.index(0)] if order and messages[0].role == "system" else []
         spoken = led = False
         for piece, after in zip_longest(pieces, pieces[1:]):
             if isinstance(piece, Slot):
@@ -96,6 +112,8 @@ class Renderer:
                 text = piece.fill(message.content)
                 _add(made, self._said(text) if led else self.tokenizer.encode(text), float(spoken))
                 led = False
+            elif isinstance(piece, Said):
+                self._call(made, piece, messages[piece.number], float(piece.number not in early))
             else:
                 speaks = isinstance(after, Slot) and messages[after.number].role == "assistant"
                 led = speaks and piece.endswith((chat.opened + chat.lead, chat.opened.rstrip() + chat.lead))
@@ -105,6 +123,33 @@ class Renderer:
                 _add(made, ids[ends:], 0.0)
                 spoken = False
         return made
+
+    def _call(self, made: Rendered, said: Said, message: Message, weight: float) -> None:
+        """A turn that ends with calls, and what the template writes behind it."""
+        if said.slot:
+            text = said.slot.fill(message.content)
+            led = said.before == self.tokenizer.chat.lead
+            ids = self._said(text) if led else [*self._read(said.before), *self.tokenizer.encode(text)]
+            _add(made, ids, weight)
+        ids = self.tokenizer.encode_markup(said.text)
+        end = self._called(ids, said)
+        _add(made, ids[:end], weight)
+        _add(made, ids[end:], 0.0)
+
+    def _called(self, ids: list[int], said: Said) -> int:
+        """How many of the ids are what the assistant writes: up to the last token that ends its turn, as the turn is
+        shown alone, or where it has none, up to what begins the next."""
+        tokenizer = self.tokenizer
+        known = ids if said.own == said.text else tokenizer.encode_markup(said.own)
+        special = set(tokenizer.special.values())
+        ends = {tokenizer.end_id} if tokenizer.end_id in known else special
+        count = sum(id in ends for id in known)
+        closed = tokenizer.end_id in known or said.own.rstrip().endswith(tuple(filter(None, tokenizer.special)))
+        places = [place for place, id in enumerate(ids, start=1) if id in ends]
+        if len(places) < count + (not closed):
+            mend = "Add the results of the calls behind them, or leave the row out."
+            raise DataError(Problem("", "the chat template ends a turn with calls without a special token", mend))
+        return places[count - closed]
 
     def _said(self, text: str) -> list[int]:
         """An answer where the template writes the lead before it, or asks for it."""

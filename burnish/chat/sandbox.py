@@ -2,13 +2,16 @@
 
 A template comes with a model, so it is somebody else's program. It runs here, never in the parent: Jinja's immutable
 sandbox blocks attribute escapes, and the operating system bounds what a sandbox cannot, namely time, memory and output.
-Contents of messages never come here: the parent asks for role sequences and fills numbered marks in afterwards.
+Contents of messages never come here: the parent asks for role sequences and fills numbered marks in afterwards. Of
+conversations with tools, schemas and calls do come here, once the parent has found nothing in them that forges a token.
 
 Covered: access to Python's internals, files larger than 0 bytes, loops, recursion, huge strings, huge outputs.
 Not covered: where the system has no `resource` module only the parent's wall clock limits a template.
 
-Protocol: one JSON request on stdin, {"template", "names", "conversations": [{"roles", "ask"}]}; on stdout one JSON
-list of {"text"} or {"error", "message"}, one for each conversation.
+Protocol: one JSON request on stdin, {"template", "names", "conversations": [...]}; on stdout one JSON list of {"text"}
+or {"error", "message"}. A conversation is {"roles", "ask"}, and has one text; or {"turns", "tools", "views"}, and has a
+text for each view: [how many turns, whether an answer is asked for, the turn from whose mark on the text is wanted, or
+null]. What a turn has under "content" is given to the template in place of a mark.
 """
 
 from __future__ import annotations
@@ -64,9 +67,10 @@ class _Generation(Extension):
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
 
-def mark(number: int) -> str:
-    """What stands for a message's content. The spaces at its ends tell whether the template trims contents."""
-    return f"\u2003\ue000{number}\ue001\u2003"
+def mark(number: int, quote: str = "") -> str:
+    """What stands for a message's content. The spaces at its ends tell whether the template trims contents; a quotation
+    mark within tells whether it writes them as JSON."""
+    return f"\u2003\ue000{number}{quote}\ue001\u2003"
 
 
 def limit() -> None:
@@ -94,31 +98,61 @@ def environment() -> ImmutableSandboxedEnvironment:
 
 
 def answer(request: dict[str, Any]) -> list[dict[str, str]]:
-    """Render every conversation of a request."""
+    """Render every view of every conversation of a request."""
+    views = [view for asked in request["conversations"] for view in _views(asked)]
     try:
         template = environment().from_string(
             request["template"], globals={"raise_exception": _refuse, "strftime_now": TODAY.strftime}
         )
     except TemplateSyntaxError as error:
-        return [_failed("syntax", f"line {error.lineno}: {error.message}")] * len(request["conversations"])
+        return [_failed("syntax", f"line {error.lineno}: {error.message}")] * len(views)
     except (RecursionError, MemoryError) as error:
-        return [_failed("limit", type(error).__name__)] * len(request["conversations"])
+        return [_failed("limit", type(error).__name__)] * len(views)
     room = [OUTPUT_CHARACTERS]
-    return [_render(template, request["names"], asked, room) for asked in request["conversations"]]
+    return [_render(template, request["names"], view, room) for view in views]
+
+
+def _views(asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a template is given for each text that is wanted of a conversation."""
+    if "roles" in asked:
+        messages = [{"role": role, "content": mark(number)} for number, role in enumerate(asked["roles"])]
+        return [{"messages": messages, "tools": None, "ask": asked["ask"], "since": None}]
+    turns = [
+        {"content": mark(number, '"' if turn["role"] == "tool" else ""), **turn}
+        for number, turn in enumerate(asked["turns"])
+    ]
+    return [
+        {"messages": turns[:count], "tools": asked["tools"] or None, "ask": ask, "since": since}
+        for count, ask, since in asked["views"]
+    ]
+
+
+def _since(text: str, number: int | None) -> str:
+    """The text from the last mark of a turn on; nothing where there is none."""
+    if number is None:
+        return text
+    at = max(text.rfind(f"\ue000{number}{behind}") for behind in ("\ue001", '"', "\\"))
+    return text[at:] if at >= 0 else ""
 
 
 def _render(template: Any, names: dict[str, str], asked: dict[str, Any], room: list[int]) -> dict[str, str]:
-    messages = [{"role": role, "content": mark(number)} for number, role in enumerate(asked["roles"])]
     pieces: list[str] = []
+    left = room[0]
     try:
         for piece in template.generate(
-            messages=messages, add_generation_prompt=asked["ask"], tools=None, documents=None, **names
+            messages=asked["messages"],
+            add_generation_prompt=asked["ask"],
+            tools=asked["tools"],
+            documents=None,
+            **names,
         ):
-            room[0] -= len(piece)
-            if room[0] < 0:
+            left -= len(piece)
+            if left < 0:
                 raise TooLong
             pieces.append(piece)
-        return {"text": "".join(pieces)}
+        text = _since("".join(pieces), asked["since"])
+        room[0] -= len(text)
+        return {"text": text}
     except Refused as error:
         return _failed("refused", str(error))
     except SecurityError as error:
@@ -141,8 +175,10 @@ def _refuse(message: str) -> None:
     raise Refused(message)
 
 
-def _tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent)
+def _tojson(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from burnish.types import Role
 WALL_SECONDS = 60
 """The CPU limit of the child is what stops a template; this only bounds a machine that is not running it at all."""
 SOURCE_CHARACTERS = 1 << 18
-_MARK = re.compile("(\u2003?)\ue000([0-9]+)\ue001(\u2003?)")
+_MARK = re.compile('(\u2003?)\ue000([0-9]+)(\\\\?"|)\ue001(\u2003?)')
 _OPENING = re.compile(r"<([\w:.-]+)>\s*\Z")
 _CLOSING = re.compile(r"</([\w:.-]+)>")
 _CLOCK = re.compile(r"""\bstrftime_now\(\s*(["'])([a-zA-Z%.,:/ -]*)\1\s*\)""")
@@ -41,10 +41,13 @@ class Slot:
     number: int
     trim_left: bool
     trim_right: bool
+    escaped: bool = False
+    """Whether the template writes it as JSON."""
 
     def fill(self, content: str) -> str:
         content = content.lstrip() if self.trim_left else content
-        return content.rstrip() if self.trim_right else content
+        content = content.rstrip() if self.trim_right else content
+        return json.dumps(content, ensure_ascii=False)[1:-1] if self.escaped else content
 
 
 class Template:
@@ -108,18 +111,25 @@ class Template:
         return [_MARK.sub("", result["text"]) for result in self._rendered.values() if "text" in result]
 
     def _cut(self, roles: Sequence[Role], ask: bool, fault: type[ModelError | DataError]) -> list[str | Slot]:
-        text = self._text(tuple(roles), ask)
-        pieces: list[str | Slot] = []
-        end = 0
-        for found in _MARK.finditer(text):
-            pieces.append(text[end : found.start()])
-            left, number, right = found.groups()
-            pieces.append(Slot(number=int(number), trim_left=not left, trim_right=not right))
-            end = found.end()
-        pieces.append(text[end:])
-        if lost := _lost(roles, [piece.number for piece in pieces if isinstance(piece, Slot)]):
-            raise fault(Problem(self.where, f"the chat template {lost} of {', '.join(roles)} without saying so"))
-        return [piece for piece in pieces if piece]
+        pieces = pieces_of(self._text(tuple(roles), ask))
+        if lost := self.lost(roles, pieces):
+            raise fault(lost)
+        return pieces
+
+    def lost(
+        self, roles: Sequence[Role], pieces: Sequence[str | Slot], unmarked: Container[int] = ()
+    ) -> Problem | None:
+        """What became of the turns that are not found in their order among the pieces. `unmarked`: turns that have no
+        content, and so no mark."""
+        marked = [number for number in range(len(roles)) if number not in unmarked]
+        lost = _lost(roles, marked, [piece.number for piece in pieces if isinstance(piece, Slot)])
+        return (
+            Problem(self.where, f"the chat template {lost} of {', '.join(roles)} without saying so") if lost else None
+        )
+
+    def views(self, conversations: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """What a child makes of conversations with tools (`sandbox`): a result a view, in order."""
+        return self._ask([*conversations], sum(len(each["views"]) for each in conversations))
 
     def _unasked(self) -> str:
         """What stands before an answer that nothing was said before. Templates look at the first message, so that it
@@ -171,22 +181,42 @@ class Template:
     def _failure(self, roles: tuple[Role, ...], kind: str, message: str) -> ModelError | DataError:
         if kind == "refused":
             return DataError(Problem(self.where, f"the chat template refuses the turns {', '.join(roles)}: {message}"))
+        return ModelError(Problem(self.where, self.failed(kind, message)))
+
+    @staticmethod
+    def failed(kind: str, message: str) -> str:
+        """What is said of a template that failed."""
         said = {
             "security": "the chat template reaches for what a template may not, and was stopped",
             "syntax": "the chat template is not Jinja that burnish knows",
             "undefined": "the chat template uses a name that nothing defines",
             "limit": "the chat template was stopped at a limit",
         }.get(kind, "the chat template failed")
-        return ModelError(Problem(self.where, f"{said} ({message})"))
+        return f"{said} ({message})"
 
     def _fetch(self, keys: Sequence[Key]) -> None:
-        request: dict[str, Any] = {
-            "template": self.source,
-            "names": self._names,
-            "conversations": [{"roles": roles, "ask": ask} for roles, ask in keys],
-        }
-        for key, result in zip(keys, _ask_child(request, len(keys)), strict=True):
+        asked = [{"roles": roles, "ask": ask} for roles, ask in keys]
+        for key, result in zip(keys, self._ask(asked, len(keys)), strict=True):
             self._rendered[key] = result
+
+    def _ask(self, conversations: Sequence[Any], count: int) -> list[dict[str, str]]:
+        request = {"template": self.source, "names": self._names, "conversations": conversations}
+        return _ask_child(request, count)
+
+
+def pieces_of(text: str) -> list[str | Slot]:
+    """What a template wrote, cut at its marks."""
+    pieces: list[str | Slot] = []
+    end = 0
+    for found in _MARK.finditer(text):
+        pieces.append(text[end : found.start()])
+        left, number, quote, right = found.groups()
+        pieces.append(
+            Slot(number=int(number), trim_left=not left, trim_right=not right, escaped=quote.startswith("\\"))
+        )
+        end = found.end()
+    pieces.append(text[end:])
+    return [piece for piece in pieces if piece]
 
 
 def pinned(source: str) -> str:
@@ -195,13 +225,13 @@ def pinned(source: str) -> str:
     return _CLOCK.sub(lambda call: f"{call[1]}{sandbox.TODAY.strftime(call[2])}{call[1]}", source)
 
 
-def _lost(roles: Sequence[Role], found: list[int]) -> str:
+def _lost(roles: Sequence[Role], marked: list[int], found: list[int]) -> str:
     """What became of the turns whose contents were not found in their order; empty where they were. What the system
     says may stand beside a later question."""
     said = [number for number in found if number >= len(roles) or roles[number] != "system"]
-    if sorted(found) == list(range(len(roles))) and said == sorted(said):
+    if sorted(found) == marked and said == sorted(said):
         return ""
-    lost = [f"{n + 1} ({role})" for n, role in enumerate(roles) if n not in found]
+    lost = [f"{n + 1} ({roles[n]})" for n in marked if n not in found]
     return f"leaves out turn {', '.join(lost)}" if lost else "repeats or reorders the turns"
 
 

@@ -41,6 +41,11 @@ class Tokenizer:
         self._text = tokenizers.Tokenizer.from_str(self._markup.to_str())
         self._text.encode_special_tokens = True
         self.special = {t.content: id for id, t in self._markup.get_added_tokens_decoder().items() if t.special}
+        self._begins: dict[str, list[str]] = {}
+        for token in filter(None, self.special):
+            self._begins.setdefault(token[:2], []).append(token)
+        added = self._markup.get_added_tokens_decoder().values()
+        self._normalised = self._markup.normalizer is not None and any(t.special and t.normalized for t in added)
         self._never = frozenset(self.special.values()) - {self.special.get(names.get("unk_token", ""), -1)}
         self.vocab_size = 1 + max(self._markup.get_vocab().values())
         self.pad_id = self._markup.token_to_id(names.get("pad_token", ""))
@@ -115,6 +120,16 @@ class Tokenizer:
     def encode_markup(self, text: str) -> list[int]:
         """Ids of what a chat template writes; special tokens are read as such."""
         return self._markup.encode(text, add_special_tokens=False).ids
+
+    def forged(self, text: str) -> str | None:
+        """A special token that a template's own text would have if this were a part of it; None where there is none."""
+        for begin, tokens in self._begins.items():
+            if begin in text and (found := next((token for token in tokens if token in text), None)):
+                return found
+        if not self._normalised:
+            return None
+        ids = self.encode_markup(text)
+        return next((token for token, id in self.special.items() if id in ids), None)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens are left out."""

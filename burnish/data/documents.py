@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
+from burnish.chat.talks import Ahead, Shown
 from burnish.chat.tokenizer import Tokenizer
 from burnish.errors import DataError, Problem
 from burnish.records.jsonl import sift
@@ -41,8 +42,13 @@ def example_documents(renderer: Renderer, examples: Iterable[Example]) -> list[D
     """Each conversation as a root. A warning says where answers close no thought and the template has opened one.
     Raises DataError with the problems of all."""
     examples = [*examples]
-    _tell_unclosed(renderer, [each.messages[-1].content for each in examples if each.messages])
-    return of_rows(lambda each: example_document(renderer, each), examples, lambda each: each.id)
+    _tell_unclosed(renderer, [turn.content for each in examples for turn in each.messages[-1:] if not turn.calls])
+    ahead = Ahead(renderer.talks, [(each.messages, each.tools) if each.calls_tools else None for each in examples])
+
+    def made(one: tuple[int, Example]) -> Document:
+        return example_document(renderer, one[1], ahead.of(one[0]))
+
+    return of_rows(made, enumerate(examples), lambda one: one[1].id)
 
 
 def ranked_documents(renderer: Renderer, rankings: Iterable[Ranking]) -> list[Document]:
@@ -61,9 +67,10 @@ def _tell_unclosed(renderer: Renderer, answers: Sequence[str]) -> None:
         _log.warning("%s: they are thoughts and no answers. Give thoughts too, or begin answers with %s", said, owed)
 
 
-def example_document(renderer: Renderer, example: Example) -> Document:
-    """A conversation as a root, of which what the assistant says is learned."""
-    rendered = renderer.example(example.messages)
+def example_document(renderer: Renderer, example: Example, shown: Shown | None = None) -> Document:
+    """A conversation as a root, of which what the assistant says is learned. `shown`: with its tools, where that was
+    asked before."""
+    rendered = renderer.example(example.messages, example.tools, shown)
     return Document(row=example.id, ids=rendered.ids, weights=rendered.weights)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from burnish.batches import Document
 from burnish.chat.render import Renderer
-from burnish.data.documents import example_document, ranked_document
+from burnish.data.documents import example_documents, ranked_document
 from burnish.errors import DataError, Problem
 from burnish.proof.samples import EXAMPLES, RANKINGS
 from burnish.records.formats import holds_rankings, read_examples, read_rankings
@@ -75,7 +75,7 @@ def read_rows(data: Path | None, limit: int = LOOKED_AT) -> Rows:
 
 def render(renderer: Renderer, rows: Rows) -> Material:
     """The shortest rows of each kind as documents. Raises DataError where the chat template refuses them."""
-    conversations = [example_document(renderer, each) for each in rows.examples]
+    conversations = example_documents(renderer, rows.examples)
     trees = [
         replace(ranked_document(renderer, each), row=f"{each.prompt.id}#{number}")
         for number, each in enumerate(rows.rankings)
@@ -125,8 +125,12 @@ def _best(ranking: Ranking, number: int) -> Example:
     return Example(id=f"{ranking.prompt.id}#{number}", messages=(*ranking.prompt.messages, answer))
 
 
-def _paired(examples: Sequence[Example]) -> list[Ranking]:
-    """Each conversation's last answer, and that of its neighbour, which is worse: it answers something else."""
+def _paired(examples: Sequence[Example]) -> Sequence[Ranking]:
+    """Each conversation's last answer, and that of its neighbour, which is worse: it answers something else. Ours,
+    where fewer than two do without tools: of those no tree is made."""
+    examples = [each for each in examples if not each.calls_tools]
+    if len(examples) < 2:
+        return RANKINGS
     return [
         Ranking(
             prompt=Prompt(id=example.id, messages=example.messages[:-1]),

@@ -1,18 +1,21 @@
 """What a row says beside its turns and a model was to see with them: a system prompt in a column of its own, earlier
-turns, tools, pictures, arguments of the template. Nothing here shows them to a model, so a row that has any is refused.
+turns, tools, pictures, arguments of the template. Nothing here shows them to a model, so a row that has any is refused,
+but for tools where sft learns from it.
 Knows columns; nothing of what else a row means.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
+from burnish.records.calls import TOOLS
 from burnish.records.dialects import HISTORY, SYSTEM, with_system
 from burnish.records.jsonl import Row
-from burnish.records.turns import Messages, fault
+from burnish.records.turns import ONLY_SFT, Messages, fault
 
 _UNSEEN = {
-    "tools": "tools that the model may call",
+    TOOLS: "tools that the model may call",
     "images": "pictures",
     "image": "a picture",
     "videos": "films",
@@ -23,15 +26,17 @@ _THINKING = "enable_thinking"
 """The one argument of a template that changes nothing here: whether an answer has a thought, it says itself."""
 
 
-def check_beside(row: Row, messages: Messages) -> None:
-    """Raises DataError where a row has a column that a model was to see and would not. Empty ones say nothing."""
+def check_beside(row: Row, messages: Messages, shown: Container[str] = ()) -> None:
+    """Raises DataError where a row has a column that a model was to see and would not. Empty ones say nothing; a column
+    of `shown` was read."""
     for name in SYSTEM:
         said = row.value.get(name)
         if isinstance(said, str) and said.strip():
             _check_system(row, name, said, messages)
     for name, what in _UNSEEN.items():
-        if _given(row.value.get(name)):
-            found = f'"{name}" holds {what}, which is shown to no model'
+        if name not in shown and _given(row.value.get(name)):
+            why = f"and {ONLY_SFT}" if name == TOOLS else "which is shown to no model"
+            found = f'"{name}" holds {what}, {why}'
             raise fault(row, found, "Write what it must see into the turns, and remove or rename the column.", name)
     if row.value.get(HISTORY) and isinstance(row.value[HISTORY], list):
         found = f'"{HISTORY}" holds earlier turns, which are not read'

@@ -41,8 +41,13 @@ _FLAT = (
 _TURN = (
     "names = {'human': 'user', 'gpt': 'assistant', 'chatgpt': 'assistant', 'observation': 'tool', "
     "'function_response': 'tool'}; "
-    "turn = lambda t: {'role': names.get(t['from'].lower(), t['from'].lower()), 'content': t['value'], "
-    "**{k: v for k, v in t.items() if k not in ('from', 'value')}}; "
+    "more = lambda t: {k: v for k, v in t.items() if k not in ('from', 'value')}; "
+    "said = lambda t: {'role': names.get(t['from'].lower(), t['from'].lower()), 'content': t['value'], **more(t)}; "
+    "calls = lambda t: t['from'] == 'function_call' and t['value'].lstrip()[:1] in ('{', '[') "
+    "and json.loads(t['value']); "
+    "called = lambda t, c: {'role': 'assistant', 'content': '', "
+    "'tool_calls': c if isinstance(c, list) else [c], **more(t)}; "
+    "turn = lambda t: called(t, calls(t)) if calls(t) else said(t); "
 )
 
 

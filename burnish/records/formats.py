@@ -1,6 +1,6 @@
 """The four kinds of data file, with the columns that TRL documents, and one of our own for rankings.
 
-read_examples: `messages`; or `prompt`, `completion`.
+read_examples: `messages`; or `prompt`, `completion`; with `tools`, where the assistant may call some.
 read_prompts: `messages`; or `prompt`.
 read_rankings: `prompt`, `completions`, `ranks` (1 is best, equal is a tie); or `prompt`, `chosen`, `rejected`; or
 `chosen` and `rejected` alone, as whole conversations or as HH-RLHF transcripts; or OpenAssistant's trees of messages.
@@ -21,12 +21,14 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from burnish.errors import DataError, Problem, nearest, plain
 from burnish.records.beside import check_beside
+from burnish.records.calls import TOOLS, answered, called, names_of, tools_of
 from burnish.records.dialects import ASKED, asking, beyond, ordering, translation, unanswered
 from burnish.records.durable import digest_value
 from burnish.records.jsonl import Row, kind, sift
 from burnish.records.rows import first_row, read_as, read_rows
 from burnish.records.trees import is_tree, tree_rankings
 from burnish.records.turns import (
+    Calling,
     Messages,
     at,
     conversation,
@@ -136,15 +138,25 @@ def _example(row: Row) -> Example:
         found = 'the answer is called bad ("label" is false), and here it would be learned'
         mend = "Let kto learn from the file, or leave the row out; rename the column if it says something else."
         raise fault(row, found, mend, "label")
+    tools = tools_of(row)
+    calling = partial(called, tools=names_of(tools))
+    columns = (*_EXAMPLE, TOOLS) if tools else _EXAMPLE
     if "messages" not in row.value and "prompt" in row.value:
         _require(row, "completion", told=translation)
-        prompt, answer = _asked(row)
-        messages = (*prompt, Message(role="assistant", content=answer))
-        return Example(id=_id(row), messages=messages, meta=meta_of(row, _EXAMPLE, prompt))
+        prompt = ends_with_user(row, conversation(row, "prompt", calling=calling), "prompt")
+        answer = _answering(row, "completion", prompt, calling)
+        turn = partial(_place, len(prompt))
+        messages = answered(row, (*prompt, answer), turn)
+        return Example(id=_id(row), messages=messages, meta=meta_of(row, columns, prompt), tools=tools)
     _require(row, "messages", wanted=_EXAMPLES_WANTED, told=translation)
-    messages = messages_of(row, "messages")
+    messages = answered(row, messages_of(row, "messages", calling=calling), lambda number: ("messages", number))
     _check_learnable(row, messages)
-    return Example(id=_id(row), messages=messages, meta=meta_of(row, _EXAMPLE, messages))
+    return Example(id=_id(row), messages=messages, meta=meta_of(row, columns, messages), tools=tools)
+
+
+def _place(asked: int, number: int) -> tuple[str | int, ...]:
+    """Where a turn stands in a row whose prompt has so many."""
+    return ("prompt", number) if number < asked else ("completion", number - asked)
 
 
 def _check_learnable(row: Row, messages: Messages) -> None:
@@ -153,7 +165,7 @@ def _check_learnable(row: Row, messages: Messages) -> None:
         found = f"no assistant turn to learn at the end: the conversation ends with the {messages[last].role}'s"
         raise fault(row, found, "Add the answer, or remove the last turn.", "messages", last)
     for number, message in enumerate(messages):
-        if message.role == "assistant" and not message.content.strip():
+        if message.role == "assistant" and not message.content.strip() and not message.calls:
             found = f"the assistant's turn {number + 1} is empty"
             raise fault(row, found, "Write the answer, or leave the row out.", "messages", number, "content")
 
@@ -273,8 +285,8 @@ def _pair(row: Row) -> tuple[Messages, tuple[str, str]]:
     return prompt, (chosen[-1].content, rejected[-1].content)
 
 
-def _dialogue(row: Row, key: str) -> Messages:
-    return transcript(row, key) if isinstance(row.value[key], str) else messages_of(row, key)
+def _dialogue(row: Row, key: str, calling: Calling | None = None) -> Messages:
+    return transcript(row, key) if isinstance(row.value[key], str) else messages_of(row, key, calling=calling)
 
 
 def _native(row: Row) -> Ranking:
@@ -315,18 +327,22 @@ def _whole(row: Row, *keys: str | int) -> int:
 
 
 def _answer(row: Row, key: str, prompt: Messages) -> str:
+    return _answering(row, key, prompt).content
+
+
+def _answering(row: Row, key: str, prompt: Messages, calling: Calling | None = None) -> Message:
     """One assistant turn: text, a list of that turn, or the whole conversation with it at the end, perhaps as a
     transcript."""
     if isinstance(row.value[key], str) and not is_transcript(row.value[key]):
-        answer = _said(row, key)
+        answer = Message(role="assistant", content=_said(row, key))
     else:
-        turns = _dialogue(row, key)
+        turns = _dialogue(row, key, calling)
         turns = turns[len(prompt) :] if turns[: len(prompt)] == prompt else turns
         if len(turns) != 1 or turns[0].role != "assistant":
             found = f'"{key}" holds {len(turns)} turns after the prompt; one of the assistant\'s is wanted'
             raise fault(row, found, "Move the others into the prompt.", key)
-        answer = turns[0].content
-    if key == "completion" and not answer.strip():
+        answer = turns[0]
+    if key == "completion" and not answer.content.strip() and not answer.calls:
         raise fault(row, f'"{key}" is empty: nothing to learn', "Write the answer, or leave the row out.", key)
     return answer
 
@@ -356,7 +372,7 @@ def _id(row: Row) -> str:
 def meta_of(row: Row, columns: tuple[str, ...], messages: Messages) -> dict[str, Any]:
     """The columns that have no meaning here; an object under "meta" is spread among them. Raises DataError where one
     of them was to be shown to a model beside the turns."""
-    check_beside(row, messages)
+    check_beside(row, messages, columns)
     meta = {key: value for key, value in row.value.items() if key not in columns}
     if isinstance(meta.get("meta"), dict):
         meta |= cast("dict[str, Any]", meta.pop("meta"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
@@ -11,6 +12,9 @@ from burnish.records.jsonl import Row, kind
 from burnish.types import ROLES, Message
 
 Messages = tuple[Message, ...]
+Calling = Callable[..., Message]
+"""What reads the calls of a turn into its message, where they are read: `burnish/records/calls.py::called`."""
+ONLY_SFT = "sft alone learns calls of tools so far"
 
 _OTHER_NAMES = {
     "human": "user",
@@ -24,9 +28,11 @@ _OTHER_NAMES = {
     "developer": "system",
     "observation": "tool",
     "function_response": "tool",
+    "function": "tool",
 }
 _CALLS = ("function_call", "tool_call")
 """Roles that others give to an assistant's call of a tool."""
+_NEW_FORM = '"tool_calls": [{"type": "function", "function": {"name": ..., "arguments": {...}}}]'
 _UNSEEN = ("tool_calls", "function_call", "reasoning_content", "reasoning", "thinking")
 """Members of a turn that change what would be learned, and that a turn here cannot carry: refused, not dropped."""
 _WEIGHTS = ("weight", "loss", "train")
@@ -77,26 +83,28 @@ def at(row: Row, *keys: str | int) -> Any:
     return value
 
 
-def messages_of(row: Row, *keys: str | int) -> Messages:
-    """A list of turns, `{"role": ..., "content": ...}` each, in an order that a chat can have."""
+def messages_of(row: Row, *keys: str | int, calling: Calling | None = None) -> Messages:
+    """A list of turns, `{"role": ..., "content": ...}` each, in an order that a chat can have. Calls of tools are read
+    by `calling`, and refused where there is none."""
     turns = at(row, *keys)
     if not isinstance(turns, list):
         raise fault(row, f'"{keys[-1]}" is {kind(turns)}; a list of turns is wanted', "", *keys)
     if not turns:
         raise fault(row, f'"{keys[-1]}" holds no turn', "Add the turns, or leave the row out.", *keys)
-    messages = tuple(_message(row, *keys, number) for number in range(len(cast("list[Any]", turns))))
+    numbers = range(len(cast("list[Any]", turns)))
+    messages = tuple(_message(row, *keys, number, calling=calling) for number in numbers)
     _check_order(row, messages, *keys)
     return messages
 
 
-def conversation(row: Row, *keys: str | int) -> Messages:
+def conversation(row: Row, *keys: str | int, calling: Calling | None = None) -> Messages:
     """Text is one user's turn, or a transcript as HH-RLHF has them; a list is turns.
 
     Raises DataError also for a text that holds turns in another way: it would be read as one question.
     """
     value = at(row, *keys)
     if not isinstance(value, str):
-        return messages_of(row, *keys)
+        return messages_of(row, *keys, calling=calling)
     if not value.strip():
         raise fault(row, f'"{keys[-1]}" is empty', "Write the prompt, or leave the row out.", *keys)
     if is_transcript(value):
@@ -144,22 +152,24 @@ def ends_with_user(row: Row, messages: Messages, *keys: str | int) -> Messages:
     return messages
 
 
-def _message(row: Row, *keys: str | int) -> Message:
+def _message(row: Row, *keys: str | int, calling: Calling | None) -> Message:
     turn = at(row, *keys)
     number = int(keys[-1]) + 1
     if not isinstance(turn, dict):
         raise fault(row, f"turn {number} is {kind(turn)}; an object with role and content is wanted", "", *keys)
-    _check_members(row, turn, number, *keys)
-    role, content = turn["role"], turn["content"]
+    calls = calling is not None and turn.get("role") == "assistant" and bool(turn.get("tool_calls"))
+    _check_members(row, turn, number, *keys, calls=calls)
+    role, content = turn["role"], turn.get("content")
     if role in _CALLS:
-        found = f'turn {number} has the role "{role}": calls of tools are not read yet'
-        raise fault(row, found, "Leave the row out, or write the call as the assistant says it.", *keys, "role")
+        found = f'turn {number} has the role "{role}"; a call of a tool is a member of the assistant\'s turn'
+        raise fault(row, found, f'Write "role": "assistant", {_NEW_FORM}.', *keys, "role")
     if role not in ROLES:
         known = _OTHER_NAMES.get(str(role).lower())
         mend = f'Write "{known}".' if known else nearest(str(role), list(ROLES))
         raise fault(row, f'turn {number} has the role "{role}"', mend, *keys, "role")
-    text = _content(row, content, number, *keys, "content")
-    return Message(role=role, content=spoken(row, text, *keys, "content") if role == "assistant" else text)
+    text = "" if calls and content is None else _content(row, content, number, *keys, "content")
+    message = Message(role=role, content=spoken(row, text, *keys, "content") if role == "assistant" else text)
+    return calling(row, message, *keys) if calling else message
 
 
 def _content(row: Row, content: Any, number: int, *keys: str | int) -> str:
@@ -180,16 +190,20 @@ def _content(row: Row, content: Any, number: int, *keys: str | int) -> str:
     return parts[0]["text"]
 
 
-def _check_members(row: Row, turn: dict[str, Any], number: int, *keys: str | int) -> None:
-    unseen = next((name for name in _UNSEEN if turn.get(name)), None)
+def _check_members(row: Row, turn: dict[str, Any], number: int, *keys: str | int, calls: bool) -> None:
+    """`calls`: whether those of the turn are read."""
+    unseen = next((name for name in _UNSEEN if turn.get(name) and not (calls and name == "tool_calls")), None)
     if unseen:
-        found = f'turn {number} has "{unseen}", which is not read yet'
-        raise fault(row, found, "Leave the row out, or write what was said into content.", *keys, unseen)
+        why = ONLY_SFT if unseen == "tool_calls" else "which is not read yet"
+        mend = "Leave the row out, or write what was said into content."
+        if unseen == "function_call":
+            why, mend = "OpenAI's old form of a call", f"Write {_NEW_FORM} in its place."
+        raise fault(row, f'turn {number} has "{unseen}", {why}', mend, *keys, unseen)
     weight = next((name for name in _WEIGHTS if turn.get(name) not in (None, 1)), None)
     if weight and turn.get("role") == "assistant":
         found = f'turn {number} has "{weight}", and every turn of the assistant\'s is learned alike'
         raise fault(row, found, "Leave the row out, or remove it to have the turn learned.", *keys, weight)
-    missing = next((name for name in ("role", "content") if name not in turn), None)
+    missing = next((name for name in ("role", "content")[: 1 if calls else 2] if name not in turn), None)
     if missing:
         share_gpt = "from" in turn and "value" in turn
         mend = 'Rename "from" to "role" and "value" to "content".' if share_gpt else "Add it."

@@ -275,12 +275,21 @@ ROWS = [
         read_examples,
     ),
     Bad(
-        "tool calls",
+        "a call without a name",
         turns(TURN, '{"role": "assistant", "content": null, "tool_calls": [{}]}'),
-        ":1:89",
-        'turn 2 has "tool_calls", which is not read yet',
-        "content",
+        ":1:104",
+        "call 1 of turn 2 has no name",
+        "function",
         read_examples,
+    ),
+    Bad(
+        "tool calls of a prompt",
+        b'{"prompt": [%s, {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {}}]}]}\n'
+        % TURN.encode(),
+        ":1:85",
+        'turn 2 has "tool_calls", sft alone learns calls of tools so far',
+        "content",
+        read_prompts,
     ),
     Bad(
         "tool result without a call",

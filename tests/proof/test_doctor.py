@@ -10,15 +10,17 @@ from transformers import LlamaConfig, MistralConfig, StableLmConfig
 
 from burnish.__main__ import code_of
 from burnish.batches import Document
+from burnish.chat.tokenizer import TEMPLATE
 from burnish.errors import DataError, MachineError
 from burnish.models import arithmetic
 from burnish.models.forward import Layout
-from burnish.models.tiny import tiny_tokenizer, write_random, write_tiny
+from burnish.models.tiny import CHATML, tiny_tokenizer, write_random, write_tiny
 from burnish.proof import doctor, material
 from burnish.proof.doctor import as_text, examine
 from burnish.proof.law import Law, Measured
 from burnish.proof.laws import LAWS
 from burnish.proof.material import TAKEN, read_rows
+from burnish.records.durable import MANIFEST
 from burnish.types import Silent
 
 SIZES = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -156,6 +158,24 @@ def test_a_users_conversations_are_what_is_tried(tiny: Path, tmp_path: Path) -> 
     assert found.passed
     assert [lesson.row for lesson in found.lessons[:TAKEN]] == ["r1", "r2", "r3", "r4"]
     assert found.lessons[TAKEN].learned == 2 * (2 + 1)  # its own answer and its neighbour's, each with its end
+
+
+def test_calls_of_tools_are_marked_as_learned(tmp_path: Path) -> None:
+    """Of two rows with tools no tree is made, so that ours are taken."""
+    model = write_tiny(tmp_path / "model")
+    shows = "{% for t in tools or [] %}{{ t.name }};{% endfor %}"
+    calls = "{% for c in message.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}<|im_end|>"
+    (model / TEMPLATE).write_text(shows + CHATML.replace("<|im_end|>", calls, 1))
+    (model / MANIFEST).unlink()
+    call = {"role": "assistant", "content": "", "tool_calls": [{"name": "f", "arguments": {"x": 1}}]}
+    path = rows(
+        tmp_path, *({"messages": [{"role": "user", "content": n}, call], "tools": '[{"name": "f"}]'} for n in "ab")
+    )
+    found = examine(str(model), Path.cwd(), path, Silent(), QUICK)
+    assert found.passed
+    learned = [[text for text, learned in lesson.pieces if learned] for lesson in found.lessons[:2]]
+    assert learned == [['{"name": "f", "arguments": {"x": 1}}<|im_end|>']] * 2
+    assert len(found.lessons) == 2 + 3
 
 
 def test_it_says_how_long_the_documents_were_that_it_tried(tiny: Path, tmp_path: Path) -> None:

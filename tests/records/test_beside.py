@@ -78,8 +78,6 @@ def test_what_stands_in_the_turns_already_may_stand_beside_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("column", "value", "found"),
     [
-        ("tools", [{"name": "search"}], '"tools" holds tools that the model may call'),
-        ("tools", '[{"name": "search"}]', '"tools" holds tools'),
         ("images", ["cat.png"], '"images" holds pictures'),
         ("history", [["How?", "So."]], '"history" holds earlier turns'),
         ("chat_template_kwargs", {"custom_instructions": "Be kind."}, 'says "custom_instructions"'),
@@ -90,6 +88,20 @@ def test_what_no_model_is_shown_is_refused(tmp_path: Path, column: str, value: A
     assert found in problem.found
     assert f"{problem.where}".startswith(f"{tmp_path / 'rows.jsonl'}:1:")
     assert problem.mend
+
+
+@pytest.mark.parametrize("value", [[{"name": "search"}], '[{"name": "search"}]'])
+@pytest.mark.parametrize(
+    ("reader", "row"),
+    [
+        (read_prompts, {"prompt": "Hi"}),
+        (read_rankings, {"prompt": "Hi", "chosen": "Hello.", "rejected": "What?"}),
+        (read_labelled, {"prompt": "Hi", "completion": "Hello.", "label": True}),
+    ],
+)
+def test_tools_are_shown_by_sft_alone(tmp_path: Path, reader: Reader, row: dict[str, Any], value: Any) -> None:
+    problem = refused(reader, written(tmp_path, {**row, "tools": value}))
+    assert problem.found == '"tools" holds tools that the model may call, and sft alone learns calls of tools so far'
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from burnish.errors import DataError, Problem
 from burnish.records.formats import read_examples, read_labelled, read_prompts, read_rankings
-from burnish.types import Message
+from burnish.types import Message, ToolCall
 
 ALPACA = [
     {"instruction": "Add.", "input": "1 and 2", "output": "3", "source": "s"},
@@ -173,8 +173,24 @@ def test_what_a_turn_weighs_is_not_lost_on_the_way(tmp_path: Path) -> None:
 
 def test_a_call_of_a_tool_is_not_taken_for_something_else(tmp_path: Path) -> None:
     said = [{"from": who, "value": "x"} for who in ("human", "function_call", "observation", "gpt")]
-    with pytest.raises(DataError, match='turn 2 has the role "function_call": calls of tools are not read yet'):
+    with pytest.raises(DataError, match='turn 2 has the role "function_call"; a call of a tool is a member'):
         translated(read_examples, written(tmp_path / "rows.jsonl", [{"conversations": said}]))
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_calls_as_llama_factory_has_them(tmp_path: Path, many: bool) -> None:
+    call = {"name": "look", "arguments": {"at": "It's"}}
+    said = [
+        {"from": "human", "value": "Who?"},
+        {"from": "function_call", "value": json.dumps([call] if many else call), "weight": 1},
+        {"from": "observation", "value": "Ada"},
+        {"from": "gpt", "value": "Ada."},
+    ]
+    tools = json.dumps([{"name": "look", "description": "d", "parameters": {}}])
+    [found] = translated(read_examples, written(tmp_path / "rows.jsonl", [{"conversations": said, "tools": tools}]))
+    assert turns_of(found.messages) == [("user", "Who?"), ("assistant", ""), ("tool", "Ada"), ("assistant", "Ada.")]
+    assert found.messages[1].calls == (ToolCall(name="look", arguments={"at": "It's"}),)
+    assert found.tools == (json.loads(tools)[0],)
 
 
 ASKS = [{"role": "user", "content": "Who?"}]

@@ -46,11 +46,12 @@ def test_columns_of_lists_and_objects_are_turns(tmp_path: Path) -> None:
 
 
 def test_members_that_a_table_gives_to_every_turn_say_nothing_where_they_are_null(tmp_path: Path) -> None:
-    called = {**HELLO, "tool_calls": [{"name": "f"}]}
-    path = written(tmp_path / "rows.parquet", {"messages": [HI, HELLO]}, {"messages": [HI, called]})
-    with pytest.raises(DataError, match="tool_calls") as caught:
-        read_examples(path)
-    assert [problem.where.rpartition("rows.parquet:")[2][:2] for problem in caught.value.problems] == ["2:"]
+    called = {**HELLO, "tool_calls": [{"name": "f", "arguments": {"x": 1}}, {"name": "f", "arguments": {"y": "2"}}]}
+    results = [{"role": "tool", "content": "a", "tool_call_id": None}] * 2
+    path = written(tmp_path / "rows.parquet", {"messages": [HI, HELLO]}, {"messages": [HI, called, *results, HELLO]})
+    plain, calling = read_examples(path)
+    assert plain.messages[1].as_json() == HELLO
+    assert [dict(call.arguments) for call in calling.messages[1].calls] == [{"x": 1}, {"y": "2"}]
 
 
 def test_what_json_has_no_word_for(tmp_path: Path) -> None:
