@@ -14,10 +14,8 @@ from safetensors.torch import load_file
 from torch import nn
 
 from burnish.batches import Batch, Document
-from burnish.errors import MachineError, ModelError, TrainingError
-from burnish.models import arithmetic, compiled
+from burnish.errors import ModelError, TrainingError
 from burnish.models.forward import Output, Trainable
-from burnish.models.layers import recompute_layers
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, first_factors
 from burnish.models.tiny import write_tiny
@@ -95,29 +93,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert resumed.fit() == 6
     assert resumed.bits() == straight.bits()
     assert resumed.losses() == straight.losses()
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch warns of itself when it compiles
-def test_a_run_with_compiled_kernels_resumes_to_the_same_bits_and_with_layers_computed_again(
-    dropping: Path, tmp_path: Path, conversations: list[Document], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each run with no code made before it: what is resumed begins with another batch."""
-    monkeypatch.setitem(arithmetic._chosen, "device", arithmetic.device())
-    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
-    try:
-        arithmetic.choose("cpu", "compiled")
-    except MachineError as error:
-        pytest.skip(error.problems[0].found)
-    bits: list[dict[str, bytes]] = []
-    for name, until in (("straight", 12), ("cut", 8), ("cut", 12), ("again", 12)):
-        compiled._code.cache_clear()
-        run = Run(dropping, tmp_path / name, conversations, torch.bfloat16)
-        if name == "again":
-            recompute_layers(run.module)
-        run.fit(until)
-        bits.append(run.bits())
-    assert bits[2] == bits[0]
-    assert bits[3] == bits[0]
 
 
 @pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
