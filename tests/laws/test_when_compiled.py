@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from compiling import OF_THE_COMPILER, compile_here
 from test_loop import Run
 
 from burnish.batches import Document
-from burnish.errors import MachineError
-from burnish.models import arithmetic, compiled
+from burnish.models import compiled
 from burnish.models.layers import recompute_layers
 from burnish.models.tiny import write_tiny
 
@@ -20,17 +20,12 @@ def dropping(tmp_path: Path) -> Path:
     return write_tiny(tmp_path / "tiny", dropout=0.1)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch warns of itself when it compiles
+@OF_THE_COMPILER
 def test_a_run_with_compiled_kernels_resumes_to_the_same_bits_and_with_layers_computed_again(
     dropping: Path, tmp_path: Path, conversations: list[Document], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each run with no code made before it: what is resumed begins with another batch."""
-    monkeypatch.setitem(arithmetic._chosen, "device", arithmetic.device())
-    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
-    try:
-        arithmetic.choose("cpu", "compiled")
-    except MachineError as error:
-        pytest.skip(error.problems[0].found)
+    compile_here(monkeypatch)
     bits: list[dict[str, bytes]] = []
     for name, until in (("straight", 12), ("cut", 8), ("cut", 12), ("again", 12)):
         compiled._code.cache_clear()

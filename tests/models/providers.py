@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from burnish.batches import pack
-from burnish.errors import MachineError
 from burnish.models import arithmetic
 from burnish.models.forward import Trainable
 from burnish.models.load import load_trainable
 from burnish.models.lora import LoraConfig, adapt, adapted
+from burnish.models.probe import one_at_a_time
 
-from .test_families import DOCUMENTS, gradients
+from .test_families import DOCUMENTS, GRADIENT, LOGPROB, gradients
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 LIGER_RUNS = all(find_spec(name) for name in ("liger_kernel", "triton")) and (INTERPRETED or torch.cuda.is_available())
@@ -29,18 +29,6 @@ needs_liger = pytest.mark.skipif(
     reason="needs liger-kernel (pip install 'burnish[liger]'), and an NVIDIA GPU or TRITON_INTERPRET=1",
 )
 BATCH = pack(DOCUMENTS)
-OF_THE_COMPILER = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-"""torch warns of itself when it compiles."""
-
-
-def compile_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compiled lies with burnish's own files, and the test is skipped where nothing can be."""
-    monkeypatch.setitem(arithmetic._chosen, "device", torch.device("cpu"))
-    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
-    try:
-        arithmetic.choose("cpu", "compiled")
-    except MachineError as error:
-        pytest.skip(error.problems[0].found)
 
 
 def interpret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,3 +87,17 @@ def with_adapter(module: Trainable, *targets: str) -> Trainable:
         noise = torch.randn(layer.lora_B.shape, generator=torch.Generator().manual_seed(number))
         layer.lora_B.data.copy_(0.05 * noise)
     return module
+
+
+def fits(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Kernels compute every norm, gated activation and rotation of a model, packed and one sequence at a time, and
+    nothing is said of it."""
+    wanted_N, gradient = learned(plain(path))
+    module = fused(path)
+    assert by_kernels(module) == parts(module, "RMSNorm", "MLP", "Attention")
+    assert [each for each in caplog.records if each.name.startswith("burnish")] == []
+    found_N, found = learned(module)
+    assert float((found_N - wanted_N).abs().max()) < LOGPROB
+    assert float((found - gradient).norm() / gradient.norm()) < GRADIENT
+    with one_at_a_time(module):
+        assert float((said(module) - found_N).abs().max()) < LOGPROB

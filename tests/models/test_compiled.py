@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from compiling import OF_THE_COMPILER, compile_here
 from torch import Tensor
 from torch._dynamo.utils import counters
 from torch.nn import functional
@@ -26,8 +27,6 @@ from burnish.errors import MachineError
 from burnish.losses import tokens
 from burnish.models import arithmetic, compiled
 from burnish.models.compiled import _FEW, _Gate, _gelu, _norm, _Rotation, _silu, target_logprobs
-
-from .providers import OF_THE_COMPILER, compile_here
 
 pytestmark = OF_THE_COMPILER
 WIDTH, VOCABULARY, MANY = 8, 24, 40

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from compiling import OF_THE_COMPILER, compile_here
 from transformers import LlamaConfig
 from transformers.models.llama import modeling_llama
 
@@ -19,15 +20,13 @@ from burnish.models.forward import Trainable
 from burnish.models.fused import Kernels
 from burnish.models.layers import twin
 from burnish.models.lora import merge
-from burnish.models.probe import one_at_a_time
 from burnish.models.tiny import write_random
 
 from .families import GROUPED, write
 from .providers import (
     INTERPRETED,
-    OF_THE_COMPILER,
     by_kernels,
-    compile_here,
+    fits,
     fused,
     interpret,
     learned,
@@ -63,16 +62,7 @@ def owner(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> st
 def test_a_model_computes_the_same_packed_and_one_sequence_at_a_time(
     name: str, tmp_path: Path, owner: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write(tmp_path / name, name)
-    wanted_N, gradient = learned(plain(path))
-    module = fused(path)
-    assert by_kernels(module) == parts(module, "RMSNorm", "MLP", "Attention")
-    assert [each for each in caplog.records if each.name.startswith("burnish")] == []
-    found_N, found = learned(module)
-    assert float((found_N - wanted_N).abs().max()) < LOGPROB
-    assert float((found - gradient).norm() / gradient.norm()) < GRADIENT
-    with one_at_a_time(module):
-        assert float((said(module) - found_N).abs().max()) < LOGPROB
+    fits(write(tmp_path / name, name), caplog)
 
 
 def test_another_model_in_the_process_stays_as_it_is(tmp_path: Path, owner: str) -> None:

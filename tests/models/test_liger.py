@@ -12,11 +12,10 @@ import torch
 
 from burnish.errors import ConfigError, MachineError, warn_once
 from burnish.models import arithmetic
-from burnish.models.probe import one_at_a_time
 
 from .families import write
-from .providers import INTERPRETED, by_kernels, fused, interpret, learned, needs_liger, parts, plain, said
-from .test_families import GRADIENT, LOGPROB
+from .providers import INTERPRETED, by_kernels, fits, fused, interpret, needs_liger, parts, plain, said
+from .test_families import LOGPROB
 
 FITTING = ["mistral", "qwen2", "qwen3", "gemma3_text", "olmo2", "granite", "smollm3"]
 """Families of which Liger's kernels compute every norm, gated activation and rotation; more are in test_fused.py."""
@@ -44,16 +43,7 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_computes_the_same_packed_and_one_sequence_at_a_time(
     name: str, tmp_path: Path, kernels: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = write(tmp_path / name, name)
-    wanted_N, gradient = learned(plain(path))
-    module = fused(path)
-    assert by_kernels(module) == parts(module, "RMSNorm", "MLP", "Attention")
-    assert [each for each in caplog.records if each.name.startswith("burnish")] == []
-    found_N, found = learned(module)
-    assert float((found_N - wanted_N).abs().max()) < LOGPROB
-    assert float((found - gradient).norm() / gradient.norm()) < GRADIENT
-    with one_at_a_time(module):
-        assert float((said(module) - found_N).abs().max()) < LOGPROB
+    fits(write(tmp_path / name, name), caplog)
 
 
 @needs_liger

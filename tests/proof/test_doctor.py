@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+from compiling import OF_THE_COMPILER, compile_here
 from transformers import LlamaConfig, MistralConfig, StableLmConfig
 
 from burnish.__main__ import code_of
 from burnish.batches import Document
 from burnish.chat.tokenizer import TEMPLATE
-from burnish.errors import DataError, MachineError
+from burnish.errors import DataError
 from burnish.models import arithmetic
 from burnish.models.forward import Layout
 from burnish.models.tiny import CHATML, tiny_tokenizer, write_random, write_tiny
@@ -70,14 +71,9 @@ def test_the_command_passes_on_a_small_model(tiny: Path, tmp_path: Path, capsys:
         assert row["measured"] <= row["tolerance"]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch warns of itself when it compiles
+@OF_THE_COMPILER
 def test_the_laws_hold_with_compiled_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(arithmetic._chosen, "device", arithmetic.device())
-    monkeypatch.setitem(arithmetic._chosen, "kernels", "torch")
-    try:
-        arithmetic.choose("cpu", "compiled")
-    except MachineError as error:
-        pytest.skip(error.problems[0].found)
+    compile_here(monkeypatch)
     write_random(tmp_path / "llama", LlamaConfig(vocab_size=tiny_tokenizer().vocab_size, **SIZES, head_dim=8))
     found = examine("llama", tmp_path, None, Silent())
     assert [each.name for each in found.findings if not each.passed] == []
